@@ -1,0 +1,1 @@
+"""Who calls: organisations, users, tiers, keys; and what they used."""

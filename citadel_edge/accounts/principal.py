@@ -1,0 +1,43 @@
+"""Who is calling, as the doors and the pipeline see it. Plain values."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a user may do, weakest first.
+
+    `user`: own traffic, streams and usage. `service`: checks on behalf of users. `operator`: reads fleet, decisions,
+    events and everyone's usage. `admin`: changes.
+    """
+
+    USER = "user"
+    SERVICE = "service"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        """0 for the weakest."""
+        return list(Role).index(self)
+
+    def may(self, needed: "Role") -> bool:
+        """Whether this role covers `needed`."""
+        return self.rank >= needed.rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """An authenticated caller. Ids are the accounts' own (`org_…`, `usr_…`, `key_…`)."""
+
+    organisation_id: str
+    user_id: str
+    key_id: str
+    name: str
+    role: Role
+    tier: str
+    models: tuple[str, ...] = ("*",)
+
+    def may_use(self, model: str) -> bool:
+        """Whether the tier allows the model."""
+        return "*" in self.models or model in self.models

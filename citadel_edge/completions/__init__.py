@@ -1,0 +1,1 @@
+"""The main job: one request from admission to settlement, the same for all doors."""

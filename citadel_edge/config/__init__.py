@@ -1,0 +1,1 @@
+"""What the operator wants: the typed shape, loading it, and what may change at run time."""

@@ -1,0 +1,322 @@
+"""The typed shape of a configuration. Values only; loading is `load`, checking across fields is `consistency`.
+
+Durations end in `_s` (seconds), sizes in `_mb` (2**20 bytes) or `_bytes`. Secrets are `Secret`, whose repr hides them.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+
+from citadel_edge.config.urls import (
+    check_host_port,
+    check_http_url,
+    check_postgres_dsn,
+    check_redis_url,
+)
+
+Secret = SecretStr
+STRICT = ConfigDict(extra="forbid")
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s/][^\s]*$")]
+HttpUrl = Annotated[str, AfterValidator(check_http_url)]
+RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
+PostgresDsn = Annotated[str, AfterValidator(check_postgres_dsn)]
+Host = Annotated[str, AfterValidator(check_host_port)]
+
+
+class ListenerName(StrEnum):
+    """The four listeners."""
+
+    GRAPHQL = "graphql-api"
+    STREAMING = "streaming-api"
+    ROUTING = "routing-api"
+    RATE_LIMITING = "rate-limiting-api"
+
+
+class Engine(StrEnum):
+    """The dialects of model servers."""
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    LLAMACPP = "llamacpp"
+    OLLAMA = "ollama"
+    TGI = "tgi"
+    OPENAI = "openai"
+
+
+class Capability(StrEnum):
+    """What a model can do beyond text."""
+
+    TOOLS = "tools"
+    JSON = "json"
+    VISION = "vision"
+    EMBEDDINGS = "embeddings"
+    REASONING = "reasoning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Certificate chain and key, PEM files."""
+
+    __pydantic_config__ = STRICT
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetConfig:
+    """What one listener may hold. `tasks` are seats, `queue` the waiting places behind them."""
+
+    __pydantic_config__ = STRICT
+    cpu_weight: Count = 4
+    memory_mb: Count = 2048
+    storage_mb: Count = 102400
+    tasks: Count = 256
+    queue: Annotated[int, Field(ge=0)] = 512
+    queue_timeout_s: Positive = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerConfig:
+    """One door. `host: null` binds `SERVER_IP`, or loopback."""
+
+    __pydantic_config__ = STRICT
+    host: Host | None = None
+    port: Port
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConfig:
+    """Bounds that every door keeps."""
+
+    __pydantic_config__ = STRICT
+    max_body_bytes: Count = 4 * 2**20
+    max_header_bytes: Count = 16 * 2**10
+    header_timeout_s: Positive = 15.0
+    body_timeout_s: Positive = 30.0
+    idle_timeout_s: Positive = 75.0
+    max_connections: Count = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisConfig:
+    """`url: embedded` starts a private Valkey. A bare `host:port` takes user and password from here."""
+
+    __pydantic_config__ = STRICT
+    url: RedisUrl = "embedded"
+    username: str | None = None
+    password: Secret | None = None
+    deadline_ms: Positive = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresConfig:
+    """`dsn: embedded` starts a private PostgreSQL. A bare `host:port` takes user, password and database from here."""
+
+    __pydantic_config__ = STRICT
+    dsn: PostgresDsn = "embedded"
+    user: str | None = None
+    password: Secret | None = None
+    database: str = "citadel"
+    pool_size: Count = 8
+    deadline_s: Positive = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsServerConfig:
+    """The Prometheus server, asked for history."""
+
+    __pydantic_config__ = STRICT
+    url: HttpUrl | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiGatewayConfig:
+    """The gateway in front of the four services."""
+
+    __pydantic_config__ = STRICT
+    url: HttpUrl | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamConfig:
+    """One model server. `slots`: how many requests it serves at once."""
+
+    __pydantic_config__ = STRICT
+    id: Name
+    url: HttpUrl
+    engine: Engine = Engine.OPENAI
+    api_key: Secret | None = None
+    slots: Count = 16
+    gpu_hour_usd: NonNegative | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentConfig:
+    """A model on an upstream, by the name the engine knows it under (`null`: the model's own name)."""
+
+    __pydantic_config__ = STRICT
+    upstream: Name
+    model: str | None = None
+    weight: Positive = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceConfig:
+    """US dollars a million tokens."""
+
+    __pydantic_config__ = STRICT
+    input_per_mtok_usd: NonNegative = 0.0
+    output_per_mtok_usd: NonNegative = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """A model as clients name it."""
+
+    __pydantic_config__ = STRICT
+    name: Name
+    aliases: tuple[Name, ...] = ()
+    deployments: Annotated[tuple[DeploymentConfig, ...], Field(min_length=1)]
+    context_tokens: Count = 4096
+    price: PriceConfig = field(default_factory=PriceConfig)
+    skills: dict[str, Fraction] = field(default_factory=dict)
+    capabilities: tuple[Capability, ...] = ()
+    fallbacks: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeConfig:
+    """A second attempt after a delay; the loser is cancelled."""
+
+    __pydantic_config__ = STRICT
+    enabled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutsConfig:
+    """Per phase of an upstream call, in seconds."""
+
+    __pydantic_config__ = STRICT
+    connect_s: Positive = 2.0
+    first_token_s: Positive = 60.0
+    idle_s: Positive = 30.0
+    total_s: Positive = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingConfig:
+    """How requests find a replica."""
+
+    __pydantic_config__ = STRICT
+    objective: Literal["balanced", "cost", "latency", "quality"] = "balanced"
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    hedge: HedgeConfig = field(default_factory=HedgeConfig)
+    timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
+    probe_interval_s: Positive = 1.0
+
+
+FailPolicy = Literal["open", "closed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnRedisDown:
+    """What a tier's limits do while Redis is away."""
+
+    __pydantic_config__ = STRICT
+    requests: FailPolicy = "open"
+    spend: FailPolicy = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierConfig:
+    """A tier: absent limits are no limits, 0 allows nothing."""
+
+    __pydantic_config__ = STRICT
+    name: Name
+    requests_per_minute: Annotated[int, Field(ge=0)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=0)] | None = None
+    concurrent: Annotated[int, Field(ge=0)] | None = None
+    tokens_per_day: Annotated[int, Field(ge=0)] | None = None
+    tokens_per_month: Annotated[int, Field(ge=0)] | None = None
+    usd_per_month: NonNegative | None = None
+    burst: Fraction = 0.2
+    priority: Annotated[int, Field(ge=0, le=100)] = 1
+    models: tuple[str, ...] = ("*",)
+    on_redis_down: OnRedisDown = field(default_factory=OnRedisDown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsConfig:
+    """`directory` gets one file a listener; `prompts` puts prompt text into logs (off, for privacy)."""
+
+    __pydantic_config__ = STRICT
+    directory: Path | None = None
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "pretty"] = "auto"
+    prompts: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessConfig:
+    """`grace_s` bounds the drain from SIGTERM to exit."""
+
+    __pydantic_config__ = STRICT
+    grace_s: Positive = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedConfig:
+    """The private model: how many llama.cpp replicas, and how each is cut."""
+
+    __pydantic_config__ = STRICT
+    replicas: Annotated[int, Field(ge=1, le=8)] = 2
+    slots: Count = 2
+    threads: Count = 1
+    context_tokens: Count = 2048
+
+
+def default_listeners() -> dict[ListenerName, ListenerConfig]:
+    """The four doors on their ports, with their budgets."""
+    wide = BudgetConfig()
+    narrow = BudgetConfig(cpu_weight=2, memory_mb=1024, storage_mb=51200)
+    return {
+        ListenerName.GRAPHQL: ListenerConfig(port=9095, budget=wide),
+        ListenerName.STREAMING: ListenerConfig(port=9096, budget=wide),
+        ListenerName.ROUTING: ListenerConfig(port=9097, budget=wide),
+        ListenerName.RATE_LIMITING: ListenerConfig(port=9098, budget=narrow),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything. `listeners` always holds all four names after loading."""
+
+    __pydantic_config__ = STRICT
+    environment: Literal["development", "staging", "production", "test"] = "development"
+    data_dir: Path = Path("./var")
+    server_ip: Host | None = None
+    server_hostname: str | None = None
+    listeners: dict[ListenerName, ListenerConfig] = field(default_factory=default_listeners)
+    http: HttpConfig = field(default_factory=HttpConfig)
+    redis: RedisConfig = field(default_factory=RedisConfig)
+    postgres: PostgresConfig = field(default_factory=PostgresConfig)
+    metrics_server: MetricsServerConfig = field(default_factory=MetricsServerConfig)
+    api_gateway: ApiGatewayConfig = field(default_factory=ApiGatewayConfig)
+    upstreams: tuple[UpstreamConfig, ...] = ()
+    models: tuple[ModelConfig, ...] = ()
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
+    tiers: tuple[TierConfig, ...] = ()
+    logs: LogsConfig = field(default_factory=LogsConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)

@@ -1,0 +1,1 @@
+"""Private PostgreSQL, Valkey and llama.cpp as supervised child processes."""

@@ -1,0 +1,1 @@
+"""What replicas there are and how they are."""

@@ -1,0 +1,1 @@
+"""One dialect a file: how to probe an engine and what its quirks are."""

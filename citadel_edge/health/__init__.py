@@ -1,0 +1,1 @@
+"""What the four services and their dependencies say of themselves."""

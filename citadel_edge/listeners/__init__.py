@@ -1,0 +1,1 @@
+"""Four doors: parse, call, answer. Nothing is decided here."""

@@ -1,0 +1,1 @@
+"""What the four doors share: app factory, middlewares, problems, health, metrics, openapi."""

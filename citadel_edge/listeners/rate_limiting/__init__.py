@@ -1,0 +1,1 @@
+"""The rate-limiting-api door."""

@@ -1,0 +1,1 @@
+"""The two databases: one Redis pool, one PostgreSQL pool, numbered migrations."""
