@@ -8,28 +8,24 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
-from citadel_edge.config.urls import (
-    check_host_port,
-    check_http_url,
-    check_postgres_dsn,
-    check_redis_url,
+from citadel_edge.config.fields import (
+    STRICT,
+    Count,
+    Fraction,
+    Host,
+    HttpUrl,
+    Limit,
+    Name,
+    NonNegative,
+    Port,
+    Positive,
+    PostgresDsn,
+    RedisUrl,
 )
 
 Secret = SecretStr
-STRICT = ConfigDict(extra="forbid")
-
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s/][^\s]*$")]
-HttpUrl = Annotated[str, AfterValidator(check_http_url)]
-RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
-PostgresDsn = Annotated[str, AfterValidator(check_postgres_dsn)]
-Host = Annotated[str, AfterValidator(check_host_port)]
 
 
 class ListenerName(StrEnum):
@@ -80,7 +76,7 @@ class BudgetConfig:
     memory_mb: Count = 2048
     storage_mb: Count = 102400
     tasks: Count = 256
-    queue: Annotated[int, Field(ge=0)] = 512
+    queue: Limit = 512
     queue_timeout_s: Positive = 5.0
 
 
@@ -113,7 +109,7 @@ class RedisConfig:
     """`url: embedded` starts a private Valkey. A bare `host:port` takes user and password from here."""
 
     __pydantic_config__ = STRICT
-    url: RedisUrl = "embedded"
+    url: RedisUrl = field(default="embedded", repr=False)
     username: str | None = None
     password: Secret | None = None
     deadline_ms: Positive = 50.0
@@ -124,7 +120,7 @@ class PostgresConfig:
     """`dsn: embedded` starts a private PostgreSQL. A bare `host:port` takes user, password and database from here."""
 
     __pydantic_config__ = STRICT
-    dsn: PostgresDsn = "embedded"
+    dsn: PostgresDsn = field(default="embedded", repr=False)
     user: str | None = None
     password: Secret | None = None
     database: str = "citadel"
@@ -244,11 +240,11 @@ class TierConfig:
 
     __pydantic_config__ = STRICT
     name: Name
-    requests_per_minute: Annotated[int, Field(ge=0)] | None = None
-    tokens_per_minute: Annotated[int, Field(ge=0)] | None = None
-    concurrent: Annotated[int, Field(ge=0)] | None = None
-    tokens_per_day: Annotated[int, Field(ge=0)] | None = None
-    tokens_per_month: Annotated[int, Field(ge=0)] | None = None
+    requests_per_minute: Limit | None = None
+    tokens_per_minute: Limit | None = None
+    concurrent: Limit | None = None
+    tokens_per_day: Limit | None = None
+    tokens_per_month: Limit | None = None
     usd_per_month: NonNegative | None = None
     burst: Fraction = 0.2
     priority: Annotated[int, Field(ge=0, le=100)] = 1
