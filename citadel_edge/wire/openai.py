@@ -1,0 +1,173 @@
+"""The shapes of OpenAI's HTTP API that both sides speak: chunks, answers, usage, errors.
+
+Decides which fields of a body matter to this product; all others are skipped unread. Refuses to know which engine
+sent a body: the structs accept what any of them sends.
+"""
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+T = TypeVar("T")
+
+
+class PromptDetails(Struct, frozen=True):
+    """How the prompt was counted."""
+
+    cached_tokens: int | None = None
+
+
+class CompletionDetails(Struct, frozen=True):
+    """How the completion was counted."""
+
+    reasoning_tokens: int | None = None
+
+
+class Usage(Struct, frozen=True):
+    """Tokens of one request."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens that the engine had in its prefix cache, 0 when it does not say."""
+        details = self.prompt_tokens_details
+        return (details.cached_tokens or 0) if details else 0
+
+
+class Delta(Struct, frozen=True):
+    """What a chunk adds to a message. Reasoning arrives in either of two fields, by engine."""
+
+    role: str | None = None
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Raw] | None = None
+    function_call: Raw | None = None
+
+    @property
+    def thought(self) -> str | None:
+        """Reasoning text, whichever field it came in."""
+        return self.reasoning_content or self.reasoning
+
+
+class Choice(Struct, frozen=True):
+    """One choice of a chunk: `delta` for chat, `text` for legacy completions."""
+
+    index: int = 0
+    delta: Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class Chunk(Struct, frozen=True):
+    """One event's data in a stream. `error` is set when the engine reports a failure inside the stream."""
+
+    choices: list[Choice] = []
+    usage: Usage | None = None
+    error: Any = None
+    id: str | None = None
+    model: str | None = None
+    created: int | float | None = None
+
+
+class Message(Struct, frozen=True):
+    """The message of a whole answer; `content` may be a list of parts."""
+
+    role: str | None = None
+    content: str | list[Any] | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[Raw] | None = None
+
+
+class AnswerChoice(Struct, frozen=True):
+    """One choice of a whole answer: `message` for chat, `text` for legacy completions."""
+
+    index: int = 0
+    message: Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class Answer(Struct, frozen=True):
+    """A whole answer. `choices` is empty for embeddings."""
+
+    choices: list[AnswerChoice] = []
+    usage: Usage | None = None
+    error: Any = None
+    id: str | None = None
+    model: str | None = None
+
+
+class ErrorDetail(Struct, frozen=True):
+    """OpenAI's error object; all four fields are always present."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(Struct, frozen=True):
+    """OpenAI's error answer."""
+
+    error: ErrorDetail
+
+
+CHUNK_DECODER: Final = msgspec.json.Decoder(Chunk)
+ANSWER_DECODER: Final = msgspec.json.Decoder(Answer)
+
+ERROR_TYPES: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+FIRST_SERVER_ERROR: Final = 500
+
+
+def decode_chunk(data: bytes) -> Chunk:
+    """One chunk of a stream.
+
+    Raises:
+        ValueError: not JSON, not UTF-8, nested too deeply, or of other types than a chunk.
+    """
+    return _decode(CHUNK_DECODER, data)
+
+
+def decode_answer(body: bytes) -> Answer:
+    """A whole answer.
+
+    Raises:
+        ValueError: as `decode_chunk`.
+    """
+    return _decode(ANSWER_DECODER, body)
+
+
+def error_type(status: int) -> str:
+    """The `type` that OpenAI's SDKs and their users expect with an HTTP status of 400 and above."""
+    return ERROR_TYPES.get(status, "api_error" if status >= FIRST_SERVER_ERROR else "invalid_request_error")
+
+
+def error_body(message: str, *, type: str, code: str | None, param: str | None) -> bytes:  # noqa: A002 - OpenAI's name
+    """The JSON of an error answer or of an error event."""
+    return msgspec.json.encode(ErrorBody(ErrorDetail(message=message, type=type, param=param, code=code)))
+
+
+def _decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    if not data.isascii():
+        data.decode()  # msgspec does not look into strings that it skips
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"malformed JSON from the upstream: {error}") from error

@@ -1,0 +1,119 @@
+"""Shapes of chunks, answers and errors."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citadel_edge.wire.openai import Usage, decode_answer, decode_chunk, error_body, error_type
+
+RUSSIAN_DOLL = b"[" * 100_000
+
+
+def chunk(**fields):
+    return json.dumps({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", **fields}).encode()
+
+
+def test_a_content_chunk():
+    got = decode_chunk(
+        chunk(choices=[{"index": 0, "delta": {"role": "assistant", "content": "h\u00e9"}, "logprobs": None}])
+    )
+    assert (got.choices[0].delta.content, got.choices[0].finish_reason, got.usage) == ("h\u00e9", None, None)
+    assert (got.id, got.model, got.created) == ("c1", "m", 1)
+
+
+def test_usage_may_come_with_and_without_choices():
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7, "prompt_tokens_details": None}
+    assert decode_chunk(chunk(choices=[], usage=usage)).usage == Usage(3, 4, 7)
+    details = {**usage, "prompt_tokens_details": {"cached_tokens": 2, "audio_tokens": 0}}
+    assert decode_chunk(chunk(choices=[{"index": 0, "delta": {}}], usage=details)).usage.cached_tokens == 2
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_reasoning_is_seen_in_either_field(field):
+    assert decode_chunk(chunk(choices=[{"delta": {field: "hm"}}])).choices[0].delta.thought == "hm"
+
+
+def test_tool_calls_and_errors_are_seen():
+    call = {"index": 0, "function": {"name": "f", "arguments": "{}"}}
+    assert decode_chunk(chunk(choices=[{"delta": {"tool_calls": [call]}}])).choices[0].delta.tool_calls
+    assert decode_chunk(b'{"error": {"message": "boom"}}').error == {"message": "boom"}
+    assert decode_chunk(b'{"error": "boom"}').error == "boom"
+
+
+def test_a_legacy_chunk_has_text():
+    assert decode_chunk(chunk(choices=[{"index": 0, "text": "x", "finish_reason": "length"}])).choices[0].text == "x"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"",
+        b"{",
+        b"[DONE]",
+        b"null",
+        b'{"choices": 1}',
+        b'{"choices": [{"delta": {"content": 1}}]}',
+        b'{"choices": []} x',
+        b'{"id": "\xff"}',
+        b'{"unknown": "\xff"}',
+        b'{"unknown": ' + RUSSIAN_DOLL,
+        b'{"choices": [{"delta": {"tool_calls": ' + RUSSIAN_DOLL,
+        b'{"error": ' + RUSSIAN_DOLL,
+    ],
+)
+def test_what_is_no_chunk_is_a_value_error(bad):
+    with pytest.raises(ValueError):  # noqa: PT011 - its kind is the contract
+        decode_chunk(bad)
+    with pytest.raises(ValueError):  # noqa: PT011
+        decode_answer(bad.replace(b"delta", b"message").replace(b'"content": 1', b'"role": 1'))
+
+
+@given(st.binary())
+def test_any_bytes_are_a_chunk_or_a_value_error(data):
+    try:
+        decode_chunk(data)
+    except ValueError:
+        return
+
+
+def test_a_whole_answer():
+    body = chunk(
+        choices=[{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
+        usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+    )
+    answer = decode_answer(body)
+    assert (answer.choices[0].finish_reason, answer.choices[0].message.content) == ("stop", "hi")
+    assert answer.usage == Usage(1, 2, 3)
+
+
+def test_an_embeddings_answer_has_usage_alone():
+    answer = decode_answer(
+        b'{"object":"list","data":[{"embedding":[0.5]}],"usage":{"prompt_tokens":5,"total_tokens":5}}'
+    )
+    assert (answer.choices, answer.usage) == ([], Usage(5, 0, 5))
+
+
+def test_an_error_body_always_has_the_four_fields():
+    body = error_body("no such model", type=error_type(404), code="model_not_found", param=None)
+    error = {"message": "no such model", "type": "not_found_error", "param": None, "code": "model_not_found"}
+    assert json.loads(body) == {"error": error}
+
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "api_error",
+    504: "timeout_error",
+}
+
+
+@pytest.mark.parametrize(("status", "kind"), TYPES.items())
+def test_error_types(status, kind):
+    assert error_type(status) == kind
