@@ -64,9 +64,8 @@ class Decoder:
     @property
     def pending(self) -> bool:
         """Bytes of an unfinished event or line are held: a stream that ends here was torn."""
-        return bool(self._line or self._data or self._head) or not (
-            self._event is None and self._id is None and self._retry is None
-        )
+        fields = (self._event, self._id, self._retry, self._error)
+        return bool(self._line or self._data or self._head) or fields != (None, None, None, None)
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes.
@@ -102,7 +101,7 @@ class Decoder:
             if chunk:
                 self._take(chunk, events)
         if self._error is not None and not events:
-            raise self._error
+            raise SseError(*self._error.args)
         return events
 
     def _without_mark(self, chunk: bytes) -> bytes:
@@ -130,7 +129,7 @@ class Decoder:
         self._line += tail
         if len(self._line) > self._max:
             self._fail()
-        self._rest = not self._skip_lf and not self.pending
+        self._rest = self._error is None and not self._skip_lf and not self.pending
 
     def _take_lines(self, lines: list[bytes], events: list[Event]) -> None:
         for line in lines:
@@ -171,7 +170,7 @@ class Decoder:
 
     def _fail(self) -> None:
         self._error = SseError(f"an event of the stream is larger than {self._max} bytes")
-        self._rest = False
+        self._clear()
 
 
 def encode(event: Event) -> bytes:
