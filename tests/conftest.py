@@ -1,0 +1,62 @@
+"""Set-up that every suite shares: the guards of `guards`, and nothing of any one room."""
+
+import inspect
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from guards import BlockingWatch, LoopbackOnly, children, proxy_free, stray_children, stray_tasks
+
+LOOPBACK_ONLY = pytest.StashKey[LoopbackOnly]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    proxy_free(os.environ)
+    config.stash[LOOPBACK_ONLY] = LoopbackOnly()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loopback_only(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test connects or resolves beyond this machine."""
+    guard = request.config.stash[LOOPBACK_ONLY]
+    guard.on = True
+    yield
+    guard.on = False
+
+
+@pytest.fixture(scope="session")
+def blocking_watch() -> Iterator[BlockingWatch]:
+    with BlockingWatch("citadel_edge").active() as watch:
+        yield watch
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_on_the_loop(blocking_watch: BlockingWatch) -> Iterator[None]:
+    """A blocking call of ours on a running loop fails the test, also when someone swallowed the error."""
+    blocking_watch.take()
+    yield
+    if seen := blocking_watch.take():
+        pytest.fail("blocked the event loop:\n" + "\n".join(seen), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def no_stray_children() -> Iterator[None]:
+    """A test ends the child processes it started; those of wider fixtures were there before."""
+    before = children()
+    yield
+    if strays := stray_children(before):
+        pytest.fail("left child processes running:\n" + "\n".join(strays), pytrace=False)
+
+
+@pytest.fixture
+async def _loop_is_left_empty() -> AsyncIterator[None]:
+    yield
+    if strays := await stray_tasks():
+        pytest.fail("left tasks running:\n" + "\n".join(strays), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def no_stray_tasks(request: pytest.FixtureRequest) -> None:
+    """An async test ends the tasks it started; a plain one is spared the loop."""
+    if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
+        request.getfixturevalue("_loop_is_left_empty")
