@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 from guards import BlockingWatch, LoopbackOnly, children, proxy_free, stray_children, stray_tasks
 
 LOOPBACK_ONLY = pytest.StashKey[LoopbackOnly]()
