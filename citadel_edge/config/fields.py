@@ -1,20 +1,69 @@
-"""The kinds of fields a configuration is made of. Each names its bounds once. Pure."""
+"""The kinds of fields a configuration is made of, each with its bounds and its sentence. Pure.
 
-from typing import Annotated
+Decides what a value may look like: a number is a number in a file (`"8000"` and `true` are none), but text from the
+environment, a flag or `${VAR}` may be read as one. Errors are `ValueError` with a sentence for the operator.
+"""
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+
+from citadel_edge.config.references import FromText
 from citadel_edge.config.urls import check_host, check_http_url, check_postgres_dsn, check_redis_url
+from citadel_edge.config.yaml_text import kind, resolved
 
 STRICT = ConfigDict(extra="forbid")
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Limit = Annotated[int, Field(ge=0)]
-Port = Annotated[int, Field(ge=0, le=65535)]
+
+def _whole(value: Any) -> int:
+    meant = resolved(value) if isinstance(value, FromText) else value
+    if isinstance(meant, int) and not isinstance(meant, bool):
+        return meant
+    raise ValueError(f"expected a whole number, got {_seen(value)}")
+
+
+def _number(value: Any) -> float:
+    meant = resolved(value) if isinstance(value, FromText) else value
+    if isinstance(meant, int | float) and not isinstance(meant, bool):
+        return float(meant)
+    raise ValueError(f"expected a number, got {_seen(value)}")
+
+
+def _switch(value: Any) -> bool:
+    meant = _BOOLEANS.get(value.lower()) if isinstance(value, FromText) else value
+    if isinstance(meant, bool):
+        return meant
+    raise ValueError(f"expected true or false, got {_seen(value)}")
+
+
+def _file(value: Any) -> Path:
+    if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
+        return Path(value)
+    raise ValueError(f"expected a path, got {_seen(value)}")
+
+
+def _seen(value: Any) -> str:
+    """A wrong value of a field that is no secret, short."""
+    if isinstance(value, str):
+        return repr(str(value)) if len(value) <= 40 else "a longer text"  # noqa: PLR2004 - enough to recognise it
+    return str(value).lower() if isinstance(value, bool | float | int) else kind(value)
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+File = Annotated[Path, BeforeValidator(_file)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_number)]
+Count = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(_whole)]
+Limit = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_whole)]
+Few = Annotated[int, Field(ge=0, le=10), BeforeValidator(_whole)]
+Rank = Annotated[int, Field(ge=0, le=100), BeforeValidator(_whole)]
+Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(_whole)]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s/][^\s]*$")]
+# Ids stand in URLs, and a breaker is called `<upstream>:<model>`.
+Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 HttpUrl = Annotated[str, AfterValidator(check_http_url)]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
 PostgresDsn = Annotated[str, AfterValidator(check_postgres_dsn)]

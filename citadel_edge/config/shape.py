@@ -10,20 +10,61 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
+from citadel_edge.config.catalogue import (
+    Capability,
+    DeploymentConfig,
+    Engine,
+    FailPolicy,
+    ModelConfig,
+    OnRedisDown,
+    PriceConfig,
+    TierConfig,
+    UpstreamConfig,
+)
 from citadel_edge.config.fields import (
     STRICT,
     Count,
-    Fraction,
+    Few,
+    File,
     Host,
     HttpUrl,
     Limit,
-    Name,
-    NonNegative,
     Port,
     Positive,
     PostgresDsn,
     RedisUrl,
+    Switch,
 )
+
+__all__ = [
+    "ApiGatewayConfig",
+    "BudgetConfig",
+    "Capability",
+    "Config",
+    "DeploymentConfig",
+    "EmbeddedConfig",
+    "Engine",
+    "FailPolicy",
+    "HedgeConfig",
+    "HttpConfig",
+    "ListenerConfig",
+    "ListenerName",
+    "LogsConfig",
+    "MetricsServerConfig",
+    "ModelConfig",
+    "OnRedisDown",
+    "PostgresConfig",
+    "PriceConfig",
+    "ProcessConfig",
+    "RedisConfig",
+    "RoutingConfig",
+    "Secret",
+    "TierConfig",
+    "TimeoutsConfig",
+    "Tls",
+    "UpstreamConfig",
+    "default_listeners",
+]
 
 Secret = SecretStr
 
@@ -37,34 +78,13 @@ class ListenerName(StrEnum):
     RATE_LIMITING = "rate-limiting-api"
 
 
-class Engine(StrEnum):
-    """The dialects of model servers."""
-
-    VLLM = "vllm"
-    SGLANG = "sglang"
-    LLAMACPP = "llamacpp"
-    OLLAMA = "ollama"
-    TGI = "tgi"
-    OPENAI = "openai"
-
-
-class Capability(StrEnum):
-    """What a model can do beyond text."""
-
-    TOOLS = "tools"
-    JSON = "json"
-    VISION = "vision"
-    EMBEDDINGS = "embeddings"
-    REASONING = "reasoning"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """Certificate chain and key, PEM files."""
 
     __pydantic_config__ = STRICT
-    cert: Path
-    key: Path
+    cert: File
+    key: File
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,58 +165,11 @@ class ApiGatewayConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamConfig:
-    """One model server. `slots`: how many requests it serves at once."""
-
-    __pydantic_config__ = STRICT
-    id: Name
-    url: HttpUrl
-    engine: Engine = Engine.OPENAI
-    api_key: Secret | None = None
-    slots: Count = 16
-    gpu_hour_usd: NonNegative | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeploymentConfig:
-    """A model on an upstream, by the name the engine knows it under (`null`: the model's own name)."""
-
-    __pydantic_config__ = STRICT
-    upstream: Name
-    model: str | None = None
-    weight: Positive = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceConfig:
-    """US dollars a million tokens."""
-
-    __pydantic_config__ = STRICT
-    input_per_mtok_usd: NonNegative = 0.0
-    output_per_mtok_usd: NonNegative = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """A model as clients name it."""
-
-    __pydantic_config__ = STRICT
-    name: Name
-    aliases: tuple[Name, ...] = ()
-    deployments: Annotated[tuple[DeploymentConfig, ...], Field(min_length=1)]
-    context_tokens: Count = 4096
-    price: PriceConfig = field(default_factory=PriceConfig)
-    skills: dict[str, Fraction] = field(default_factory=dict)
-    capabilities: tuple[Capability, ...] = ()
-    fallbacks: tuple[Name, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeConfig:
     """A second attempt after a delay; the loser is cancelled."""
 
     __pydantic_config__ = STRICT
-    enabled: bool = False
+    enabled: Switch = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,40 +189,10 @@ class RoutingConfig:
 
     __pydantic_config__ = STRICT
     objective: Literal["balanced", "cost", "latency", "quality"] = "balanced"
-    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    retries: Few = 2
     hedge: HedgeConfig = field(default_factory=HedgeConfig)
     timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
     probe_interval_s: Positive = 1.0
-
-
-FailPolicy = Literal["open", "closed"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnRedisDown:
-    """What a tier's limits do while Redis is away."""
-
-    __pydantic_config__ = STRICT
-    requests: FailPolicy = "open"
-    spend: FailPolicy = "closed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TierConfig:
-    """A tier: absent limits are no limits, 0 allows nothing."""
-
-    __pydantic_config__ = STRICT
-    name: Name
-    requests_per_minute: Limit | None = None
-    tokens_per_minute: Limit | None = None
-    concurrent: Limit | None = None
-    tokens_per_day: Limit | None = None
-    tokens_per_month: Limit | None = None
-    usd_per_month: NonNegative | None = None
-    burst: Fraction = 0.2
-    priority: Annotated[int, Field(ge=0, le=100)] = 1
-    models: tuple[str, ...] = ("*",)
-    on_redis_down: OnRedisDown = field(default_factory=OnRedisDown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,10 +200,10 @@ class LogsConfig:
     """`directory` gets one file a listener; `prompts` puts prompt text into logs (off, for privacy)."""
 
     __pydantic_config__ = STRICT
-    directory: Path | None = None
+    directory: File | None = None
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "pretty"] = "auto"
-    prompts: bool = False
+    prompts: Switch = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +219,7 @@ class EmbeddedConfig:
     """The private model: how many llama.cpp replicas, and how each is cut."""
 
     __pydantic_config__ = STRICT
-    replicas: Annotated[int, Field(ge=1, le=8)] = 2
+    replicas: Annotated[Count, Field(le=8)] = 2
     slots: Count = 2
     threads: Count = 1
     context_tokens: Count = 2048
@@ -300,7 +243,7 @@ class Config:
 
     __pydantic_config__ = STRICT
     environment: Literal["development", "staging", "production", "test"] = "development"
-    data_dir: Path = Path("./var")
+    data_dir: File = Path("./var")
     server_ip: Host | None = None
     server_hostname: str | None = None
     listeners: dict[ListenerName, ListenerConfig] = field(default_factory=default_listeners)
@@ -316,3 +259,7 @@ class Config:
     logs: LogsConfig = field(default_factory=LogsConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
+
+    def bind_host(self, listener: ListenerName) -> str:
+        """The address a listener binds: its own, else `SERVER_IP`, else loopback."""
+        return self.listeners[listener].host or self.server_ip or "127.0.0.1"

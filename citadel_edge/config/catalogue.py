@@ -1,0 +1,107 @@
+"""What is served and to whom: upstreams, models and the tiers' seeds. Values only; `shape` holds them."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+
+from citadel_edge.config.fields import STRICT, Count, Fraction, HttpUrl, Id, Limit, Name, NonNegative, Positive, Rank
+
+
+class Engine(StrEnum):
+    """The dialects of model servers."""
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    LLAMACPP = "llamacpp"
+    OLLAMA = "ollama"
+    TGI = "tgi"
+    OPENAI = "openai"
+
+
+class Capability(StrEnum):
+    """What a model can do beyond text."""
+
+    TOOLS = "tools"
+    JSON = "json"
+    VISION = "vision"
+    EMBEDDINGS = "embeddings"
+    REASONING = "reasoning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamConfig:
+    """One model server. `slots`: how many requests it serves at once."""
+
+    __pydantic_config__ = STRICT
+    id: Id
+    url: HttpUrl
+    engine: Engine = Engine.OPENAI
+    api_key: SecretStr | None = None
+    slots: Count = 16
+    gpu_hour_usd: NonNegative | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentConfig:
+    """A model on an upstream, by the name the engine knows it under (`null`: the model's own name)."""
+
+    __pydantic_config__ = STRICT
+    upstream: Name
+    model: str | None = None
+    weight: Positive = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceConfig:
+    """US dollars a million tokens."""
+
+    __pydantic_config__ = STRICT
+    input_per_mtok_usd: NonNegative = 0.0
+    output_per_mtok_usd: NonNegative = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """A model as clients name it."""
+
+    __pydantic_config__ = STRICT
+    name: Name
+    aliases: tuple[Name, ...] = ()
+    deployments: Annotated[tuple[DeploymentConfig, ...], Field(min_length=1)]
+    context_tokens: Count = 4096
+    price: PriceConfig = field(default_factory=PriceConfig)
+    skills: dict[str, Fraction] = field(default_factory=dict)
+    capabilities: tuple[Capability, ...] = ()
+    fallbacks: tuple[Name, ...] = ()
+
+
+FailPolicy = Literal["open", "closed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnRedisDown:
+    """What a tier's limits do while Redis is away."""
+
+    __pydantic_config__ = STRICT
+    requests: FailPolicy = "open"
+    spend: FailPolicy = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierConfig:
+    """A tier: absent limits are no limits, 0 allows nothing."""
+
+    __pydantic_config__ = STRICT
+    name: Id
+    requests_per_minute: Limit | None = None
+    tokens_per_minute: Limit | None = None
+    concurrent: Limit | None = None
+    tokens_per_day: Limit | None = None
+    tokens_per_month: Limit | None = None
+    usd_per_month: NonNegative | None = None
+    burst: Fraction = 0.2
+    priority: Rank = 1
+    models: tuple[str, ...] = ("*",)
+    on_redis_down: OnRedisDown = field(default_factory=OnRedisDown)
