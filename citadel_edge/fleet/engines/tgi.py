@@ -1,0 +1,6 @@
+"""Text Generation Inference. 429 is overload, 424 a generation that failed inside."""
+
+from citadel_edge.config.shape import Engine
+from citadel_edge.fleet.engines.dialect import Dialect
+
+TGI = Dialect(engine=Engine.TGI, probe_path="/health", own_faults=frozenset({424}))
