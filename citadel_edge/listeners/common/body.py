@@ -1,0 +1,54 @@
+"""Reading a JSON body: so many bytes, so many seconds, and accounted to the listener while it is held."""
+
+import asyncio
+
+from aiohttp import web
+
+from citadel_edge.config.shape import HttpConfig
+from citadel_edge.errors import Code, RequestError
+
+JSON_TYPES = ("application/json", "")
+
+
+async def read_json_body(request: web.Request, bounds: HttpConfig) -> bytes:
+    """The body's bytes. Raises RequestError: 415 for another content type, 413 past the bound, 408 for a body that drips."""
+    _check_type(request)
+    limit = bounds.max_body_bytes
+    if request.content_length is not None and request.content_length > limit:
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(bounds.body_timeout_s):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise RequestError(
+            Code.REQUEST_TIMEOUT,
+            f"the body took longer than {bounds.body_timeout_s:g} s to arrive",
+            headers={"Connection": "close"},
+        ) from None
+    except web.RequestPayloadError as error:
+        raise RequestError(Code.INVALID_REQUEST, "the body is broken off or not encoded as its headers say") from error
+
+
+async def _read(request: web.Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await request.content.readany():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _check_type(request: web.Request) -> None:
+    declared = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if declared not in JSON_TYPES and not declared.endswith("+json"):
+        raise RequestError(
+            Code.UNSUPPORTED_MEDIA_TYPE, f"Content-Type {declared!r} is not taken; send application/json"
+        )
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        Code.BODY_TOO_LARGE, f"the body is over {limit} bytes (http.max_body_bytes)", headers={"Connection": "close"}
+    )

@@ -1,0 +1,153 @@
+"""What every request passes, in this order, the same at all four doors. Nothing is decided here but who may go on."""
+
+import asyncio
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from citadel_edge.accounts.principal import Principal
+from citadel_edge.config.shape import ListenerName
+from citadel_edge.edge import EDGE
+from citadel_edge.errors import Code, RequestError
+from citadel_edge.health.verdict import ListenerState
+from citadel_edge.listeners.common.body import read_json_body
+from citadel_edge.listeners.common.problems import as_request_error, internal_error, respond
+from citadel_edge.listeners.common.routes import BODY, PASSAGE, ROUTES, Handler, Passage
+from citadel_edge.telemetry.ids import request_id, valid_request_id
+from citadel_edge.telemetry.trace import child
+
+LISTENER = web.AppKey("listener", ListenerName)
+LOG: web.AppKey[FilteringBoundLogger] = web.AppKey("log")
+CLIENT_GONE = 499  # nginx's number for a client that left before its answer
+
+
+@web.middleware
+async def record_passage(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id and trace; say one line of it when it is over."""
+    clock = request.app[EDGE].clock
+    passage = Passage(
+        request_id=_identity(request),
+        trace=child(request.headers.get("traceparent")),
+        route=request.app[ROUTES].get(request.match_info.handler),
+        began_s=clock.monotonic_s(),
+    )
+    request[PASSAGE] = passage
+    status = CLIENT_GONE
+    try:
+        answer = await handler(request)
+        status = answer.status
+        return answer
+    finally:
+        _say(request, passage, status)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Map what was raised below to an answer; once an answer has begun it can only be broken off."""
+    try:
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001 - the boundary: every exception gets an answer, unforeseen ones a log line
+        known = as_request_error(error)
+        if known is None:
+            request.app[LOG].exception("unhandled", request_id=request[PASSAGE].request_id)
+            known = internal_error()
+        return _error_answer(request, known)
+
+
+@web.middleware
+async def heed_state(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A stopped listener keeps its port and answers so; health and metrics stay."""
+    state = request.app[EDGE].board.states[request.app[LISTENER]]
+    route = request[PASSAGE].route
+    if state is ListenerState.RUNNING or (route is not None and not route.admitted):
+        return await handler(request)
+    raise RequestError(
+        Code.LISTENER_STOPPED, f"{request.app[LISTENER].value} is {state.value}; try again later", retry_after_s=5
+    )
+
+
+@web.middleware
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every route but the open ones demands a key, and a role that covers the route's."""
+    passage = request[PASSAGE]
+    if passage.route is None or passage.route.role is None:
+        return await handler(request)
+    passage.principal = principal = await _principal(request)
+    if not principal.role.may(passage.route.role):
+        raise RequestError(
+            Code.FORBIDDEN,
+            f"this route needs the role {passage.route.role.value}; this key's user has {principal.role.value}",
+        )
+    return await handler(request)
+
+
+@web.middleware
+async def take_seat(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Read the body, bounded; then wait, bounded, for a seat of the listener's budget."""
+    route = request[PASSAGE].route
+    if route is None or not route.admitted:
+        return await handler(request)
+    edge = request.app[EDGE]
+    budget = edge.budgets[request.app[LISTENER]]
+    body = await read_json_body(request, edge.config.value.http) if route.json_body else b""
+    with budget.holding(len(body)):
+        request[BODY] = body
+        async with budget.admit():
+            return await handler(request)
+
+
+MIDDLEWARES = (record_passage, answer_errors, heed_state, authenticate, take_seat)
+
+
+async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+    """Every answer carries the request's id."""
+    passage = request.get(PASSAGE)
+    if passage is not None:
+        response.headers["X-Request-Id"] = passage.request_id
+
+
+def _identity(request: web.Request) -> str:
+    asked = request.headers.get("X-Request-Id")
+    if asked is not None and valid_request_id(asked):
+        return asked
+    return request_id(request.app[EDGE].clock)
+
+
+async def _principal(request: web.Request) -> Principal:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or not key:
+        raise RequestError(Code.INVALID_API_KEY, "send an API key: `Authorization: Bearer <key>`")
+    directory = request.app[EDGE].directory
+    return directory.lookup(key) or await directory.authenticate(key)
+
+
+def _error_answer(request: web.Request, error: RequestError) -> web.StreamResponse:
+    passage = request[PASSAGE]
+    passage.facts.setdefault("code", error.code.text)
+    if request.writer.output_size > 0:
+        if request.transport is not None:
+            request.transport.close()
+        raise asyncio.CancelledError("the answer had begun")
+    openai = passage.route is not None and passage.route.openai_errors
+    return respond(error, passage.request_id, openai=openai)
+
+
+def _say(request: web.Request, passage: Passage, status: int) -> None:
+    app = request.app
+    duration_s = app[EDGE].clock.monotonic_s() - passage.began_s
+    route = passage.route
+    said = app[LOG].debug if route is not None and not route.admitted else app[LOG].info
+    principal = passage.principal
+    who = {"user": principal.user_id, "tier": principal.tier} if principal is not None else {}
+    said(
+        "request",
+        request_id=passage.request_id,
+        trace_id=passage.trace.trace_id,
+        method=request.method,
+        route=route.path if route is not None else "unknown",
+        status=status,
+        duration_ms=round(duration_s * 1000, 3),
+        **who,
+        **passage.facts,
+    )

@@ -1,0 +1,155 @@
+"""The door's side of one connection: bounds on heads that drip or swell, and honest answers to what is no HTTP.
+
+aiohttp bounds a line and the number of lines of a head, not its whole size nor the time it takes; this does.
+Refuses to know what a request asks for.
+"""
+
+import asyncio
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from citadel_edge.config.shape import HttpConfig
+from citadel_edge.errors import Code, RequestError
+from citadel_edge.listeners.common.problems import internal_error, problem, respond
+from citadel_edge.telemetry.clock import Clock
+from citadel_edge.telemetry.ids import request_id
+
+LINGER_S = 2.0
+
+
+@dataclass(slots=True)
+class Connections:
+    """How many connections a door holds, and how many it turned away."""
+
+    open: int = 0
+    refused: int = 0
+
+
+class DoorProtocol(RequestHandler):
+    """aiohttp's connection handler with a bounded head: so many bytes, so many seconds."""
+
+    __slots__ = ("_bounds", "_clock", "_connections", "_head_bytes", "_head_timer", "_refused")
+
+    def __init__(
+        self, manager: web.Server, *, bounds: HttpConfig, connections: Connections, clock: Clock, **kwargs: Any
+    ) -> None:
+        super().__init__(manager, **kwargs)
+        self._bounds = bounds
+        self._connections = connections
+        self._clock = clock
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection; one too many is told so at once."""
+        super().connection_made(transport)
+        self._connections.open += 1
+        if self._connections.open > self._bounds.max_connections:
+            self._connections.refused += 1
+            self._refuse(RequestError(Code.OVERLOADED, "too many connections; try again", retry_after_s=1))
+            return
+        self._arm()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let the count and the timer go."""
+        self._connections.open -= 1
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; while a head is under way, watch its size and its time."""
+        if self._refused:
+            return
+        waiter = self._waiter
+        reading_head = waiter is not None and not waiter.done()
+        super().data_received(data)
+        if not reading_head:
+            self._disarm()
+        elif waiter is not None and waiter.done():
+            self._disarm()
+        else:
+            self._count_head(len(data))
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._bounds.max_header_bytes:
+            limit = self._bounds.max_header_bytes
+            self._refuse(RequestError(Code.HEADERS_TOO_LARGE, f"the request's head is over {limit} bytes"))
+        elif self._head_timer is None:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._head_timer = self._loop.call_later(self._bounds.header_timeout_s, self._head_late)
+
+    def _disarm(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if self._head_bytes == 0:
+            self.force_close()  # it never said a word
+            return
+        limit = self._bounds.header_timeout_s
+        self._refuse(RequestError(Code.REQUEST_TIMEOUT, f"the request's head took longer than {limit:g} s"))
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer outside of any request, then read the rest away for a moment so that the answer is not lost to a reset."""
+        self._refused = True
+        self._disarm()
+        transport = self.transport
+        if transport is None:
+            return
+        transport.write(_raw_answer(error, request_id(self._clock)))
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._loop.call_later(LINGER_S, self.force_close)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What aiohttp answers by itself (bytes that are no HTTP, a fault in a handler), in our shape."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer had begun; it cannot be taken back")
+        if status >= 500:  # noqa: PLR2004 - the HTTP classes
+            self.log_exception("unhandled", exc_info=exc)
+        answer = respond(_parse_error(status, exc), request_id(self._clock), openai=False)
+        answer.force_close()
+        return answer
+
+
+def _parse_error(status: int, exc: BaseException | None) -> RequestError:
+    if isinstance(exc, LineTooLong):
+        return RequestError(Code.HEADERS_TOO_LARGE, "a line of the request's head is too long")
+    if status >= 500:  # noqa: PLR2004 - the HTTP classes
+        return internal_error()
+    if exc is not None and "headers" in str(exc).lower() and "many" in str(exc).lower():
+        return RequestError(Code.HEADERS_TOO_LARGE, "the request's head has too many lines")
+    return RequestError(Code.INVALID_REQUEST, "this is no HTTP/1.1 request that can be understood")
+
+
+def _raw_answer(error: RequestError, identity: str) -> bytes:
+    body = problem(error, identity)
+    lines = [
+        f"HTTP/1.1 {error.code.status} {HTTPStatus(error.code.status).phrase}",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        f"X-Request-Id: {identity}",
+        "Connection: close",
+    ]
+    if error.retry_after_s is not None:
+        lines.append(f"Retry-After: {math.ceil(error.retry_after_s)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body

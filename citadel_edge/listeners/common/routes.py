@@ -1,0 +1,64 @@
+"""What a route is, and what a request carries on its way through the middlewares."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from citadel_edge.accounts.principal import Principal, Role
+from citadel_edge.telemetry.trace import Trace
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One route of a listener.
+
+    Attributes:
+        role: the weakest role that may call it; null is open to everybody, without a key.
+        admitted: whether it takes a seat of the listener's budget (health and metrics do not).
+        json_body: whether a JSON body is read, bounded, before a seat is taken.
+        openai_errors: errors in OpenAI's shape rather than problem details.
+        request: JSON Schema of the body. response: of the answer. query: names and descriptions.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    role: Role | None = Role.USER
+    admitted: bool = True
+    json_body: bool = False
+    openai_errors: bool = False
+    request: Schema | None = None
+    response: Schema | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass(slots=True, kw_only=True)
+class Passage:
+    """One request's way through the door: who, what, and what there is to say of it in the log."""
+
+    request_id: str
+    trace: Trace
+    route: Route | None
+    began_s: float
+    principal: Principal | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+PASSAGE: web.RequestKey[Passage] = web.RequestKey("passage", Passage)
+BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
+ROUTES: web.AppKey[Mapping[Handler, Route]] = web.AppKey("routes", Mapping)
+
+
+def principal_of(request: web.Request) -> Principal:
+    """The authenticated caller. Only on routes that demand a role."""
+    principal = request[PASSAGE].principal
+    if principal is None:
+        raise LookupError("this route is open: nobody was authenticated")
+    return principal

@@ -1,0 +1,116 @@
+"""GraphQL over HTTP, POST and GET, and the published schema."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute_sync, parse, validate
+
+from citadel_edge.edge import EDGE
+from citadel_edge.errors import Code, RequestError
+from citadel_edge.listeners.common.routes import BODY, PASSAGE, Handler, Route, principal_of
+from citadel_edge.listeners.graphql.resolvers import Context
+from citadel_edge.listeners.graphql.schema import schema_text
+
+MAX_CHARACTERS = 15_000
+MAX_TOKENS = 1_000
+MAX_ERRORS = 20
+
+
+class Body(msgspec.Struct):
+    """The parameters of a GraphQL request."""
+
+    query: str
+    variables: dict[str, Any] | None = None
+    operationName: str | None = None  # noqa: N815 - the specification's spelling
+    extensions: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQL:
+    """The HTTP transport of one schema."""
+
+    schema: GraphQLSchema
+
+    async def post(self, request: web.Request) -> web.StreamResponse:
+        """`POST /graphql`."""
+        try:
+            body = msgspec.json.decode(request[BODY], type=Body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise RequestError(Code.INVALID_REQUEST, f"the body is no GraphQL request: {error}") from error
+        return await self._answer(request, body)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """`GET /graphql?query=…`; there are no mutations to refuse yet."""
+        query = request.query.get("query")
+        if query is None:
+            raise RequestError(Code.INVALID_REQUEST, "send `?query=…`, or POST a JSON body", param="query")
+        variables = _variables(request.query.get("variables"))
+        return await self._answer(request, Body(query, variables, request.query.get("operationName")))
+
+    async def _answer(self, request: web.Request, body: Body) -> web.StreamResponse:
+        if len(body.query) > MAX_CHARACTERS:
+            raise RequestError(
+                Code.INVALID_REQUEST, f"the query is over {MAX_CHARACTERS} characters; split it", param="query"
+            )
+        result = self._run(request, body)
+        return web.Response(
+            body=msgspec.json.encode(_masked(result, request)),
+            status=400 if result.data is None and result.errors else 200,
+            content_type="application/graphql-response+json",
+            charset="utf-8",
+        )
+
+    def _run(self, request: web.Request, body: Body) -> ExecutionResult:
+        try:
+            document = parse(body.query, max_lexical_tokens=MAX_TOKENS)
+        except GraphQLError as error:
+            return ExecutionResult(None, [error])
+        mistakes = validate(self.schema, document, max_errors=MAX_ERRORS)
+        if mistakes:
+            return ExecutionResult(None, mistakes)
+        return execute_sync(
+            self.schema,
+            document,
+            context_value=Context(request.app[EDGE], principal_of(request)),
+            variable_values=body.variables,
+            operation_name=body.operationName,
+        )
+
+
+async def schema(_: web.Request) -> web.StreamResponse:
+    """`GET /schema.graphql`."""
+    return web.Response(text=schema_text(), content_type="text/plain")
+
+
+def graphql_routes(built: GraphQLSchema) -> list[Route]:
+    """The graph's routes."""
+    transport = GraphQL(built)
+    described: tuple[tuple[str, Handler, bool], ...] = (("POST", transport.post, True), ("GET", transport.get, False))
+    return [
+        *(
+            Route(method=method, path="/graphql", handler=handler, summary="The graph", json_body=json_body)
+            for method, handler, json_body in described
+        ),
+        Route(method="GET", path="/schema.graphql", handler=schema, summary="The schema", role=None),
+    ]
+
+
+def _variables(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RequestError(Code.INVALID_REQUEST, "variables is no JSON object", param="variables") from error
+
+
+def _masked(result: ExecutionResult, request: web.Request) -> dict[str, Any]:
+    """Errors of ours carry the request's id and no inner text."""
+    shown = result.formatted
+    for error, formatted in zip(result.errors or (), shown.get("errors", ()), strict=True):
+        if error.original_error is not None and not isinstance(error.original_error, GraphQLError):
+            formatted["message"] = "a fault on our side; name the request id when you report it"
+            formatted["extensions"] = {"code": Code.INTERNAL.text, "request_id": request[PASSAGE].request_id}
+    return dict(shown)

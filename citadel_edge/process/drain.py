@@ -1,0 +1,40 @@
+"""How the process lets go: no new work, answers under way finish, what lasts longer than its share of the grace is cancelled.
+
+The grace bounds everything from the signal to the exit, so the doors get a part of it and the databases the rest.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from citadel_edge.config.shape import ListenerName
+from citadel_edge.edge import Edge
+from citadel_edge.health.verdict import ListenerState
+from citadel_edge.listeners.common.door import Door
+
+DOORS_SHARE = 0.7
+LEDGER_SHARE = 0.1
+
+
+async def drain(edge: Edge, doors: Sequence[Door], grace_s: float) -> None:
+    """Close the doors within their share of the grace, then carry what usage can be carried."""
+    log = edge.logs.logger()
+    log.info("draining", grace_s=grace_s)
+    for name in ListenerName:
+        edge.set_state(name, ListenerState.DRAINING)
+    edge.draining.set()
+    for door in doors:
+        door.stop_accepting()
+    edge.hub.close()
+    finished = await _idle(doors, grace_s * DOORS_SHARE)
+    await asyncio.gather(*(door.close() for door in doors))
+    await edge.ledger.flush(grace_s * LEDGER_SHARE)
+    log.info("drained", all_answers_finished=finished)
+
+
+async def _idle(doors: Sequence[Door], within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await asyncio.gather(*(door.wait_idle() for door in doors))
+    except TimeoutError:
+        return False
+    return True

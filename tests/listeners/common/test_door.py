@@ -1,0 +1,161 @@
+"""The door itself, over real sockets: what it refuses before any request exists, and how it closes."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from citadel_edge.config.shape import HttpConfig, ListenerConfig, ListenerName
+from citadel_edge.errors import StartError
+from citadel_edge.listeners.common.door import bind, open_door
+from citadel_edge.telemetry.clock import Clock
+
+BOUNDS = HttpConfig(header_timeout_s=0.4, max_header_bytes=32_768, max_connections=8, idle_timeout_s=5)
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@asynccontextmanager
+async def opened(*, bounds=BOUNDS, handler=None):
+    async def hello(_):
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.router.add_get("/", handler or hello)
+    listener = ListenerConfig(port=0)
+    bound = bind(ListenerName.ROUTING, "127.0.0.1", 0)
+    door = await open_door(
+        ListenerName.ROUTING, app, bound=bound, listener=listener, http=lambda: bounds, clock=Clock()
+    )
+    try:
+        yield door
+    finally:
+        await door.close()
+
+
+async def talk(door, data, *, pause_s=0.0):
+    """Send, read to the end; status line, headers, body."""
+    reader, writer = await asyncio.open_connection(*door.address)
+    writer.write(data)
+    await asyncio.sleep(pause_s)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+def parsed(answer):
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), head.decode().lower(), json.loads(body)
+
+
+async def test_a_head_that_drips_is_refused_in_time():
+    async with opened() as door:
+        reader, writer = await asyncio.open_connection(*door.address)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for byte in GET[:12]:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.05)
+        status, head, body = parsed(await asyncio.wait_for(reader.read(), 5))
+        writer.close()
+        assert (status, body["code"]) == (408, "request_timeout")
+        assert "connection: close" in head
+        assert loop.time() - began < 3
+
+
+async def test_a_connection_that_says_nothing_is_closed_without_a_word():
+    async with opened() as door:
+        assert await talk(door, b"") == b""
+
+
+async def test_a_swollen_head_is_refused_with_431():
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 8000) for n in range(100))
+    async with opened() as door:
+        status, _, body = parsed(await talk(door, head + b"\r\n"))
+        assert (status, body["code"]) == (431, "headers_too_large")
+
+
+async def test_one_line_too_long_is_refused_with_431():
+    async with opened() as door:
+        answer = await talk(door, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n")
+        status, _, body = parsed(answer)
+        assert (status, body["code"]) == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\x01", b"HELLO\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+async def test_what_is_no_http_gets_a_problem_not_a_page(data):
+    async with opened() as door:
+        status, _, body = parsed(await talk(door, data + b"\r\n\r\n"))
+        assert status == 400
+        assert body["code"] == "invalid_request"
+        assert body["request_id"]
+
+
+async def test_one_connection_too_many_is_told_so_and_the_others_live():
+    async with opened() as door:
+        held = [await asyncio.open_connection(*door.address) for _ in range(8)]
+        status, head, body = parsed(await talk(door, GET))
+        assert (status, body["code"]) == (503, "overloaded")
+        assert "retry-after: 1" in head
+        reader, writer = held[0]
+        writer.write(GET)
+        assert b"200 OK" in await reader.readline()
+        for _, each in held:
+            each.close()
+
+
+async def test_a_second_request_on_a_connection_has_its_own_time():
+    async with opened(bounds=replace(BOUNDS, header_timeout_s=1.0)) as door:
+        reader, writer = await asyncio.open_connection(*door.address)
+        for _ in range(3):
+            writer.write(GET)
+            answer = await reader.readuntil(b"hello")
+            assert b"200 OK" in answer
+            await asyncio.sleep(0.5)
+        writer.close()
+
+
+async def test_closing_lets_an_answer_under_way_finish():
+    entered = asyncio.Event()
+
+    async def slow(_):
+        entered.set()
+        await asyncio.sleep(0.3)
+        return web.Response(text="whole")
+
+    async with opened(handler=slow) as door:
+        async with asyncio.TaskGroup() as group:
+            answer = group.create_task(talk(door, GET))
+            await entered.wait()
+            door.stop_accepting()
+            await door.wait_idle()
+        assert answer.result().endswith(b"whole")
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*door.address)
+
+
+async def test_closing_cancels_what_does_not_finish():
+    gone = asyncio.Event()
+
+    async def endless(_):
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            gone.set()
+
+    async with opened(handler=endless) as door:
+        async with asyncio.TaskGroup() as group:
+            answer = group.create_task(talk(door, GET))
+            await asyncio.sleep(0.1)
+            await door.close()
+        assert gone.is_set()
+        assert answer.result() == b""
+
+
+async def test_a_port_that_is_taken_is_a_clear_start_error():
+    async with opened() as door:
+        host, port = door.address
+        with pytest.raises(StartError, match=rf"listeners.graphql-api: cannot bind {host}:{port}: .*free the port"):
+            bind(ListenerName.GRAPHQL, host, port)
