@@ -3,6 +3,7 @@
 Decides the form, the bound on a line's length, and that making a line never fails. Refuses to know where it is written.
 """
 
+import reprlib
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,10 @@ from citadel_edge.telemetry.redaction import redact
 
 _MAX_LINE_BYTES: Final = 64 * 2**10
 _CUT_TO: Final = 8 * 2**10
+_SHORT: Final = 1000
+
+# Keys that are no texts, lone surrogates, integers beyond 64 bits, structures that hold themselves.
+UNWRITABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
 
 
 class Lines:
@@ -22,7 +27,7 @@ class Lines:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._encode = msgspec.json.Encoder(enc_hook=repr).encode
+        self._encode = msgspec.json.Encoder(enc_hook=_short_repr).encode
 
     def render(
         self, _logger: WrappedLogger, level: str, fields: EventDict
@@ -40,7 +45,7 @@ class Lines:
     def _json(self, head: dict[str, Any], fields: EventDict) -> bytes:
         try:
             line = self._encode({**head, **_presentable(fields)})
-        except Exception as error:  # noqa: BLE001 - a value that cannot be written must not break the one who logs
+        except UNWRITABLE as error:
             line = self._encode(_plain(head) | {"unwritable": repr(type(error))} | _plain(fields))
         return line if len(line) <= _MAX_LINE_BYTES else self._cut(head, line)
 
@@ -66,11 +71,11 @@ def _plain(fields: EventDict) -> dict[str, str]:
 
 
 def _short_repr(value: object) -> str:
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except Exception:  # noqa: BLE001 - a broken __repr__ is worth a line, not a failure
-        text = f"<{type(value).__name__} without repr>"
-    return text[:1000].encode(errors="backslashreplace").decode()
+    """Never fails, and never calls a `__repr__` that does: `reprlib` says of such only what they are."""
+    short = reprlib.Repr()
+    short.maxother = short.maxstring = short.maxlong = _SHORT
+    text = value[:_SHORT] if isinstance(value, str) else short.repr(value)
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Pretty:

@@ -27,11 +27,11 @@ class Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record, with the name of the logger it came by."""
+        fields = {"exc_info": record.exc_info} if record.exc_info else {}
         try:
-            fields = {"exc_info": record.exc_info} if record.exc_info else {}
             self._log.log(_level(record.levelno), record.getMessage(), logger=record.name, **fields)
-        except Exception:  # noqa: BLE001 - the standard library's own rule: a record that cannot be made is reported, not raised
-            self.handleError(record)
+        except Exception as error:  # the library's arguments do not fit its own text: say what there is
+            self._log.error("unreadable log record", logger=record.name, text=record.msg, error=repr(error))
 
 
 def _level(number: int) -> int:
