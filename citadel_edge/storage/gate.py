@@ -20,6 +20,7 @@ class Gate:
         self.reason = f"not connected to {label} yet"
         self.label = label
         self.opened = asyncio.Event()
+        self.known = asyncio.Event()
         self._error = error
         self._log = log
 
@@ -37,11 +38,13 @@ class Gate:
         if self.status is not Status.UP:
             self._log.info(f"{self._error.dependency} answers", server=self.label)
         self.status, self.reason = Status.UP, f"connected to {self.label}"
+        self.known.set()
         self.opened.set()
 
     def shut(self, reason: str) -> None:
         """The server is away; `reason` is for operators and carries no secret."""
-        if self.status is not Status.DOWN or reason != self.reason:
+        if self.status is not Status.DOWN:
             self._log.warning(f"{self._error.dependency} is away", server=self.label, reason=reason)
         self.status, self.reason = Status.DOWN, reason
+        self.known.set()
         self.opened.clear()

@@ -1,0 +1,198 @@
+"""One link to a Redis: connected, asked in batches, closed.
+
+Decides how each kind of target is connected to, over redis-py's own connections. Refuses to know who asks, for how
+long they wait, and what is done when a link breaks. Whoever holds a link is its only user, and answers come in the
+order of the questions: that, and that a link is closed after any doubt, is why no reply can reach another caller.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import hiredis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import DataError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from citadel_edge.config.targets import RedisKind, RedisTarget
+
+CLIENT_NAME: Final = "citadel-edge"
+SENTINEL_S: Final = 0.5
+
+
+class Question(Protocol):
+    """One command that waits for its reply."""
+
+    args: tuple[Any, ...]
+
+    def answer(self, reply: Any) -> None:
+        """Hand the reply over: a value, or an error reply as an exception."""
+
+
+class Link(Protocol):
+    """What a lane needs of a connection. Everything raises redis-py's errors, `OSError` or `TimeoutError`."""
+
+    async def connect(self) -> None:
+        """Connect, introduce and authenticate."""
+
+    async def usable(self) -> bool:
+        """Whether it is connected and nothing unasked lies in it."""
+
+    async def ask(self, questions: Sequence[Question]) -> None:
+        """Send all questions at once and answer each in turn."""
+
+    async def close(self) -> None:
+        """Drop the connection without waiting for the server."""
+
+
+class ConnectionLink:
+    """A link over one redis-py connection (TCP, TLS, Unix socket, or the primary that sentinels name)."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool  # makes the connection and, with sentinels, finds the primary; it never lends one out
+        self._connection = pool.make_connection()  # type: ignore[no-untyped-call]
+
+    async def connect(self) -> None:
+        """Connect and speak RESP3."""
+        await self._connection.connect()
+
+    async def usable(self) -> bool:
+        """Connected, with neither an end nor unasked bytes waiting in it."""
+        return self._connection.is_connected and not await self._connection.can_read()
+
+    async def ask(self, questions: Sequence[Question]) -> None:
+        """One write, then the replies in order."""
+        sent, packed = _packed(questions)
+        if not sent:
+            return
+        await self._connection.send_packed_command(packed, check_health=False)
+        for question in sent:
+            try:
+                question.answer(await self._connection.read_response())
+            except ResponseError as error:
+                question.answer(error)
+
+    async def close(self) -> None:
+        """Close the socket; what still arrives is never read."""
+        await self._connection.disconnect(nowait=True)
+
+
+class ClusterLink:
+    """A link to a whole cluster: redis-py's cluster client finds the node of each key."""
+
+    def __init__(self, target: RedisTarget) -> None:
+        self._target = target
+        self._client: RedisCluster | None = None
+
+    async def connect(self) -> None:
+        """Learn the cluster's shape from its first seed that answers."""
+        client = RedisCluster(
+            startup_nodes=[ClusterNode(node.host, node.port) for node in self._target.nodes],
+            retry=Retry(NoBackoff(), 1),
+            **_common(self._target),
+            **_tls(self._target),
+        )
+        self._client = await client.initialize()
+
+    async def usable(self) -> bool:
+        """Whether the shape is known; redis-py looks after the single connections."""
+        return self._client is not None
+
+    async def ask(self, questions: Sequence[Question]) -> None:
+        """One question after the other; the nodes differ, so there is no one pipe."""
+        for question in questions:
+            try:
+                question.answer(await self._run(question.args))
+            except (ResponseError, DataError) as error:
+                question.answer(error)
+
+    async def _run(self, args: tuple[Any, ...]) -> Any:
+        if self._client is None:
+            raise ConnectionError("not connected")
+        return await self._client.execute_command(*args)
+
+    async def close(self) -> None:
+        """Forget the cluster and every connection to it."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+
+def link(target: RedisTarget) -> Link:
+    """A link of the target's kind, not yet connected."""
+    return ClusterLink(target) if target.kind is RedisKind.CLUSTER else ConnectionLink(connections(target))
+
+
+def connections(target: RedisTarget, node: int = 0) -> ConnectionPool:
+    """A maker of connections to the target; of a cluster, to its `node`-th seed (publications reach every node)."""
+    if target.kind is RedisKind.UNIX:
+        return ConnectionPool(
+            connection_class=UnixDomainSocketConnection, path=str(target.path), db=target.db, **_common(target)
+        )
+    if target.kind is RedisKind.SENTINEL:
+        return _behind_sentinels(target)
+    address = target.nodes[node % len(target.nodes)]
+    return ConnectionPool(
+        connection_class=SSLConnection if target.tls else Connection,
+        host=address.host,
+        port=address.port,
+        socket_keepalive=True,
+        db=target.db,
+        **_common(target),
+        **{name: value for name, value in _tls(target).items() if name != "ssl"},
+    )
+
+
+def _behind_sentinels(target: RedisTarget) -> ConnectionPool:
+    """Sentinels get the same password under the name `default`: one without a password accepts any."""
+    own = {"socket_timeout": SENTINEL_S, "socket_connect_timeout": SENTINEL_S, "retry": Retry(NoBackoff(), 0)}
+    password = {"password": target.password.get_secret_value(), "username": "default"} if target.password else {}
+    nodes = [(node.host, node.port) for node in target.nodes]
+    sentinels = Sentinel(nodes, sentinel_kwargs={**own, **password, **_tls(target)})  # type: ignore[no-untyped-call]
+    return SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        target.master, sentinels, db=target.db, **_common(target), **_tls(target)
+    )
+
+
+def _common(target: RedisTarget) -> dict[str, Any]:
+    """No timeouts and no retries of redis-py's own: deadlines belong to the lane, a command is sent once."""
+    return {
+        "username": target.user,
+        "password": target.password.get_secret_value() if target.password else None,
+        "client_name": CLIENT_NAME,
+        "protocol": 3,
+        "legacy_responses": False,
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        "retry": Retry(NoBackoff(), 0),
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "driver_info": None,
+    }
+
+
+def _tls(target: RedisTarget) -> dict[str, Any]:
+    if not target.tls:
+        return {}
+    return {
+        "ssl": True,
+        "ssl_cert_reqs": "required" if target.verify else "none",
+        "ssl_check_hostname": target.verify,
+        "ssl_ca_certs": str(target.ca_file) if target.ca_file else None,
+    }
+
+
+def _packed(questions: Sequence[Question]) -> tuple[list[Question], list[bytes]]:
+    """The questions that can be encoded, and their bytes; the others are answered with what is wrong with them."""
+    sent: list[Question] = []
+    packed: list[bytes] = []
+    for question in questions:
+        try:
+            packed.append(hiredis.pack_command(question.args))
+        except TypeError as error:
+            question.answer(DataError(f"a Redis command takes bytes, str, int and float: {error}"))
+        else:
+            sent.append(question)
+    return sent, packed

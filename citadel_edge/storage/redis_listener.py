@@ -1,0 +1,95 @@
+"""`SUBSCRIBE` on a connection of its own, kept alive for ever.
+
+Decides when a subscription has to be made anew, and says so: what was published in between is lost, so whoever listens
+must distrust what it remembers. Refuses to know what the messages mean.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from redis.asyncio.connection import AbstractConnection
+
+from citadel_edge.config.targets import RedisTarget
+from citadel_edge.storage.background import Backoff
+from citadel_edge.storage.redis_faults import FAULTS
+from citadel_edge.storage.redis_link import connections
+
+CONNECT_S: Final = 2.0
+HEARTBEAT_S: Final = 2.0
+
+
+class RedisListener:
+    """One channel's subscription. `subscribed` tells whether it hears at this moment."""
+
+    def __init__(
+        self,
+        target: RedisTarget,
+        channel: str,
+        on_message: Callable[[bytes], None],
+        on_subscribed: Callable[[], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        self._target = target
+        self._channel = channel
+        self._on_message = on_message
+        self._on_subscribed = on_subscribed or _nothing
+        self._on_lost = on_lost or _nothing
+        self.subscribed = False
+
+    async def run(self) -> None:
+        """Listen until cancelled, connecting again with growing pauses, each time to the next seed of a cluster."""
+        pauses = Backoff(0.05, 1.0)
+        node = 0
+        while True:
+            # The pool's gate tells operators; here only the next attempt matters.
+            with contextlib.suppress(*FAULTS):
+                await self._listen_once(connections(self._target, node), pauses)
+            node += 1
+            await asyncio.sleep(pauses.next_s())
+
+    async def _listen_once(self, pool: Any, pauses: Backoff) -> None:
+        connection = pool.make_connection()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await connection.connect()
+                connection._get_parser().set_pubsub_push_handler(_as_it_is)  # noqa: SLF001 - the default one logs messages
+                await connection.send_command("SUBSCRIBE", self._channel, check_health=False)
+            await self._hear(connection, pauses)
+        finally:
+            await connection.disconnect(nowait=True)
+            if self.subscribed:
+                self.subscribed = False
+                self._on_lost()
+
+    async def _hear(self, connection: AbstractConnection, pauses: Backoff) -> None:
+        """Until the connection fails. A silence longer than the heartbeat is asked whether somebody is there."""
+        asked = False
+        while True:
+            reply = await connection.read_response(timeout=HEARTBEAT_S, push_request=True)
+            if reply is not None:
+                asked = False
+                self._take(reply, pauses)
+            elif asked or not self.subscribed:
+                raise TimeoutError
+            else:
+                asked = True
+                await connection.send_command("PING", check_health=False)
+
+    def _take(self, reply: Any, pauses: Backoff) -> None:
+        match reply:
+            case [b"subscribe", *_]:
+                self.subscribed = True
+                pauses.reset()
+                self._on_subscribed()
+            case [b"message", _, bytes(data)]:
+                self._on_message(data)
+
+
+async def _as_it_is(push: Any) -> Any:
+    return push
+
+
+def _nothing() -> None:
+    pass
