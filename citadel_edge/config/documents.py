@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from citadel_edge.config.flaw import Flaw
 from citadel_edge.config.paths import Steps, written
 from citadel_edge.config.references import Template
 from citadel_edge.errors import Problem
@@ -42,6 +43,14 @@ class Source:
         if self.origin in (Origin.ENVIRONMENT, Origin.FLAG):
             return f"{where} ({self.label})"
         return where or self.label
+
+    def problem(self, flaw: Flaw) -> Problem:
+        """A mistake in this source's text."""
+        if flaw.line is not None:
+            return Problem(f"{self.label}:{flaw.line}", flaw.message)
+        if self.origin is Origin.FILE and flaw.path:
+            return Problem(flaw.path, flaw.message)
+        return Problem(f"{self.label}: {flaw.path}" if flaw.path else self.label, flaw.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +117,13 @@ def fill(data: Any, variables: Mapping[str, str], *, source: Source) -> Filled:
 
 
 def merge(documents: list[Document]) -> Merged:
-    """Lay the documents over each other in their order. A section that is null is not there."""
+    """Lay the documents over each other in their order."""
     merged = Merged({}, {})
     places: dict[Steps, Place] = {}
     for document in documents:
         layer = _Layer(places, document.source)
         for key, value in document.data.items():
-            if value is not None:
-                merged.data[key] = layer.over(merged.data.get(key), value, (key,), (key,))
+            merged.data[key] = layer.over(merged.data.get(key), value, (key,), (key,))
     return Merged(merged.data, places)
 
 

@@ -7,7 +7,7 @@ backslash escapes, ` # comment` behind the value. Nothing is expanded. Refuses t
 import re
 from dataclasses import dataclass
 
-from citadel_edge.errors import Problem
+from citadel_edge.config.flaw import Flaw
 
 _LINE = re.compile(
     r"""\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*
@@ -23,22 +23,20 @@ class Dotenv:
     """The variables, a later line over an earlier one, and what is wrong."""
 
     variables: dict[str, str]
-    problems: tuple[Problem, ...] = ()
+    flaws: tuple[Flaw, ...] = ()
 
 
 def parse(text: str) -> Dotenv:
     """Read all lines. A bad line is never quoted: it is likely to hold a secret."""
     variables: dict[str, str] = {}
-    problems: list[Problem] = []
+    flaws: list[Flaw] = []
     for number, line in enumerate(text.splitlines(), start=1):
         match = _LINE.fullmatch(line)
         if match is not None:
             variables[match["name"]] = _value(match)
         elif line.strip() and not line.lstrip().startswith("#"):
-            problems.append(
-                Problem(f"line {number}", "expected NAME=value, with quotes around a value with quotes or '#'")
-            )
-    return Dotenv(variables, tuple(problems))
+            flaws.append(Flaw("expected NAME=value, with quotes around a value with quotes or '#'", line=number))
+    return Dotenv(variables, tuple(flaws))
 
 
 def _value(match: re.Match[str]) -> str:

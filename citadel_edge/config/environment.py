@@ -63,7 +63,7 @@ def _flag_value(text: str) -> Any:
     if not text.startswith(("[", "{")):
         return FromText(text)
     parsed = parse(f"value: {text}")
-    if parsed.problems:
+    if parsed.flaws:
         raise ValueError("expected text, a number, or a list or mapping written as YAML in one line")
     return parsed.data["value"]
 

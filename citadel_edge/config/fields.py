@@ -17,38 +17,41 @@ STRICT = ConfigDict(extra="forbid")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
+    """A whole number, or text from outside that spells one. Raises `ValueError`."""
     meant = resolved(value) if isinstance(value, FromText) else value
     if isinstance(meant, int) and not isinstance(meant, bool):
         return meant
-    raise ValueError(f"expected a whole number, got {_seen(value)}")
+    raise ValueError(f"expected a whole number, got {seen(value)}")
 
 
 def _number(value: Any) -> float:
     meant = resolved(value) if isinstance(value, FromText) else value
     if isinstance(meant, int | float) and not isinstance(meant, bool):
         return float(meant)
-    raise ValueError(f"expected a number, got {_seen(value)}")
+    raise ValueError(f"expected a number, got {seen(value)}")
 
 
 def _switch(value: Any) -> bool:
     meant = _BOOLEANS.get(value.lower()) if isinstance(value, FromText) else value
     if isinstance(meant, bool):
         return meant
-    raise ValueError(f"expected true or false, got {_seen(value)}")
+    raise ValueError(f"expected true or false, got {seen(value)}")
 
 
 def _file(value: Any) -> Path:
     if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
         return Path(value)
-    raise ValueError(f"expected a path, got {_seen(value)}")
+    raise ValueError(f"expected a path, got {seen(value)}")
 
 
-def _seen(value: Any) -> str:
+def seen(value: Any) -> str:
     """A wrong value of a field that is no secret, short."""
     if isinstance(value, str):
         return repr(str(value)) if len(value) <= 40 else "a longer text"  # noqa: PLR2004 - enough to recognise it
-    return str(value).lower() if isinstance(value, bool | float | int) else kind(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if isinstance(value, int) else kind(value)
 
 
 Switch = Annotated[bool, BeforeValidator(_switch)]
@@ -56,11 +59,11 @@ File = Annotated[Path, BeforeValidator(_file)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_number)]
-Count = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(_whole)]
-Limit = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_whole)]
-Few = Annotated[int, Field(ge=0, le=10), BeforeValidator(_whole)]
-Rank = Annotated[int, Field(ge=0, le=100), BeforeValidator(_whole)]
-Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(_whole)]
+Count = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(whole)]
+Limit = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)]
+Few = Annotated[int, Field(ge=0, le=10), BeforeValidator(whole)]
+Rank = Annotated[int, Field(ge=0, le=100), BeforeValidator(whole)]
+Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(whole)]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s/][^\s]*$")]
 # Ids stand in URLs, and a breaker is called `<upstream>:<model>`.
 Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

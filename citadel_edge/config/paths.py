@@ -6,7 +6,8 @@ from typing import TypeAlias
 Step: TypeAlias = str | int
 Steps: TypeAlias = tuple[Step, ...]
 
-_STEP = re.compile(r"(?P<name>[^.\[\]]+)|\[(?P<index>[^\[\]]+)\]|(?P<dot>\.)")
+_STEP = re.compile(r"(?P<dot>\.?)(?P<name>[^.\[\]]+)|\[(?P<index>[^\[\]]+)\]")
+_MAX_DIGITS = 9
 
 
 def written(steps: Steps) -> str:
@@ -22,15 +23,14 @@ def read(text: str) -> Steps:
     """
     steps: list[Step] = []
     position = 0
-    while position < len(text):
+    while position < len(text) or not steps:
         match = _STEP.match(text, position)
-        if match is None or (match["dot"] and (not steps or match.end() == len(text))):
+        if match is None or (match["name"] and bool(match["dot"]) != bool(steps)):
             raise ValueError(f"expected a path as in routing.retries or upstreams[gpu-a].slots, got {text!r}")
-        if index := match["index"]:
-            steps.append(int(index) if index.isascii() and index.isdecimal() and len(index) <= 9 else index)  # noqa: PLR2004 - no list is longer
-        elif name := match["name"]:
-            steps.append(name)
+        steps.append(match["name"] or _index(match["index"]))
         position = match.end()
-    if not steps:
-        raise ValueError("expected a path as in routing.retries, got nothing")
     return tuple(steps)
+
+
+def _index(text: str) -> Step:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else text

@@ -37,6 +37,7 @@ from citadel_edge.config.fields import (
 )
 
 __all__ = [
+    "LOOPBACK",
     "ApiGatewayConfig",
     "BudgetConfig",
     "Capability",
@@ -67,6 +68,7 @@ __all__ = [
 ]
 
 Secret = SecretStr
+LOOPBACK = "127.0.0.1"
 
 
 class ListenerName(StrEnum):
@@ -262,4 +264,4 @@ class Config:
 
     def bind_host(self, listener: ListenerName) -> str:
         """The address a listener binds: its own, else `SERVER_IP`, else loopback."""
-        return self.listeners[listener].host or self.server_ip or "127.0.0.1"
+        return self.listeners[listener].host or self.server_ip or LOOPBACK

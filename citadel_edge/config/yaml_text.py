@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import yaml
 
+from citadel_edge.config.flaw import Flaw
 from citadel_edge.config.paths import Step, written
 from citadel_edge.config.references import Cut, cut, restored, template
-from citadel_edge.errors import Problem
 
 try:
     from yaml import CSafeLoader as Loader
@@ -47,7 +47,7 @@ class _StopError(Exception):
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
-        self.problem = Problem(f"line {line}", message)
+        self.flaw = Flaw(message, line=line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Parsed:
     """The data, with `Template`s where references stand, and what is wrong. `whole` is false where nothing was read."""
 
     data: dict[str, Any]
-    problems: tuple[Problem, ...] = ()
+    flaws: tuple[Flaw, ...] = ()
     whole: bool = True
 
 
@@ -91,26 +91,25 @@ def parse(text: str) -> Parsed:
     try:
         references = cut(text)
     except ValueError as error:
-        return Parsed({}, (Problem("", str(error)),), whole=False)
+        return Parsed({}, (Flaw(str(error)),), whole=False)
     builder = _Builder(references)
     try:
         for event in yaml.parse(references.text, Loader=Loader):
             builder.take(event)
     except _StopError as stop:
-        return Parsed({}, (stop.problem,), whole=False)
+        return Parsed({}, (stop.flaw,), whole=False)
     except yaml.YAMLError as error:
         return Parsed({}, (_syntax(error, references),), whole=False)
     return builder.result()
 
 
-def _syntax(error: yaml.YAMLError, references: Cut) -> Problem:
+def _syntax(error: yaml.YAMLError, references: Cut) -> Flaw:
     """PyYAML's complaint as ours. It never quotes values."""
     mark = getattr(error, "problem_mark", None)
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-    where = f"line {mark.line + 1}" if mark is not None else ""
-    return Problem(
-        where, f"not YAML: {restored(str(what), references.references)}; look at indentation, colons and quotes"
-    )
+    what = restored(str(what), references.references)
+    line = mark.line + 1 if mark is not None else None
+    return Flaw(f"not YAML: {what}; look at indentation, colons and quotes", line=line)
 
 
 class _Builder:
@@ -120,7 +119,7 @@ class _Builder:
         self._references = references.references
         self._stack: list[_Open] = []
         self._anchors: dict[str, _Built] = {}
-        self._problems: list[Problem] = []
+        self._flaws: list[Flaw] = []
         self._root: Any = _NOTHING
 
     def take(self, event: yaml.Event) -> None:
@@ -141,8 +140,8 @@ class _Builder:
         """What was built."""
         root = None if self._root is _NOTHING else self._root
         if root is None or isinstance(root, dict):
-            return Parsed(root or {}, tuple(self._problems))
-        return Parsed({}, (Problem("", f"expected a mapping of settings at the top, got {kind(root)}"),), whole=False)
+            return Parsed(root or {}, tuple(self._flaws))
+        return Parsed({}, (Flaw(f"expected a mapping of settings at the top, got {kind(root)}"),), whole=False)
 
     def _anchored(self, name: str | None, line: int) -> _Built:
         if name is None or name not in self._anchors:
@@ -198,13 +197,13 @@ class _Builder:
     def _key(self, parent: _Open, value: Any, line: int) -> str | None:
         """The key, or None where it cannot be one: its value is passed over."""
         if not isinstance(value, str):
-            self._problems.append(
-                Problem(self._here(), f"line {line} has {kind(value)} as a key; write a name, or put it in quotes")
-            )
+            message = f"{kind(value)} cannot be a key; write a name, or put it in quotes"
+            self._flaws.append(Flaw(message, line=line))
             return None
         if value in parent.lines and value != _MERGE:
             first = parent.lines[value]
-            self._problems.append(Problem(self._here(value), f"given twice, in lines {first} and {line}; keep one"))
+            where = f"lines {first} and {line}" if line != first else f"line {line}"
+            self._flaws.append(Flaw(f"given twice, in {where}; keep one", path=self._here(value)))
         parent.lines.setdefault(value, line)
         return value
 
