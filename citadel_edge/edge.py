@@ -5,19 +5,163 @@ child processes: those are the process's.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-import aiohttp
 from aiohttp import web
 
+import citadel_edge
+from citadel_edge.accounts.changes import Changes
+from citadel_edge.accounts.directory import Directory
+from citadel_edge.accounts.ledger.ledger import Ledger
+from citadel_edge.budgets.budget import Budget
+from citadel_edge.budgets.metrics import BudgetMetrics
+from citadel_edge.completions.metrics import CompletionMetrics
+from citadel_edge.completions.pipeline import Pipeline
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config, ListenerName
+from citadel_edge.fleet.client import UpstreamClient
+from citadel_edge.fleet.fleet import Fleet
+from citadel_edge.fleet.metrics import FleetMetrics
+from citadel_edge.fleet.probes import Probes
 from citadel_edge.health.board import Board
+from citadel_edge.health.verdict import ListenerState
+from citadel_edge.storage.postgres import PostgresPool
+from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
-from citadel_edge.telemetry.hub import Hub
+from citadel_edge.telemetry.hub import Hub, Topic
+from citadel_edge.telemetry.hub_metrics import HubMetrics
+from citadel_edge.telemetry.logs import Logs
+from citadel_edge.telemetry.metrics import Registries
 
 T = TypeVar("T")
+SPOOL_SHARE = 0.9  # of the routing listener's storage budget; the rest is for its log file
+"""What part of routing-api's disk share the spool may fill before new work is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """Everything a door or a worker may need."""
+
+    config: Live[Config]
+    clock: Clock
+    logs: Logs
+    hub: Hub
+    registries: Registries
+    redis: RedisPool
+    postgres: PostgresPool
+    directory: Directory
+    changes: Changes
+    ledger: Ledger
+    fleet: Fleet
+    probes: Probes
+    pipeline: Pipeline
+    budgets: Mapping[ListenerName, Budget]
+    board: Board
+    draining: asyncio.Event
+    shelter: asyncio.TaskGroup
+
+    def set_state(self, name: ListenerName, state: ListenerState) -> None:
+        """Start, stop or drain a listener; told on the hub and in the log when it changes."""
+        if self.board.states[name] is state:
+            return
+        self.board.states[name] = state
+        self.hub.publish(Topic.LISTENERS, {"listener": name.value, "state": state.value})
+        self.logs.logger(name.value).info("listener", state=state.value)
+
+    async def carry(self, change: Coroutine[Any, Any, T]) -> T:
+        """Carry a change to its end although the client leaves; its result or its error comes back here."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.shelter.create_task(_settle(change, done), name="carried change")
+        return await asyncio.shield(done)
+
+
+EDGE: web.AppKey[Edge] = web.AppKey("edge", Edge)
+
+
+@asynccontextmanager
+async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock | None = None) -> AsyncIterator[Edge]:
+    """Put the parts together. Opens whether or not Redis, PostgreSQL and the upstreams are there.
+
+    Args:
+        config: with embedded parts already turned into addresses.
+        data_dir: this process's own, locked.
+    """
+    clock = clock or Clock()
+    live = Live(config)
+    registries = Registries(version=citadel_edge.__version__)
+    everywhere = registries.process_wide
+    hub = Hub(clock, meter=HubMetrics(everywhere))
+    log = logs.logger()
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(RedisPool.open(config.redis, clock=clock, log=log))
+        postgres = await stack.enter_async_context(PostgresPool.open(config.postgres, clock=clock, log=log))
+        client = await stack.enter_async_context(UpstreamClient.running())
+        ledger = await stack.enter_async_context(
+            Ledger.open(
+                data_dir / "spool",
+                postgres=postgres,
+                registry=everywhere,
+                clock=clock,
+                log=log,
+                max_bytes=_spool_bytes(config),
+                hub=hub,
+            )
+        )
+        shelter = await stack.enter_async_context(asyncio.TaskGroup())  # last in, so that its changes still find the pools
+        fleet_metrics = FleetMetrics(everywhere)
+        fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=fleet_metrics)
+        directory = Directory(postgres=postgres, redis=redis, clock=clock, log=log)
+        budget_metrics = BudgetMetrics(everywhere)
+        edge = Edge(
+            config=live,
+            clock=clock,
+            logs=logs,
+            hub=hub,
+            registries=registries,
+            redis=redis,
+            postgres=postgres,
+            directory=directory,
+            changes=Changes(postgres=postgres, redis=redis, directory=directory, clock=clock),
+            ledger=ledger,
+            fleet=fleet,
+            probes=Probes(fleet, client, live, clock=clock, metrics=fleet_metrics),
+            pipeline=Pipeline(
+                config=live,
+                fleet=fleet,
+                client=client,
+                ledger=ledger,
+                hub=hub,
+                clock=clock,
+                metrics=CompletionMetrics(everywhere),
+            ),
+            budgets={
+                name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
+                for name in ListenerName
+            },
+            board=Board(clock=clock, hub=hub, log=log),
+            draining=asyncio.Event(),
+            shelter=shelter,
+        )
+        yield edge
+
+
+async def _settle(change: Coroutine[Any, Any, T], done: asyncio.Future[T]) -> None:
+    try:
+        result = await change
+    except BaseException as error:
+        if not done.done():
+            done.set_exception(error)
+            done.exception()  # its reader may have left; the error was not lost on us
+        if not isinstance(error, Exception):
+            raise
+    else:
+        if not done.done():
+            done.set_result(result)
+
+
+def _spool_bytes(config: Config) -> int:
+    return int(config.listeners[ListenerName.ROUTING].budget.storage_mb * 2**20 * SPOOL_SHARE)

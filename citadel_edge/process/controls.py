@@ -1,6 +1,6 @@
 """What the control socket may ask of the running process."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +54,9 @@ class ProcessControls:
 
     async def reload(self) -> dict[str, Any]:
         """Read the configuration anew."""
-        return dict(self.reloader.reload())
+        return dict(await self.reloader.reload())
 
-    async def attach(self, name: ListenerName) -> AsyncIterator[str]:
+    async def attach(self, name: ListenerName) -> AsyncGenerator[str, None]:
         """The listener's log lines from now on."""
         async with self.edge.logs.tap(name.value) as lines:
             async for line in lines:

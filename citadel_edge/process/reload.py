@@ -1,5 +1,6 @@
 """Applying a changed configuration while requests run. An invalid file changes nothing and is reported."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,10 +22,10 @@ class Reloader:
         self._read = read
         self._log = edge.logs.logger()
 
-    def reload(self) -> dict[str, list[str]]:
+    async def reload(self) -> dict[str, list[str]]:
         """What was applied, what needs a restart, and what is wrong. Never raises for a wrong file."""
         try:
-            fresh = self._read().config
+            fresh = (await asyncio.to_thread(self._read)).config
         except ConfigError as error:
             mistakes = [str(problem) for problem in error.problems]
             self._log.error("reload_refused", mistakes=mistakes)

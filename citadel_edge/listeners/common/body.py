@@ -1,16 +1,35 @@
 """Reading a JSON body: so many bytes, so many seconds, and accounted to the listener while it is held."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
+from citadel_edge.budgets.budget import Budget
 from citadel_edge.config.shape import HttpConfig
 from citadel_edge.errors import Code, RequestError
 
 JSON_TYPES = ("application/json", "")
 
 
-async def read_json_body(request: web.Request, bounds: HttpConfig) -> bytes:
+@contextmanager
+def holding(budget: Budget) -> Iterator[Callable[[int], None]]:
+    """Count bytes to the listener as they come; they are let go when the request is over."""
+    held = 0
+
+    def hold(n_bytes: int) -> None:
+        nonlocal held
+        budget.take_bytes(n_bytes)
+        held += n_bytes
+
+    try:
+        yield hold
+    finally:
+        budget.give_bytes(held)
+
+
+async def read_json_body(request: web.Request, bounds: HttpConfig, hold: Callable[[int], None]) -> bytes:
     """The body's bytes. Raises RequestError: 415 for another content type, 413 past the bound, 408 for a body that drips."""
     _check_type(request)
     limit = bounds.max_body_bytes
@@ -18,7 +37,7 @@ async def read_json_body(request: web.Request, bounds: HttpConfig) -> bytes:
         raise _too_large(limit)
     try:
         async with asyncio.timeout(bounds.body_timeout_s):
-            return await _read(request, limit)
+            return await _read(request, limit, hold)
     except TimeoutError:
         raise RequestError(
             Code.REQUEST_TIMEOUT,
@@ -29,13 +48,14 @@ async def read_json_body(request: web.Request, bounds: HttpConfig) -> bytes:
         raise RequestError(Code.INVALID_REQUEST, "the body is broken off or not encoded as its headers say") from error
 
 
-async def _read(request: web.Request, limit: int) -> bytes:
+async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while chunk := await request.content.readany():
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
+        hold(len(chunk))
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

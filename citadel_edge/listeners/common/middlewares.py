@@ -10,7 +10,7 @@ from citadel_edge.config.shape import ListenerName
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.health.verdict import ListenerState
-from citadel_edge.listeners.common.body import read_json_body
+from citadel_edge.listeners.common.body import holding, read_json_body
 from citadel_edge.listeners.common.problems import as_request_error, internal_error, respond
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, ROUTES, Handler, Passage
 from citadel_edge.telemetry.ids import request_id, valid_request_id
@@ -89,9 +89,8 @@ async def take_seat(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     edge = request.app[EDGE]
     budget = edge.budgets[request.app[LISTENER]]
-    body = await read_json_body(request, edge.config.value.http) if route.json_body else b""
-    with budget.holding(len(body)):
-        request[BODY] = body
+    with holding(budget) as hold:
+        request[BODY] = await read_json_body(request, edge.config.value.http, hold) if route.json_body else b""
         async with budget.admit():
             return await handler(request)
 

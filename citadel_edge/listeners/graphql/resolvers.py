@@ -59,9 +59,9 @@ def upstreams(_: None, info: GraphQLResolveInfo) -> list[Row]:
             "healthy": row.healthy,
             "inFlight": row.in_flight,
             "slots": row.slots,
-            "breaker": row.breaker.state.value.upper(),
+            "breaker": row.breaker.state.name,
         }
-        for row in edge.table.rows()
+        for row in edge.fleet.table.rows.values()
     ]
 
 

@@ -1,0 +1,74 @@
+"""The four doors: bound before anything is started, opened when the edge stands, closed together."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from citadel_edge.config.shape import Config, ListenerName
+from citadel_edge.edge import Edge
+from citadel_edge.health.verdict import Check, Condition
+from citadel_edge.listeners.common.app import build_app
+from citadel_edge.listeners.common.door import Door, bind, open_door, tls_context
+from citadel_edge.listeners.common.routes import Route
+from citadel_edge.listeners.graphql.http import graphql_routes
+from citadel_edge.listeners.graphql.schema import load_schema
+from citadel_edge.listeners.rate_limiting.routes import rate_limiting_routes
+from citadel_edge.listeners.routing.fleet import fleet_routes
+from citadel_edge.listeners.routing.openai import openai_routes
+from citadel_edge.listeners.streaming.completions import completion_routes
+from citadel_edge.listeners.streaming.events import event_routes
+from citadel_edge.listeners.streaming.websocket import websocket_routes
+
+LOOPBACK = "127.0.0.1"
+Doors = Mapping[ListenerName, Door]
+
+
+def bind_all(config: Config, inherited: Mapping[str, socket.socket]) -> dict[ListenerName, socket.socket]:
+    """Four bound sockets, or StartError with none left bound. Inherited ones are taken by name."""
+    bound: dict[ListenerName, socket.socket] = {}
+    try:
+        for name in ListenerName:
+            listener = config.listeners[name]
+            tls_context(name, listener.tls)
+            host = listener.host or config.server_ip or LOOPBACK
+            bound[name] = inherited.get(name.value) or bind(name, host, listener.port)
+    except BaseException:
+        for each in bound.values():
+            each.close()
+        raise
+    return bound
+
+
+@asynccontextmanager
+async def open_doors(edge: Edge, bound: Mapping[ListenerName, socket.socket]) -> AsyncIterator[Doors]:
+    """Take connections on all four until the context is left."""
+    doors: dict[ListenerName, Door] = {}
+    try:
+        for name, app in _apps(edge).items():
+            doors[name] = await open_door(
+                name,
+                app,
+                bound=bound[name],
+                listener=edge.config.value.listeners[name],
+                http=lambda: edge.config.value.http,
+                clock=edge.clock,
+            )
+        yield doors
+    finally:
+        await asyncio.gather(*(door.close() for door in doors.values()))
+
+
+def _apps(edge: Edge) -> dict[ListenerName, web.Application]:
+    schema = load_schema()
+    edge.board.glance("schema", lambda: Check(Condition.UP, f"{len(schema.type_map)} types loaded"))
+    production = edge.config.value.environment == "production"
+    routes: dict[ListenerName, list[Route]] = {
+        ListenerName.GRAPHQL: graphql_routes(schema),
+        ListenerName.STREAMING: [*completion_routes(), *event_routes(), *websocket_routes(production=production)],
+        ListenerName.ROUTING: [*openai_routes(), *fleet_routes()],
+        ListenerName.RATE_LIMITING: rate_limiting_routes(),
+    }
+    return {name: build_app(name, edge, each) for name, each in routes.items()}

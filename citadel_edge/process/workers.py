@@ -1,0 +1,101 @@
+"""The background work of the process: started together, stopped together, each begun again when it breaks.
+
+Decides who runs and what is asked for health. A worker that ends with an unforeseen error is a bug, but no reason to
+stop serving: it is logged and begun again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from citadel_edge.config.shape import ListenerName
+from citadel_edge.edge import Edge
+from citadel_edge.health.board import http_probe
+from citadel_edge.health.verdict import Check, Condition
+from citadel_edge.storage.state import DependencyState, Status
+from citadel_edge.telemetry.loop_lag import watch_loop
+
+AGAIN_AFTER_S = 1.0
+REPORT_EVERY_S = 1.0
+_CONDITIONS = {Status.UP: Condition.UP, Status.DOWN: Condition.DOWN, Status.UNKNOWN: Condition.UNKNOWN}
+
+
+@asynccontextmanager
+async def workers(edge: Edge) -> AsyncIterator[asyncio.TaskGroup]:
+    """Run the edge's workers while the context is open; the group takes further ones."""
+    timeout = aiohttp.ClientTimeout(total=2)
+    async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
+        _watch_health(edge, session)
+        jobs: dict[str, Callable[[], Awaitable[None]]] = {
+            "directory": edge.directory.run,
+            "ledger": edge.ledger.run,
+            "probes": edge.probes.run,
+            "health": edge.board.run,
+            "loop lag": lambda: watch_loop(edge.registries.loop_lag, edge.clock),
+            "storage": lambda: _report_storage(edge),
+        }
+        tasks = [group.create_task(_keep(edge, name, job), name=name) for name, job in jobs.items()]
+        try:
+            yield group
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _keep(edge: Edge, name: str, job: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await job()
+            return
+        except Exception:
+            edge.logs.logger().exception("worker_broke", worker=name, again_in_s=AGAIN_AFTER_S)
+        await asyncio.sleep(AGAIN_AFTER_S)
+
+
+def _watch_health(edge: Edge, session: aiohttp.ClientSession) -> None:
+    """Name what is asked and what is looked at. `IMPACTS` says what each means for a service."""
+    config = edge.config.value
+    board = edge.board
+    board.ask("redis", lambda: _checked(edge.redis.check))
+    board.ask("postgres", lambda: _checked(edge.postgres.check))
+    board.ask("metrics_server", http_probe(session, config.metrics_server.url, "/-/healthy", edge.clock))
+    board.ask("api_gateway", http_probe(session, config.api_gateway.url, "/health", edge.clock))
+    board.glance("upstreams", lambda: upstreams_check(edge))
+    board.glance("ledger", lambda: ledger_check(edge))
+
+
+async def _checked(check: Callable[[], Awaitable[DependencyState]]) -> Check:
+    state = await check()
+    latency_ms = None if state.latency_ms is None else round(state.latency_ms, 3)
+    return Check(_CONDITIONS[state.status], state.detail, latency_ms)
+
+
+def upstreams_check(edge: Edge) -> Check:
+    """How many replicas would take a request now."""
+    rows = list(edge.fleet.table.rows.values())
+    now = edge.clock.monotonic_s()
+    usable = sum(row.available(now) or row.full(now) for row in rows)
+    words = f"{usable} of {len(rows)} replicas usable"
+    if usable == 0:
+        return Check(Condition.DOWN, words)
+    return Check(Condition.UP if usable == len(rows) else Condition.PARTIAL, words)
+
+
+def ledger_check(edge: Edge) -> Check:
+    """Whether usage rows reach the disk. Rows that wait for PostgreSQL are PostgreSQL's trouble, not the ledger's."""
+    backlog = edge.ledger.backlog()
+    words = f"{backlog.rows} rows wait in the spool"
+    if backlog.lost or backlog.held:
+        return Check(Condition.DOWN, f"the disk refuses usage rows ({backlog.held} held, {backlog.lost} lost)")
+    return Check(Condition.UP, words)
+
+
+async def _report_storage(edge: Edge) -> None:
+    """Tell each listener's storage budget what is on disk for it."""
+    while True:
+        edge.budgets[ListenerName.ROUTING].storage.report("usage spool", edge.ledger.backlog().bytes)
+        for name, size in edge.logs.bytes_on_disk().items():
+            edge.budgets[name].storage.report("log file", size)
+        await asyncio.sleep(REPORT_EVERY_S)
