@@ -4,6 +4,7 @@ Decides the form, the bound on a line's length, and that making a line never fai
 """
 
 import reprlib
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,7 @@ _CUT_TO: Final = 8 * 2**10
 _SHORT: Final = 1000
 
 # Keys that are no texts, lone surrogates, integers beyond 64 bits, structures that hold themselves.
-UNWRITABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
+_UNWRITABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
 
 
 class Lines:
@@ -27,6 +28,7 @@ class Lines:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._second = 0, "1970-01-01T00:00:00"
         self._encode = msgspec.json.Encoder(enc_hook=_short_repr).encode
 
     def render(
@@ -40,12 +42,19 @@ class Lines:
         return (redact(self._json(head, fields)) + b"\n", listener), {}
 
     def _timestamp(self) -> str:
-        return self._clock.now().isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        """ISO 8601 in UTC with milliseconds; the part down to the second is made once a second."""
+        unix_s = self._clock.unix_s()
+        second = int(unix_s)
+        known, prefix = self._second
+        if known != second:
+            prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = second, prefix
+        return f"{prefix}.{int(unix_s % 1 * 1000):03d}Z"
 
     def _json(self, head: dict[str, Any], fields: EventDict) -> bytes:
         try:
             line = self._encode({**head, **_presentable(fields)})
-        except UNWRITABLE as error:
+        except _UNWRITABLE as error:
             line = self._encode(_plain(head) | {"unwritable": repr(type(error))} | _plain(fields))
         return line if len(line) <= _MAX_LINE_BYTES else self._cut(head, line)
 

@@ -14,19 +14,16 @@ from typing import Final
 
 REDACTED: Final = b"[redacted]"
 
-_FLAT: Final = bytes.maketrans(string.ascii_uppercase.encode() + b"\"'\\:", string.ascii_lowercase.encode() + b"====")
-_SIGNS: Final = (
-    b"cit_",
-    b"bearer",
-    b"basic ",
-    b"authorization",
-    b"cookie=",
-    b"secret",
-    b"passw",
-    b"key=",
-    b"keys=",
-    b"token=",
-    b"tokens=",
+_SAME: Final = bytes.maketrans(string.ascii_uppercase.encode() + b"\"'\\:", string.ascii_lowercase.encode() + b"====")
+
+
+def _flat(line: bytes) -> str:
+    """The line as signs are looked for: without `s` a plural is a singular; texts are searched faster than bytes."""
+    return line.translate(_SAME, b"sS").decode("latin-1")
+
+
+_SIGNS: Final = tuple(
+    map(_flat, (b"cit_", b"bearer", b"basic ", b"authorization", b"cookie=", b"secret", b"pass", b"key=", b"token="))
 )
 
 _NAME: Final = rb"(?:key|secret|password|passwd|passphrase|token|authorization|cookie)"
@@ -60,8 +57,11 @@ def redact(line: bytes) -> bytes:
 
 
 def _suspicious(line: bytes) -> bool:
-    flat = line.translate(_FLAT)
-    return any(sign in flat for sign in _SIGNS) or (b"=//" in flat and b"@" in flat)
+    flat = _flat(line)
+    for sign in _SIGNS:
+        if sign in flat:
+            return True
+    return "@" in flat and "=//" in flat
 
 
 def _scrub(line: bytes) -> bytes:
