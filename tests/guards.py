@@ -25,6 +25,7 @@ ALLOWED_TO_BLOCK = (
         ("append",),
         "one write into the page cache is the ledger's promise; the sync is in a thread",
     ),
+    ("control/address.py", ("release",), "one unlink at the end, where a cancellation may be on its way"),
     ("telemetry/logs.py", ("write", "_write", "emit"), "one line into the page cache"),
     (
         "telemetry/log_files.py",

@@ -5,7 +5,7 @@ Refuses to know how an answer is shown.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,8 @@ async def _connected(path: Path) -> AsyncIterator[Connection]:
         yield reader, writer
     finally:
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def _connect(path: Path) -> Connection:

@@ -6,8 +6,9 @@ too much is let go.
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,10 @@ from citadel_edge.control.protocol import (
     refusal,
 )
 from citadel_edge.errors import CitadelError
+
+BACKLOG = 32
+ACCEPT_PAUSE_S = 1.0
+TURN_AWAY_S = 1.0
 
 
 class Controls(Protocol):
@@ -77,46 +82,70 @@ async def serve(
         StartError: the socket cannot be bound, see `address.bind`.
     """
     place = await asyncio.to_thread(address.bind, path)
-    desk = _Desk(controls, group=group, log=log, bounds=bounds or Bounds())
+    desk = _Desk(place.sock, controls, group=group, log=log, bounds=bounds or Bounds())
     try:
-        server = await asyncio.start_unix_server(desk.welcome, sock=place.sock, limit=MAX_LINE_BYTES)
-        try:
-            yield
-        finally:
-            server.close()
-            await desk.close()
+        place.sock.listen(BACKLOG)
+        desk.open()
+        yield
     finally:
-        place.sock.close()
+        desk.close()
         place.release()
+        await desk.emptied()
 
 
 class _Desk:
-    """The open conversations."""
+    """The open conversations.
+
+    Accepts by itself and without a task: asyncio's own ways lose a connection that comes while they are being closed.
+    """
 
     def __init__(
-        self, controls: Controls, *, group: asyncio.TaskGroup, log: FilteringBoundLogger, bounds: Bounds
+        self,
+        sock: socket.socket,
+        controls: Controls,
+        *,
+        group: asyncio.TaskGroup,
+        log: FilteringBoundLogger,
+        bounds: Bounds,
     ) -> None:
+        self._sock = sock
         self._controls = controls
         self._group = group
         self._log = log
         self._bounds = bounds
+        self._loop = asyncio.get_running_loop()
         self._open: set[asyncio.Task[None]] = set()
-        self._closed = False
 
-    def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a new connection, or turn it away."""
-        if self._closed:
-            writer.close()
-        elif (reason := self._objection(writer)) is not None:
-            writer.write(encode({"error": reason}))
-            writer.close()
+    def open(self) -> None:
+        """Take connections as they come."""
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            peer, _ = self._sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            self._log.warning("control connection not accepted", error=str(error))
+            self._loop.remove_reader(self._sock)
+            self._loop.call_later(ACCEPT_PAUSE_S, self.open)
         else:
-            task = self._group.create_task(self._converse(reader, writer), name="control connection")
-            self._open.add(task)
-            task.add_done_callback(self._open.discard)
+            peer.setblocking(False)
+            self._welcome(peer)
 
-    def _objection(self, writer: asyncio.StreamWriter) -> str | None:
-        uid = address.peer_uid(writer.get_extra_info("socket"))
+    def _welcome(self, peer: socket.socket) -> None:
+        reason = self._objection(peer)
+        if reason is not None and len(self._open) >= 2 * self._bounds.connections:
+            peer.close()
+            return
+        conversation = self._converse(peer) if reason is None else self._turn_away(peer, reason)
+        task = self._group.create_task(conversation, name="control connection")
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    def _objection(self, peer: socket.socket) -> str | None:
+        uid = address.peer_uid(peer)
         if not address.may_steer(uid, own=os.geteuid()):
             self._log.warning("control connection refused", uid=uid)
             return f"user {uid} may not steer this process: be root or user {os.geteuid()}"
@@ -124,19 +153,38 @@ class _Desk:
             return f"{self._bounds.connections} control connections are open already; try again later"
         return None
 
-    async def close(self) -> None:
-        """End every conversation."""
-        self._closed = True
+    def close(self) -> None:
+        """Accept no more."""
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+
+    async def emptied(self) -> None:
+        """End every conversation; each has begun by then, so that each closes its own socket."""
+        await asyncio.sleep(0)
         tasks = tuple(self._open)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _turn_away(self, peer: socket.socket, reason: str) -> None:
+        """Say why, then listen on for a moment: a peer that is still writing would lose the answer to a reset."""
+        reader, writer = await asyncio.open_unix_connection(sock=peer, limit=MAX_LINE_BYTES)
         try:
-            while line := await self._line(reader):
-                await self._answer(line, reader, writer)
+            writer.write(encode({"error": reason}))
+            writer.write_eof()
+            async with asyncio.timeout(TURN_AWAY_S):
+                await _until_left(reader)
+        except (ConnectionError, TimeoutError):
+            return
+        finally:
+            writer.close()
+
+    async def _converse(self, peer: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=peer, limit=MAX_LINE_BYTES)
+        try:
+            while (line := await self._line(reader)) and await self._answer(line, reader, writer):
+                pass
         except ControlError as error:
             writer.write(encode(refusal(error)))
         except (ConnectionError, TimeoutError):
@@ -154,16 +202,18 @@ class _Desk:
         except ValueError as error:
             raise ControlError(f"a line has at most {MAX_LINE_BYTES} bytes") from error
 
-    async def _answer(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one line; whether the conversation goes on."""
         try:
             request = decode_request(line)
             if request.command is Command.ATTACH and request.name is not None:
                 await self._attach(request.name, reader, writer)
-                return
+                return False
             answer = await self._act(request)
         except CitadelError as error:
             answer = refusal(error)
         await self._send(writer, answer)
+        return True
 
     async def _act(self, request: Request) -> Mapping[str, Any]:
         match request:
