@@ -22,7 +22,7 @@ class Kind(StrEnum):
     EMBEDDINGS = "embeddings"
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
+class Refusal(Exception):
     """The engine says no.
 
     Attributes:

@@ -38,7 +38,7 @@ class FaultKind(StrEnum):
     GENERATION_ERROR = "424"
     FAILED = "500"
     UNAVAILABLE = "503"
-    SLOW_FIRST_TOKEN = "slow_first_token"
+    SLOW_START = "slow_first_token"
     GARBAGE = "garbage"
     STALL = "stall"
     RESET = "reset"

@@ -1,0 +1,1 @@
+"""How each engine speaks, a file each. Pure: requests, values and bytes."""
