@@ -16,7 +16,7 @@ ARROWS = {
     "cli": {"process", "simulator", "control"},
     "process": {"listeners", "embedded", "edge", "control"},
     "listeners": {"edge", "health"},
-    "edge": {"completions"},
+    "edge": {"health", "completions"},
     "health": {"completions", "storage"},
     "completions": {"routing", "limits", "streams", "fleet", "budgets"},
     "limits": {"accounts"},
