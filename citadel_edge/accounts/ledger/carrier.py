@@ -52,7 +52,10 @@ class Carrier:
             OSError: a segment cannot be read or the quarantine not written; the next call begins with other segments.
         """
         async with self._carrying:
-            return await self._carry_held() or await self._carry_segment()
+            carried = await self._carry_held() or await self._carry_segment()
+            for finished in self._spool.finished():
+                await asyncio.to_thread(self._spool.remove, finished)
+            return carried
 
     async def _carry_held(self) -> bool:
         held = self._spool.held.oldest(BATCH_ROWS)
@@ -74,8 +77,6 @@ class Carrier:
         except OSError:
             self._spool.postpone(segment)
             raise
-        for finished in self._spool.finished():
-            await asyncio.to_thread(self._spool.remove, finished)
         return True
 
     async def _carry_batch(self, segment: Segment) -> None:

@@ -28,7 +28,7 @@ class _Slot:
     """One contribution being counted: `written` of its `count` stand on disk, at `offset`."""
 
     fold: Fold
-    offset: int
+    offset: int = -1
     count: int = 0
     written: int = 0
 
@@ -45,14 +45,20 @@ class Folds:
         self._since_s = 0.0
 
     def add(self, denial: UsageEvent, *, limit: str) -> None:
-        """Count a denial: in the page cache when this returns, or in memory while the disk refuses."""
+        """Count a denial: in the page cache when this returns, or in memory while the disk refuses.
+
+        Raises:
+            ValueError, TypeError: it cannot be written down; nothing is counted.
+        """
         key = (denial.user_id, limit, minute_of(denial))
-        slot = self._slots.get(key)
-        if slot is None:
-            slot = self._new_slot(key, denial)
+        slot = self._slots.get(key) or _Slot(contribution(denial, limit=limit, fold_id=uuid7(self._clock)))
+        line = encode_fold(slot.fold, slot.count + denial.count)
+        if not self._slots:
+            self._since_s = self._clock.monotonic_s()
+        self._slots[key] = slot
         slot.count += denial.count
         try:
-            self._put(slot)
+            self._put(slot, line)
         except OSError as error:
             self._spool.refused(error, "denials counted in memory: the spool's disk refuses them")
 
@@ -61,7 +67,7 @@ class Folds:
         if not self._slots:
             return
         age_s = self._clock.monotonic_s() - self._since_s
-        keeps_up = self._spool.unsent() is None
+        keeps_up = self._spool.oldest_s() < _SOON_S
         big = self._segment is not None and self._segment.size >= SEGMENT_BYTES
         if age_s >= (_SOON_S if keeps_up else _LATE_S) or big:
             self.seal()
@@ -78,15 +84,7 @@ class Folds:
                 self._hand_over_rest(slot)
         self._slots.clear()
 
-    def _new_slot(self, key: tuple[str, str, int], denial: UsageEvent) -> _Slot:
-        if not self._slots:
-            self._since_s = self._clock.monotonic_s()
-        fold = contribution(denial, limit=key[1], fold_id=uuid7(self._clock))
-        slot = self._slots[key] = _Slot(fold, offset=-1)
-        return slot
-
-    def _put(self, slot: _Slot) -> None:
-        line = encode_fold(slot.fold, slot.count)
+    def _put(self, slot: _Slot, line: bytes) -> None:
         if slot.offset >= 0:
             _write_at(self._fd, line[:HEAD_BYTES], slot.offset)
         else:
