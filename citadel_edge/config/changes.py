@@ -65,7 +65,7 @@ def _listener(old: ListenerConfig, new: ListenerConfig) -> ListenerConfig:
 def _is_live(path: str) -> bool:
     section, _, rest = path.partition(".")
     if section == "listeners":
-        return rest.split(".")[1] in LIVE_LISTENER_SETTINGS
+        return rest.partition(".")[2].partition(".")[0] in LIVE_LISTENER_SETTINGS
     return section.partition("[")[0] in LIVE_SECTIONS
 
 

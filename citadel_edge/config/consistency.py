@@ -63,7 +63,7 @@ def _halves(outline: Outline) -> Iterator[Mistake]:
     if outline.has_models and not outline.has_upstreams:
         yield (
             ("upstreams",),
-            "models are given but no upstreams; add the upstreams they are deployed on, or remove models",
+            "models are given but no upstreams; add those they are deployed on, or remove models",
         )
 
 

@@ -7,6 +7,7 @@ of these steps in detail, and what the settings are used for.
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +148,15 @@ class _Paths:
 
 def _typed(data: Mapping[str, Any]) -> tuple[Config | None, list[Mistake]]:
     try:
-        return TypeAdapter(Config).validate_python(data), []
+        return _checker().validate_python(data), []
     except ValidationError as error:
         return None, explain(error)
+
+
+@cache
+def _checker() -> TypeAdapter[Config]:
+    """Built once: it takes longer than a configuration takes to check."""
+    return TypeAdapter(Config)
 
 
 def _defaults() -> Document:
