@@ -152,10 +152,14 @@ class PostgresPool:
         await self.listener(channel, on_message, on_subscribed).run()
 
     def listener(
-        self, channel: str, on_message: Callable[[str], None], on_subscribed: Callable[[], None] | None = None
+        self,
+        channel: str,
+        on_message: Callable[[str], None],
+        on_subscribed: Callable[[], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
     ) -> PostgresListener:
-        """A `LISTEN` on a connection of its own: `on_subscribed` each time it (again) hears, then the payloads."""
-        return PostgresListener(self._connect, channel, on_message, on_subscribed)
+        """A `LISTEN` on a connection of its own. `on_subscribed` is called each time it (again) hears."""
+        return PostgresListener(self._connect, channel, on_message, on_subscribed, on_lost)
 
     @asynccontextmanager
     async def _lent(self, timeout_s: float | None) -> AsyncIterator[Any]:

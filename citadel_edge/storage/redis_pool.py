@@ -108,10 +108,14 @@ class RedisPool:
         await self.listener(channel, on_message, on_subscribed).run()
 
     def listener(
-        self, channel: str, on_message: Callable[[bytes], None], on_subscribed: Callable[[], None] | None = None
+        self,
+        channel: str,
+        on_message: Callable[[bytes], None],
+        on_subscribed: Callable[[], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
     ) -> RedisListener:
-        """A subscription on a connection of its own: `on_subscribed` each time it (again) hears, then the messages."""
-        return RedisListener(self._target, channel, on_message, on_subscribed)
+        """A subscription on a connection of its own. `on_subscribed` is called each time it (again) hears."""
+        return RedisListener(self._target, channel, on_message, on_subscribed, on_lost)
 
     def _lanes(self) -> list[Lane]:
         return [

@@ -1,0 +1,165 @@
+"""API keys: their rows, their changes, their lists. The text of a key is answered once, when it is made."""
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from citadel_edge.accounts import keys, values
+from citadel_edge.accounts.desk import Actor, Change, Desk, demand_version, invalid
+from citadel_edge.accounts.news import News, Subject
+from citadel_edge.accounts.pages import Page, PageRequest, page
+from citadel_edge.errors import Code, RequestError
+from citadel_edge.storage.postgres import PostgresPool
+from citadel_edge.telemetry.clock import Clock
+from citadel_edge.telemetry.ids import uuid7
+
+LONGEST_OVERLAP_S: Final = 30 * 86400.0
+_COLUMNS: Final = "id, user_id, name, created_at, expires_at, revoked_at, last_used_at, replaced_by, version"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A key as it may be shown. `replaced_by` is the key that a rotation put in its place."""
+
+    id: str
+    user_id: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    replaced_by: str | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewApiKey:
+    """What is needed to make one. `expires_at` is aware of its time zone."""
+
+    name: str = "default"
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeKey:
+    """A key just made, and its text: the only time that anybody sees it."""
+
+    key: ApiKey
+    text: str = field(repr=False)
+
+
+async def create_key(desk: Desk, user_id: str, new: NewApiKey, *, env: str, by: Actor) -> MadeKey:
+    """Make a key of a user; `env` as `keys.env_of` answers it. `RequestError`: no such user, expired already."""
+    if new.expires_at is not None:
+        _demand_future(new.expires_at, desk.clock)
+    async with desk.change(by) as change:
+        return await insert_key(change, desk.clock, user_id, new, env=env)
+
+
+async def rotate_key(
+    desk: Desk, user_id: str, key_id: str, *, env: str, overlap_s: float, by: Actor, version: int | None = None
+) -> MadeKey:
+    """Make a key in the place of another, which goes on for `overlap_s` seconds (0: it ends at once).
+
+    Raises:
+        RequestError: no such key, `version` is stale, it has ended or was rotated already, the overlap is too long.
+    """
+    if not 0 <= overlap_s <= LONGEST_OVERLAP_S:
+        raise invalid(f"Expected an overlap from 0 to {LONGEST_OVERLAP_S:.0f} seconds.", "overlap_s")
+    async with desk.change(by) as change:
+        before = await _locked(change, user_id, key_id, version)
+        _demand_rotatable(before, desk.clock)
+        new = NewApiKey(name=before["name"], expires_at=before["expires_at"])
+        made = await insert_key(change, desk.clock, user_id, new, env=env)
+        after = await change.fetchrow(
+            "UPDATE api_keys SET replaced_by = $2, version = version + 1, "
+            "revoked_at = CASE WHEN $3::float8 = 0 THEN now() END, "
+            "expires_at = CASE WHEN $3 = 0 THEN expires_at "
+            "ELSE least(expires_at, now() + make_interval(secs => $3)) END "
+            "WHERE id = $1 RETURNING *",
+            key_id,
+            made.key.id,
+            float(overlap_s),
+        )
+        await change.audit("rotate_key", key_id, before, after)
+        change.news.append(News(Subject.KEY, key_id, ended=overlap_s == 0))
+    return made
+
+
+async def revoke_key(desk: Desk, user_id: str, key_id: str, *, by: Actor, version: int | None = None) -> ApiKey:
+    """End a key everywhere; one that has been revoked stays so. `RequestError`: no such key, `version` is stale."""
+    async with desk.change(by) as change:
+        before = await _locked(change, user_id, key_id, version)
+        if before["revoked_at"] is not None:
+            return _made(before)
+        after = await change.fetchrow(
+            "UPDATE api_keys SET revoked_at = now(), version = version + 1 WHERE id = $1 RETURNING *", key_id
+        )
+        await change.audit("revoke_key", key_id, before, after)
+        change.news.append(News(Subject.KEY, key_id, ended=True))
+    return _made(after)
+
+
+async def insert_key(change: Change, clock: Clock, user_id: str, new: NewApiKey, *, env: str) -> MadeKey:
+    """Make a key inside a change that is under way."""
+    key = keys.make(env, uuid7(clock), secrets.token_bytes(keys.SECRET_BYTES))
+    row = await change.fetchrow(
+        "INSERT INTO api_keys (id, user_id, name, hash, expires_at) VALUES ($1, $2, $3, $4, $5) RETURNING *",
+        key.id,
+        user_id,
+        values.name(new.name),
+        key.hash,
+        new.expires_at,
+    )
+    await change.audit("create_key", key.id, after=row)
+    return MadeKey(key=_made(row), text=key.text)
+
+
+async def get_key(postgres: PostgresPool, user_id: str, key_id: str) -> ApiKey:
+    """A key of a user, or `NOT_FOUND`."""
+    row = await postgres.fetchrow(
+        f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = $1 AND id = $2",  # noqa: S608 - names of columns, ours
+        values.plain(user_id, param="user"),
+        values.plain(key_id, param="id"),
+    )
+    demand_version(row, None, "key")
+    return _made(row)
+
+
+async def list_keys(postgres: PostgresPool, user_id: str, request: PageRequest) -> Page[ApiKey]:
+    """The keys of a user, oldest first, ended ones included."""
+    rows = await postgres.fetch(
+        f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = $3 AND ($1::text IS NULL OR id > $1) "  # noqa: S608 - as above
+        "ORDER BY id LIMIT $2",
+        request.key,
+        request.limit + 1,
+        values.plain(user_id, param="user"),
+    )
+    return page(rows, request, make=_made, key=lambda row: row["id"])
+
+
+async def _locked(change: Change, user_id: str, key_id: str, version: int | None) -> Any:
+    row = await change.fetchrow("SELECT * FROM api_keys WHERE user_id = $1 AND id = $2 FOR UPDATE", user_id, key_id)
+    demand_version(row, version, "key")
+    return row
+
+
+def _demand_future(expires_at: datetime, clock: Clock) -> None:
+    if expires_at.tzinfo is None:
+        raise invalid("Expected a time with its offset, as 2027-01-31T00:00:00Z.", "expires_at")
+    if expires_at <= clock.now():
+        raise invalid("Expected a time in the future.", "expires_at")
+
+
+def _demand_rotatable(row: Any, clock: Clock) -> None:
+    if row["revoked_at"] is not None or (row["expires_at"] is not None and row["expires_at"] <= clock.now()):
+        raise RequestError(Code.CONFLICT, "The key has ended. Make a new one instead of rotating it.")
+    if row["replaced_by"] is not None:
+        raise RequestError(
+            Code.CONFLICT, f"The key was rotated already: rotate {row['replaced_by']}, or revoke this one."
+        )
+
+
+def _made(row: Any) -> ApiKey:
+    return ApiKey(**{name: value for name, value in dict(row).items() if name != "hash"})

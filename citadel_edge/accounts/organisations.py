@@ -1,0 +1,114 @@
+"""Organisations: their rows, their changes, their lists."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from citadel_edge.accounts import values
+from citadel_edge.accounts.desk import Actor, Desk, demand_version
+from citadel_edge.accounts.ids import Kind, make_id
+from citadel_edge.accounts.news import News, Subject
+from citadel_edge.accounts.pages import Page, PageRequest, page
+from citadel_edge.errors import Code, RequestError
+from citadel_edge.storage.postgres import PostgresPool
+from citadel_edge.telemetry.ids import uuid7
+
+DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organisation:
+    """An organisation. Its calendar quotas turn at midnight of `time_zone`. `version` grows with each change."""
+
+    id: str
+    name: str
+    time_zone: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrganisation:
+    """What is needed to make one."""
+
+    name: str
+    time_zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganisationPatch:
+    """What to change; None leaves a field as it is."""
+
+    name: str | None = None
+    time_zone: str | None = None
+
+
+async def create_organisation(desk: Desk, new: NewOrganisation, *, by: Actor) -> Organisation:
+    """Make an organisation. `RequestError`: the name is taken, the time zone unknown."""
+    time_zone = await asyncio.to_thread(values.time_zone, new.time_zone)
+    async with desk.change(by) as change:
+        row = await change.fetchrow(
+            "INSERT INTO organisations (id, name, time_zone) VALUES ($1, $2, $3) RETURNING *",
+            make_id(Kind.ORGANISATION, uuid7(desk.clock)),
+            values.name(new.name),
+            time_zone,
+        )
+        await change.audit("create_organisation", row["id"], after=row)
+    return _made(row)
+
+
+async def update_organisation(
+    desk: Desk, organisation_id: str, patch: OrganisationPatch, *, by: Actor, version: int | None = None
+) -> Organisation:
+    """Change an organisation. `RequestError`: it is not there, `version` is stale, the name is taken."""
+    time_zone = patch.time_zone and await asyncio.to_thread(values.time_zone, patch.time_zone)
+    async with desk.change(by) as change:
+        before = await change.fetchrow("SELECT * FROM organisations WHERE id = $1 FOR UPDATE", organisation_id)
+        demand_version(before, version, "organisation")
+        row = await change.fetchrow(
+            "UPDATE organisations SET name = coalesce($2, name), time_zone = coalesce($3, time_zone), "
+            "version = version + 1, updated_at = now() WHERE id = $1 RETURNING *",
+            organisation_id,
+            None if patch.name is None else values.name(patch.name),
+            time_zone,
+        )
+        await change.audit("update_organisation", organisation_id, before, row)
+        change.news.append(News(Subject.ORGANISATION, organisation_id))
+    return _made(row)
+
+
+async def delete_organisation(desk: Desk, organisation_id: str, *, by: Actor, version: int | None = None) -> None:
+    """Delete an organisation without users. `RequestError`: it is not there, `version` is stale, it has users."""
+    async with desk.change(by) as change:
+        before = await change.fetchrow("SELECT * FROM organisations WHERE id = $1 FOR UPDATE", organisation_id)
+        demand_version(before, version, "organisation")
+        if await change.fetchrow("SELECT 1 FROM users WHERE organisation_id = $1 LIMIT 1", organisation_id):
+            raise RequestError(Code.CONFLICT, "The organisation still has users. Delete or move them first.")
+        await change.connection.execute("DELETE FROM organisations WHERE id = $1", organisation_id)
+        await change.audit("delete_organisation", organisation_id, before)
+        change.news.append(News(Subject.ORGANISATION, organisation_id))
+
+
+async def get_organisation(postgres: PostgresPool, organisation_id: str) -> Organisation:
+    """An organisation by id, or `NOT_FOUND`."""
+    row = await postgres.fetchrow(
+        "SELECT * FROM organisations WHERE id = $1", values.plain(organisation_id, param="id")
+    )
+    demand_version(row, None, "organisation")
+    return _made(row)
+
+
+async def list_organisations(postgres: PostgresPool, request: PageRequest) -> Page[Organisation]:
+    """Organisations, oldest first."""
+    rows = await postgres.fetch(
+        "SELECT * FROM organisations WHERE $1::text IS NULL OR id > $1 ORDER BY id LIMIT $2",
+        request.key,
+        request.limit + 1,
+    )
+    return page(rows, request, make=_made, key=lambda row: row["id"])
+
+
+def _made(row: Any) -> Organisation:
+    return Organisation(**dict(row))

@@ -1,0 +1,25 @@
+"""Every read of accounts in one place, for the doors: `reads.get_user(edge.postgres, user_id)`.
+
+Decides nothing itself: each read stands with its subject. Lists are pages that follow a key, at most 200 rows long.
+"""
+
+from citadel_edge.accounts.api_keys import get_key, list_keys
+from citadel_edge.accounts.audit import list_audit
+from citadel_edge.accounts.organisations import get_organisation, list_organisations
+from citadel_edge.accounts.pages import Page, PageRequest
+from citadel_edge.accounts.tiers import get_tier, list_tiers
+from citadel_edge.accounts.users import get_user, list_users
+
+__all__ = [
+    "Page",
+    "PageRequest",
+    "get_key",
+    "get_organisation",
+    "get_tier",
+    "get_user",
+    "list_audit",
+    "list_keys",
+    "list_organisations",
+    "list_tiers",
+    "list_users",
+]

@@ -1,0 +1,140 @@
+"""Users: their rows, their changes, their lists."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from citadel_edge.accounts import values
+from citadel_edge.accounts.desk import Actor, Change, Desk, demand_version, invalid
+from citadel_edge.accounts.ids import Kind, make_id
+from citadel_edge.accounts.news import News, Subject
+from citadel_edge.accounts.organisations import DEFAULT
+from citadel_edge.accounts.pages import Page, PageRequest, page
+from citadel_edge.accounts.principal import Role
+from citadel_edge.storage.postgres import PostgresPool
+from citadel_edge.telemetry.ids import uuid7
+
+
+class UserState(StrEnum):
+    """A suspended user's keys are known, and refused."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A user of an organisation. `version` grows with each change."""
+
+    id: str
+    organisation_id: str
+    tier: str
+    role: Role
+    name: str
+    state: UserState
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUser:
+    """What is needed to make one. `organisation` is an id or a name."""
+
+    name: str
+    tier: str
+    organisation: str = DEFAULT
+    role: str = Role.USER.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserPatch:
+    """What to change; None leaves a field as it is."""
+
+    name: str | None = None
+    tier: str | None = None
+    organisation: str | None = None
+    role: str | None = None
+    state: UserState | None = None
+
+
+async def create_user(desk: Desk, new: NewUser, *, by: Actor) -> User:
+    """Make a user. `RequestError`: the name is taken, the tier, role or organisation unknown."""
+    async with desk.change(by) as change:
+        row = await change.fetchrow(
+            "INSERT INTO users (id, organisation_id, tier, role, name) VALUES ($1, $2, $3, $4, $5) RETURNING *",
+            make_id(Kind.USER, uuid7(desk.clock)),
+            await _organisation(change, new.organisation),
+            new.tier,
+            values.role(new.role).value,
+            values.name(new.name),
+        )
+        await change.audit("create_user", row["id"], after=row)
+    return _made(row)
+
+
+async def update_user(desk: Desk, user_id: str, patch: UserPatch, *, by: Actor, version: int | None = None) -> User:
+    """Change, suspend or reactivate a user. `RequestError`: not there, `version` is stale, a value is not possible."""
+    async with desk.change(by) as change:
+        before = await change.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", user_id)
+        demand_version(before, version, "user")
+        row = await change.fetchrow(
+            "UPDATE users SET organisation_id = coalesce($2, organisation_id), tier = coalesce($3, tier), "
+            "role = coalesce($4, role), name = coalesce($5, name), state = coalesce($6, state), "
+            "version = version + 1, updated_at = now() WHERE id = $1 RETURNING *",
+            user_id,
+            None if patch.organisation is None else await _organisation(change, patch.organisation),
+            patch.tier,
+            None if patch.role is None else values.role(patch.role).value,
+            None if patch.name is None else values.name(patch.name),
+            None if patch.state is None else patch.state.value,
+        )
+        await change.audit("update_user", user_id, before, row)
+        change.news.append(News(Subject.USER, user_id, ended=row["state"] == UserState.SUSPENDED))
+    return _made(row)
+
+
+async def delete_user(desk: Desk, user_id: str, *, by: Actor, version: int | None = None) -> None:
+    """Delete a user and the keys. Usage and audit keep the id. `RequestError`: not there, `version` is stale."""
+    async with desk.change(by) as change:
+        before = await change.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", user_id)
+        demand_version(before, version, "user")
+        await change.connection.execute("DELETE FROM users WHERE id = $1", user_id)
+        await change.audit("delete_user", user_id, before)
+        change.news.append(News(Subject.USER, user_id, ended=True))
+
+
+async def get_user(postgres: PostgresPool, user_id: str) -> User:
+    """A user by id, or `NOT_FOUND`."""
+    row = await postgres.fetchrow("SELECT * FROM users WHERE id = $1", values.plain(user_id, param="id"))
+    demand_version(row, None, "user")
+    return _made(row)
+
+
+async def list_users(
+    postgres: PostgresPool, request: PageRequest, *, organisation_id: str | None = None, tier: str | None = None
+) -> Page[User]:
+    """Users, oldest first; of one organisation or tier if asked."""
+    rows = await postgres.fetch(
+        "SELECT * FROM users WHERE ($1::text IS NULL OR id > $1) AND ($3::text IS NULL OR organisation_id = $3) "
+        "AND ($4::text IS NULL OR tier = $4) ORDER BY id LIMIT $2",
+        request.key,
+        request.limit + 1,
+        organisation_id and values.plain(organisation_id, param="organisation"),
+        tier and values.plain(tier, param="tier"),
+    )
+    return page(rows, request, make=_made, key=lambda row: row["id"])
+
+
+async def _organisation(change: Change, id_or_name: str) -> str:
+    row = await change.fetchrow(
+        "SELECT id FROM organisations WHERE id = $1 OR name = $1 ORDER BY id <> $1 LIMIT 1 FOR SHARE", id_or_name
+    )
+    if row is None:
+        raise invalid("There is no such organisation: expected an id or a name.", "organisation")
+    return str(row["id"])
+
+
+def _made(row: Any) -> User:
+    return User(**{**dict(row), "role": Role(row["role"]), "state": UserState(row["state"])})
