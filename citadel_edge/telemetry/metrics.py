@@ -20,6 +20,7 @@ from citadel_edge.config.shape import ListenerName
 from citadel_edge.telemetry.loop_lag import loop_lag_histogram
 
 _PROCESS_WIDE: Final = ListenerName.ROUTING
+_OPENMETRICS: Final = "application/openmetrics-text"
 
 
 class Registries:
@@ -60,8 +61,10 @@ class Registries:
 
 
 def _render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    try:
-        encode, content_type = choose_encoder(accept)
-    except ValueError:  # a version that is no version
-        encode, content_type = choose_encoder("")
+    encode, content_type = choose_encoder(_OPENMETRICS if _asks_for_openmetrics(accept) else "")
     return encode(registry), content_type
+
+
+def _asks_for_openmetrics(accept: str) -> bool:
+    """Only the type counts. The library's own reading of the header fails on versions that are none."""
+    return any(part.partition(";")[0].strip().lower() == _OPENMETRICS for part in accept.split(","))

@@ -37,18 +37,19 @@ _OUR_KEY: Final = re.compile(
 _FIELD: Final = re.compile(
     rb'(?i)(%b(s?)"):(?:%b|\[%b(?:,%b)*\])' % (_NAME, _TEXT, _TEXT, _TEXT),
 )
-_NUMBER_FIELD: Final = re.compile(rb'(?i)((?:secret|passw[a-z]+)s?"):-?\d[\d.e+-]*')
+_NUMBER_FIELD: Final = re.compile(rb'(?i)((?:secret|password|passwd|passphrase)s?"):-?\d[\d.e+-]*')
 # `'password': 'x'` and `\"password\": \"x\"` inside a text: reprs of mappings, JSON inside JSON, tuples of headers.
 _QUOTED: Final = re.compile(rb"""(?i)(%bs?(?:\\+"|\\*')\s*[:,]\s*[b(]?(\\+"|\\*'))(?:(?!\2)(?:[^"\\]|\\.))*""" % _NAME)
 # `password=x`, `api_key='x y'`: connection strings, query strings, reprs of dataclasses.
 _ASSIGNED: Final = re.compile(
-    rb"""(?i)((?:key|secret|password|passwd|passphrase|token)=)(?:'[^'"\\]*'|\\"(?:[^"\\]|\\[^"])*|[^\s"'\\&,;)]+)"""
+    rb"""(?i)((?:key|secret|password|passwd|passphrase|token)=)"""
+    rb"""(?:(\\+"|\\*')(?:(?!\2)(?:[^"\\]|\\.))*|[^\s"'\\&,;)]+)"""
 )
 _HEADER: Final = re.compile(rb"(?i)(authorization\s*[:=]\s*)(?:[a-z]+\s+)?[^\s\"'\\,;]+")
 _BEARER: Final = re.compile(rb"(?i)(bearer\s+)[^\s\"'\\,;)\]}]+")
 _BASIC: Final = re.compile(rb"(Basic\s+)(?=[A-Za-z0-9+/]*[0-9A-Z=])[A-Za-z0-9+/]{6,}={0,2}")
-# `://user:password@host`; digits and a slash after the colon are a port.
-_URL: Final = re.compile(rb"""(://[^/\s"'\\@:]{0,256}:)(?!\d{1,5}[/?#])[^\s"'\\]{0,1024}@""")
+# `://user:password@host`, to the last `@` before the next URL; digits and a slash after the colon are a port.
+_URL: Final = re.compile(rb"""(://[^/\s"'\\@:]*:)(?!\d{1,5}[/?#])(?:(?:(?!://)[^\s"'\\@])*@)+""")
 
 
 def redact(line: bytes) -> bytes:
