@@ -14,7 +14,7 @@ from pydantic import SecretStr
 _LABELS = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _ADDRESS = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _NUMERIC = re.compile(r"[0-9.]+")
-_AFTER_COLON = re.compile(r"(?<=//):[^/,'@]+|:(?![0-9]{1,5}(?:[/,?']|\Z))(?!//)[^/,'@]+")
+_AFTER_COLON = re.compile(r"(?<=//):.+|:(?![0-9]{1,5}(?:[/,?']|\Z))(?!//).+", re.DOTALL)
 _SHOWN = 80
 
 
@@ -48,8 +48,8 @@ def shown(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Like `shown`, for URLs that may hold a password even where they are malformed: only digits stay after a colon."""
-    return _AFTER_COLON.sub(":***", shown(text))
+    """Like `shown`, for URLs that may hold a password although they are malformed: what may be none ends the quote."""
+    return _AFTER_COLON.sub(":***'", shown(text))
 
 
 def is_host(text: str) -> bool:
