@@ -14,8 +14,8 @@ PLENTY = 10_000_000
 
 
 @contextlib.contextmanager
-def writing(directory, rows, *prefix):
-    command = [*prefix, sys.executable, str(WRITER), str(directory), str(rows)]
+def writing(directory, rows, *more, prefix=()):
+    command = [*prefix, sys.executable, str(WRITER), str(directory), str(rows), *more]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         assert process.stdout.readline() == b"ready\n"
@@ -25,9 +25,9 @@ def writing(directory, rows, *prefix):
         process.communicate(timeout=30)
 
 
-def killed_after(directory, rows):
+def killed_after(directory, rows, *more):
     """The words of a writer that was killed in the middle, right after it had said `rows` of them."""
-    with writing(directory, PLENTY) as process:
+    with writing(directory, PLENTY, *more) as process:
         words = [process.stdout.readline().decode().strip() for _ in range(rows)]
         process.send_signal(signal.SIGKILL)
         rest = process.stdout.read().decode()
@@ -52,6 +52,22 @@ async def test_a_killed_writer_loses_nothing_it_was_told_is_kept(postgres, open_
     assert set(recorded) <= set(done)
     assert len(done) <= len(recorded) + 1  # the row whose `record` had returned when its word was not yet out
     assert denied <= counted <= denied + 1
+
+
+async def test_a_ledger_killed_again_and_again_while_it_carries_counts_everything_once(
+    postgres, migrated_dsn, open_ledger, directory
+):
+    recorded, denied, deaths = set(), 0, (300, 555, 1200, 40)
+    for rows in deaths:
+        done, refused = await asyncio.to_thread(killed_after, directory, rows, migrated_dsn)
+        recorded, denied = recorded | set(done), denied + refused
+    async with open_ledger(postgres) as ledger:
+        assert await ledger.flush(30)
+    done, counted = await in_table(postgres)
+    assert len(done) == len(set(done))
+    assert recorded <= set(done)
+    assert len(done) <= len(recorded) + len(deaths)
+    assert denied <= counted <= denied + len(deaths)
 
 
 async def test_a_carrier_killed_between_batches_repeats_without_harm(postgres, open_ledger, directory):
@@ -85,7 +101,7 @@ def full_disk(directory, rows):
     """What a writer says whose spool is a file system of 256 KiB: how many rows are in memory, how many are lost."""
     script = f'mount -t tmpfs -o size=256k tmpfs "{directory}" && exec "$@"'
     namespace = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh")
-    with writing(directory / "spool", rows, *namespace) as process:
+    with writing(directory / "spool", rows, prefix=namespace) as process:
         *words, last = _until_held(process.stdout)
         return len(words), last.split()
 

@@ -1,19 +1,25 @@
 """Records rows as fast as it can into the spool given, and prints each one's id when `record` has returned.
 
-Run by tests that end it: `writer.py DIRECTORY ROWS [MAX_HELD]`. Every seventh row is a denial, printed as `denied`.
+Run by tests that end it: `writer.py DIRECTORY ROWS [DSN]`. Every seventh row is a denial, printed as `denied`. With a
+DSN a whole ledger carries the rows to PostgreSQL meanwhile.
 """
 
+import asyncio
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from citadel_edge.accounts.ledger.codec import encode
 from citadel_edge.accounts.ledger.event import Outcome, UsageEvent
 from citadel_edge.accounts.ledger.folds import Folds
+from citadel_edge.accounts.ledger.ledger import Ledger
 from citadel_edge.accounts.ledger.spool import Spool
+from citadel_edge.config.shape import PostgresConfig
+from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
 
@@ -46,24 +52,46 @@ def row(outcome):
     )
 
 
-def main(directory, rows, max_held):
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    spool = Spool(directory, clock=CLOCK, log=structlog.get_logger(), segment_bytes=64 * 1024, max_held=max_held)
+def write_alone(directory, rows):
+    spool = Spool(directory, clock=CLOCK, log=structlog.get_logger(), segment_bytes=64 * 1024)
     spool.open()
     folds = Folds(spool, clock=CLOCK)
     say("ready")
     for number in range(rows):
         if number % 7 == 6:
             folds.add(row(Outcome.DENIED), limit="requests_per_minute")
-            word = "denied"
+            say("denied")
         else:
             event = row(Outcome.DONE)
             spool.keep(encode(event))
-            word = str(event.event_id)
-        say(word)
+            say(event.event_id)
     say("held", len(spool.held), "lost", spool.lost)
     sys.stdin.read()
 
 
+async def write_and_carry(directory, rows, dsn):
+    parts = {"clock": CLOCK, "log": structlog.get_logger()}
+    async with (
+        PostgresPool.open(PostgresConfig(dsn=dsn), **parts) as postgres,
+        Ledger.open(directory, postgres=postgres, registry=CollectorRegistry(), max_bytes=2**30, **parts) as ledger,
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(ledger.run())
+        say("ready")
+        for number in range(rows):
+            if number % 7 == 6:
+                ledger.record_denial(row(Outcome.DENIED), limit="requests_per_minute")
+                say("denied")
+            else:
+                event = row(Outcome.DONE)
+                ledger.record(event)
+                say(event.event_id)
+            await asyncio.sleep(0.0002)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 10_000)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    if len(sys.argv) > 3:
+        asyncio.run(write_and_carry(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    else:
+        write_alone(Path(sys.argv[1]), int(sys.argv[2]))
