@@ -55,6 +55,19 @@ class FaultKind(StrEnum):
         return int(self.value) if self.value.isdigit() else None
 
 
+DEFAULT_AFTER_TOKENS = 3
+AMID = frozenset(
+    {
+        FaultKind.STALL,
+        FaultKind.RESET,
+        FaultKind.CUT,
+        FaultKind.END_EARLY,
+        FaultKind.ERROR_EVENT,
+        FaultKind.BAD_JSON,
+        FaultKind.INVALID_UTF8,
+        FaultKind.UNREACHABLE,
+    }
+)
 EVERYWHERE = frozenset({FaultKind.REFUSE, FaultKind.FREEZE, FaultKind.UNREACHABLE})
 
 
@@ -73,7 +86,7 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     Attributes:
         kind: what happens.
-        after_tokens: how many tokens come first, for the kinds of mid-stream.
+        after_tokens: how many tokens come first, for the kinds of mid-stream; 3 when it is not given.
         delay_s: of `slow_first_token`, seconds.
         duration_s: end of `stall`, `freeze` and `unreachable`, seconds; None: until the fault is deleted.
         retry_after_s: of `429` and `503`, seconds; None sends no such header.
@@ -92,6 +105,13 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     skip: Count = 0
     probability: Fraction = 1.0
     match: Match = Match()
+
+    @property
+    def trip(self) -> int:
+        """Before which token it strikes, counted from 0; -1 for the kinds that are not of mid-stream."""
+        if self.kind not in AMID:
+            return -1
+        return DEFAULT_AFTER_TOKENS if self.after_tokens is None else self.after_tokens
 
     @property
     def at_once(self) -> bool:

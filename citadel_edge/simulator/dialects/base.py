@@ -135,6 +135,10 @@ class Dialect:
         """The tool that must be called."""
         return forced_tool(body)
 
+    def keeps_generating(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002 - a hook
+        """Whether the answer is generated to its end although the client left; header names in lower case."""
+        return False
+
     def room(self, ask: Ask, prompt_tokens: int) -> int:
         """How many tokens may be generated.
 
@@ -145,6 +149,14 @@ class Dialect:
         if left <= 0 or (ask.max_tokens or 0) > left:
             raise self.too_long(prompt_tokens, ask.max_tokens)
         return left if ask.max_tokens is None else ask.max_tokens
+
+    def serves_embeddings(self) -> bool:
+        """Whether it has the route."""
+        return self.options.embeddings
+
+    def no_embeddings(self) -> Refusal:
+        """The answer where it has not."""
+        return Refusal(404, "The model does not support Embeddings API")
 
     def too_long(self, prompt_tokens: int, max_tokens: int | None) -> Refusal:
         """The refusal of a request that does not fit."""

@@ -40,10 +40,13 @@ class Frames:
 
     def token(self, text: str, number: int) -> bytes:
         """The frame of the token `number`, from 1."""
-        make = self._thought if number <= self._thoughts else self._speech
+        thinks = number <= self._thoughts
+        if thinks and self._dialect.reasoning_field is None:
+            return b""  # thought and counted, but kept to itself
+        make = self._thought if thinks else self._speech
         if self._living or number == self._last:
             return self._frame(make, text, number)
-        head, tail = self._thinking if number <= self._thoughts else self._speaking
+        head, tail = self._thinking if thinks else self._speaking
         return head + msgspec.json.encode(text) + tail
 
     def closing(self) -> bytes:

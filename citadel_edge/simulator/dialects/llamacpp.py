@@ -5,6 +5,7 @@ of legacy completions beside the last finish_reason, and a continued answer that
 streamed.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -50,6 +51,10 @@ class Llamacpp(Dialect):
         """When it is not streamed."""
         return not body.get("stream")
 
+    def keeps_generating(self, headers: Mapping[str, str]) -> bool:
+        """A conversation goes on without its reader."""
+        return "x-conversation-id" in headers
+
     def room(self, ask: Any, prompt_tokens: int) -> int:
         """`max_tokens` past the end of the context is cut, not refused."""
         left = self.options.context_tokens - prompt_tokens
@@ -66,6 +71,10 @@ class Llamacpp(Dialect):
             type="exceed_context_size_error",
             extra={"n_prompt_tokens": prompt_tokens, "n_ctx": size},
         )
+
+    def no_embeddings(self) -> Refusal:
+        """It wants to be started otherwise."""
+        return Refusal(501, "This server does not support embeddings. Start it with `--embeddings`")
 
     def error(self, refusal: Refusal) -> Page:
         """The status is the code, and there is no `param`."""
@@ -153,9 +162,14 @@ class Llamacpp(Dialect):
         """Two lists, one in Ollama's manner."""
         options = self.options
         meta = {"vocab_type": 1, "n_vocab": 256, "n_ctx": options.context_tokens, "n_ctx_train": options.context_tokens}
-        card = {"id": options.model, "aliases": [options.model], "tags": [], "object": "model"}
+        card: dict[str, Any] = {"id": options.model, "aliases": [options.model], "tags": [], "object": "model"}
         card |= {"created": options.created, "owned_by": "llamacpp", "meta": meta}
-        native = {"name": options.model, "model": options.model, "type": "model", "capabilities": ["completion"]}
+        native: dict[str, Any] = {
+            "name": options.model,
+            "model": options.model,
+            "type": "model",
+            "capabilities": ["completion"],
+        }
         return {"models": [native], "object": "list", "data": [card]}
 
     def props(self, now: Snapshot) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Tgi(Dialect):
             return super().conversation(body)
         return render(messages[:-1], body.get("tools") or ()), str(last.get("content") or "").rstrip()
 
+    def serves_embeddings(self) -> bool:
+        """Never: another server of theirs does that."""
+        return False
+
     def too_long(self, prompt_tokens: int, max_tokens: int | None) -> Refusal:
         """422, not 400."""
         limit = self.options.context_tokens
