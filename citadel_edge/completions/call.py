@@ -1,0 +1,93 @@
+"""What goes into the main job and what comes out: a call, a sink for its bytes, a report. Values and one protocol."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+from citadel_edge.accounts.ledger.event import Outcome
+from citadel_edge.accounts.principal import Principal
+from citadel_edge.completions.request import CompletionRequest
+from citadel_edge.config.shape import ListenerName
+
+
+class Sink(Protocol):
+    """Where an answer goes. Awaiting it is the back-pressure. A `ConnectionError` says that the client is gone."""
+
+    async def begin(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
+        """Status and headers; once, first."""
+
+    async def write(self, data: bytes) -> None:
+        """Bytes of the body."""
+
+    async def finish(self) -> None:
+        """The body is complete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How a request ended: what its canonical log line needs.
+
+    Attributes:
+        upstream: the replica of the last attempt, if one was made.
+        decision_id: None when no model was found.
+        ttft_ms: milliseconds to the first token of a stream, if one came.
+        duration_ms: to the end of the work, just before the answer's last byte is sent.
+        status: the HTTP status that the client was or will be answered with; None when it left before.
+        code: the error's stable code, if it ended with one.
+    """
+
+    request_id: str
+    user_id: str
+    tier: str
+    model: str
+    upstream: str | None
+    decision_id: str | None
+    attempts: int
+    tokens_in: int
+    tokens_out: int
+    ttft_ms: float | None
+    duration_ms: float
+    cost_usd: Decimal
+    outcome: Outcome
+    status: int | None
+    code: str | None
+
+    def facts(self) -> dict[str, Any]:
+        """The report's part of the canonical line."""
+        return {
+            "user": self.user_id,
+            "tier": self.tier,
+            "model": self.model,
+            "upstream": self.upstream,
+            "decision": self.decision_id,
+            "attempts": self.attempts,
+            "tokens_in": self.tokens_in,
+            "tokens_out": self.tokens_out,
+            "ttft_ms": self.ttft_ms,
+            "work_ms": self.duration_ms,
+            "cost_usd": float(self.cost_usd),
+            "outcome": self.outcome.value,
+            "code": self.code,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request of an authenticated caller, admitted by its listener's budget.
+
+    Attributes:
+        endpoint: the door's path, for the ledger.
+        traceparent: already the child to pass on.
+        deadline_s: seconds that the client gave the whole, from now.
+        on_end: told once how it ended, whichever way it did, also when `run` raises or is cancelled.
+    """
+
+    request: CompletionRequest
+    principal: Principal
+    listener: ListenerName
+    endpoint: str
+    request_id: str
+    traceparent: str
+    deadline_s: float | None = None
+    on_end: Callable[[Report], None] | None = None

@@ -1,0 +1,69 @@
+"""How a request that fails is ended: which outcome its row bears, and in which words its client hears of it.
+
+Decides by what failed and by what the client has already. Refuses to write: the words are handed back.
+"""
+
+from typing import Final
+
+from citadel_edge.accounts.ledger.event import Outcome
+from citadel_edge.completions.job import Job
+from citadel_edge.completions.refusal import Refusal, read_refusal
+from citadel_edge.errors import CitadelError, Code, RequestError, UpstreamError, UpstreamFault
+from citadel_edge.routing.retry import told
+from citadel_edge.wire.openai import error_body, error_type
+from citadel_edge.wire.sse import data_line
+
+_NOT_BROKEN_OFF: Final = frozenset({UpstreamFault.STATUS, UpstreamFault.BUSY})
+
+
+class EngineRefused(CitadelError):
+    """The engine judged the request itself, and its client shall hear so with the engine's own status."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+Failed = RequestError | EngineRefused
+
+
+def passed_on(job: Job, error: UpstreamError) -> Failed:
+    """An engine's refusal as an error of ours where we have a name for it, as the engine's own otherwise."""
+    refusal = read_refusal(error)
+    if refusal.too_long:
+        param = job.call.request.kind.prompt_field
+        return RequestError(Code.CONTEXT_LENGTH_EXCEEDED, refusal.message, param=param)
+    return EngineRefused(refusal)
+
+
+def broken_off(job: Job, error: UpstreamError) -> RequestError:
+    """The upstream failed when a part of its answer had reached the client."""
+    where = job.trial.upstream if job.trial else "none"
+    message = f"The model server failed in mid-answer ({where}: {told(error)}). What was sent is not the whole answer."
+    return RequestError(Code.UPSTREAM_ERROR, message)
+
+
+def over_time(job: Job, *, total_s: float) -> RequestError:
+    """The request's time is over: the client's own, or the configured total."""
+    asked = job.call.deadline_s
+    limit = f"the configured {total_s:g} s" if asked is None or asked > total_s else f"X-Citadel-Timeout: {asked:g} s"
+    phase = "in mid-answer" if job.answer_begun else "before the answer began"
+    message = f"The request's time is over ({UpstreamFault.TOTAL_TIMEOUT.value}, {limit}), {phase}."
+    return RequestError(Code.DEADLINE_EXCEEDED, message)
+
+
+def ending(job: Job, error: Failed) -> tuple[Outcome, str | None]:
+    """Outcome and code of a stream that failed. A text that was cut is truncated; a reported error is an error."""
+    if isinstance(error, EngineRefused):
+        return Outcome.ERROR, error.refusal.code
+    last = job.failures[-1].error.fault if job.failures else None
+    cut = job.answer_begun and last not in _NOT_BROKEN_OFF
+    return Outcome.TRUNCATED if cut else Outcome.ERROR, error.code.text
+
+
+def error_event(error: Failed) -> bytes:
+    """The last event of a stream that failed, in OpenAI's shape. No `[DONE]` follows."""
+    if isinstance(error, EngineRefused):
+        return data_line(error.refusal.body())
+    code = error.code
+    return data_line(error_body(error.message, type=error_type(code.status), code=code.text, param=error.param))

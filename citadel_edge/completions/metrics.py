@@ -1,0 +1,86 @@
+"""What the main job counts. Children of each family are bound once and kept: a request looks them up, no more."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from citadel_edge.accounts.ledger.event import Outcome
+from citadel_edge.config.shape import ListenerName
+
+_DECISION_SECONDS = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3)
+_TTFT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+NOBODY = "none"
+UNKNOWN_MODEL = "unknown"
+
+
+class CompletionMetrics:
+    """`citadel_routing_*`: decisions, their time, retries, time to first token, tokens."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._decisions = Counter(
+            "citadel_routing_decisions",
+            "Requests by where they went and how they ended.",
+            ["listener", "strategy", "model", "upstream", "outcome"],
+            registry=registry,
+        )
+        self._decision_seconds = Histogram(
+            "citadel_routing_decision_seconds",
+            "Time to choose a replica.",
+            ["listener"],
+            registry=registry,
+            buckets=_DECISION_SECONDS,
+        )
+        self._retries = Counter(
+            "citadel_routing_retries",
+            "Calls made again after a failure, by the failure.",
+            ["listener", "model", "fault"],
+            registry=registry,
+        )
+        self._ttft_seconds = Histogram(
+            "citadel_routing_time_to_first_token_seconds",
+            "Streams: from the request's arrival to the first token.",
+            ["listener", "model"],
+            registry=registry,
+            buckets=_TTFT_SECONDS,
+        )
+        self._tokens = Counter(
+            "citadel_routing_tokens", "Tokens charged.", ["listener", "model", "direction"], registry=registry
+        )
+        self._decision_children: dict[tuple[str, ...], Counter] = {}
+        self._token_children: dict[tuple[str, str], tuple[Counter, Counter]] = {}
+        self._ttft_children: dict[tuple[str, str], Histogram] = {}
+        self._time_children = {name: self._decision_seconds.labels(name.value) for name in ListenerName}
+
+    def decided(self, listener: ListenerName, seconds: float) -> None:
+        """A replica was chosen, or none, in so much time."""
+        self._time_children[listener].observe(seconds)
+
+    def retried(self, listener: ListenerName, *, model: str, fault: str) -> None:
+        """A call is made again."""
+        self._retries.labels(listener.value, model, fault).inc()
+
+    def first_token(self, listener: ListenerName, *, model: str, seconds: float) -> None:
+        """A stream's first token came."""
+        key = (listener.value, model)
+        child = self._ttft_children.get(key)
+        if child is None:
+            child = self._ttft_children[key] = self._ttft_seconds.labels(*key)
+        child.observe(seconds)
+
+    def ended(
+        self, listener: ListenerName, *, strategy: str, model: str, upstream: str | None, outcome: Outcome
+    ) -> None:
+        """A request is over."""
+        key = (listener.value, strategy, model, upstream or NOBODY, outcome.value)
+        child = self._decision_children.get(key)
+        if child is None:
+            child = self._decision_children[key] = self._decisions.labels(*key)
+        child.inc()
+
+    def tokens(self, listener: ListenerName, *, model: str, tokens_in: int, tokens_out: int) -> None:
+        """So many were charged."""
+        key = (listener.value, model)
+        children = self._token_children.get(key)
+        if children is None:
+            children = self._tokens.labels(*key, "in"), self._tokens.labels(*key, "out")
+            self._token_children[key] = children
+        children[0].inc(tokens_in)
+        children[1].inc(tokens_out)

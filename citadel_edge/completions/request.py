@@ -1,0 +1,218 @@
+"""What an OpenAI body asks for: the few fields that matter, checked; all others kept as the bytes they came in.
+
+The body is parsed once, one level deep. What goes upstream is the same fields in the same bytes with two of them
+replaced, so a field that this product never heard of arrives untouched, and of a field given twice only the last
+arrives: no engine can read another one than was checked here.
+
+Refuses to know who asks, what the model is, and whether an engine understands the rest.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from citadel_edge.errors import Code, RequestError
+
+T = TypeVar("T")
+
+_LONGEST_NAME: Final = 256
+_MOST_CHOICES: Final = 128
+_MOST_TOKENS: Final = 2**31
+_QUOTE, _BRACKET = b'"'[0], b"["[0]
+
+
+class Kind(StrEnum):
+    """The three jobs."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDINGS = "embeddings"
+
+    @property
+    def path(self) -> str:
+        """Where engines take it, and doors too."""
+        return _PATHS[self]
+
+    @property
+    def prompt_field(self) -> str:
+        """The field that holds what the model reads."""
+        return _PROMPT_FIELDS[self]
+
+
+_PATHS: Final = {
+    Kind.CHAT: "/v1/chat/completions",
+    Kind.COMPLETION: "/v1/completions",
+    Kind.EMBEDDINGS: "/v1/embeddings",
+}
+_PROMPT_FIELDS: Final = {Kind.CHAT: "messages", Kind.COMPLETION: "prompt", Kind.EMBEDDINGS: "input"}
+
+
+class _Message(msgspec.Struct):
+    role: str
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+_FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
+_STRING: Final = msgspec.json.Decoder(str)
+_FLAG: Final = msgspec.json.Decoder(bool | None)
+_COUNT: Final = msgspec.json.Decoder(int | None)
+_MESSAGES: Final = msgspec.json.Decoder(list[_Message])
+_STREAM_OPTIONS: Final = msgspec.json.Decoder(_StreamOptions | None)
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Raw] | None)
+_ENCODER: Final = msgspec.json.Encoder()
+_TRUE: Final = Raw(b"true")
+_FALSE: Final = Raw(b"false")
+_NULL: Final = Raw(b"null")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """A checked request.
+
+    Attributes:
+        model: the name as the client wrote it.
+        include_usage: the client asked for the usage chunk of a stream.
+        max_tokens: the bound the client set on the answer, if any.
+        n: how many choices were asked for.
+        tools: tools were offered to the model.
+        prompt_bytes: size of the prompt's JSON (and the tools'), for estimates.
+        fields: the body's fields, each as the bytes it came in.
+    """
+
+    kind: Kind
+    model: str
+    stream: bool
+    include_usage: bool
+    max_tokens: int | None
+    n: int
+    tools: bool
+    prompt_bytes: int
+    fields: dict[str, Raw]
+
+    def streaming(self, stream: bool) -> "CompletionRequest":  # noqa: FBT001 - the field's own name and value
+        """The same request, asked to be streamed or not."""
+        fields = {**self.fields, "stream": _TRUE if stream else _FALSE}
+        if not stream:
+            fields.pop("stream_options", None)
+        return replace(self, stream=stream, include_usage=self.include_usage and stream, fields=fields)
+
+    def upstream_body(self, model: str) -> bytes:
+        """The JSON to send: `model` replaced, and of a stream the usage always asked for."""
+        fields = dict(self.fields)
+        fields["model"] = Raw(_ENCODER.encode(model))
+        if self.stream:
+            options = _OBJECT.decode(fields.get("stream_options", _NULL)) or {}
+            options["include_usage"] = _TRUE
+            fields["stream_options"] = Raw(_ENCODER.encode(options))
+        return _ENCODER.encode(fields)
+
+
+def parse(body: bytes, kind: Kind) -> CompletionRequest:
+    """Read a client's body.
+
+    Raises:
+        RequestError: INVALID_REQUEST, with the field at fault as `param` where it is one field's fault.
+    """
+    fields = _parse_fields(body)
+    prompt_bytes = _check_prompt(fields, kind)
+    options = _read(fields, "stream_options", _STREAM_OPTIONS, "an object with a boolean `include_usage`")
+    tools = fields.get("tools", _NULL)
+    has_tools = bytes(tools) not in (b"null", b"[]")
+    return CompletionRequest(
+        kind=kind,
+        model=_parse_model(fields),
+        stream=kind is not Kind.EMBEDDINGS and bool(_read(fields, "stream", _FLAG, "a boolean")),
+        include_usage=bool(options and options.include_usage),
+        max_tokens=_parse_max_tokens(fields),
+        n=_parse_count(fields, "n", low=1, high=_MOST_CHOICES) or 1,
+        tools=has_tools,
+        prompt_bytes=prompt_bytes + (_size(tools) if has_tools else 0),
+        fields=fields,
+    )
+
+
+def _parse_fields(body: bytes) -> dict[str, Raw]:
+    if not body:
+        raise RequestError(Code.INVALID_REQUEST, "The body is empty: send a JSON object.")
+    try:
+        if not body.isascii():
+            body.decode()  # strings inside kept bytes are not looked into by the parser
+        return _FIELDS.decode(body)
+    except UnicodeDecodeError as error:
+        message = f"The body is not UTF-8 (byte {error.start})."
+        raise RequestError(Code.INVALID_REQUEST, message) from error
+    except RecursionError as error:
+        raise RequestError(Code.INVALID_REQUEST, "The body is nested too deeply.") from error
+    except msgspec.ValidationError as error:
+        raise RequestError(Code.INVALID_REQUEST, "The body must be a JSON object.") from error
+    except msgspec.DecodeError as error:
+        raise RequestError(Code.INVALID_REQUEST, f"The body is not valid JSON: {_flaw(body, error)}.") from error
+
+
+def _flaw(body: bytes, error: msgspec.DecodeError) -> str:
+    text = str(error).removeprefix("JSON is malformed: ")
+    if "truncated" not in text:
+        return text
+    if b"\\ud" in body.lower():
+        return "it ends too early, or a \\u escape holds half a character"
+    return f"it ends too early (byte {len(body)})"
+
+
+def _parse_model(fields: dict[str, Raw]) -> str:
+    if "model" not in fields:
+        _refuse("model", "'model' is missing: name a model, GET /v1/models lists them.")
+    model = _read(fields, "model", _STRING, "a string")
+    if not model or len(model) > _LONGEST_NAME:
+        _refuse("model", f"'model' must be a name of 1 to {_LONGEST_NAME} characters.")
+    return model
+
+
+def _check_prompt(fields: dict[str, Raw], kind: Kind) -> int:
+    """The prompt is there and of a type that an engine can read; its size in bytes."""
+    name = kind.prompt_field
+    prompt = fields.get(name, _NULL)
+    if bytes(memoryview(prompt)[:4]) == b"null":
+        _refuse(name, f"'{name}' is missing.")
+    if kind is Kind.CHAT:
+        if not _read(fields, name, _MESSAGES, "an array of objects, each with a string `role`"):
+            _refuse(name, "'messages' must hold at least one message.")
+    elif memoryview(prompt)[0] not in (_QUOTE, _BRACKET):
+        _refuse(name, f"'{name}' must be a string or an array.")
+    return _size(prompt)
+
+
+def _parse_max_tokens(fields: dict[str, Raw]) -> int | None:
+    newer = _parse_count(fields, "max_completion_tokens", low=0, high=_MOST_TOKENS)
+    older = _parse_count(fields, "max_tokens", low=0, high=_MOST_TOKENS)
+    return older if newer is None else newer
+
+
+def _parse_count(fields: dict[str, Raw], name: str, *, low: int, high: int) -> int | None:
+    count = _read(fields, name, _COUNT, f"an integer from {low} to {high}")
+    if count is not None and not low <= count <= high:
+        _refuse(name, f"'{name}' must be an integer from {low} to {high}.")
+    return count
+
+
+def _read(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[T], words: str) -> T | None:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return decoder.decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise RequestError(Code.INVALID_REQUEST, f"'{name}' must be {words}.", param=name) from error
+
+
+def _size(raw: Raw) -> int:
+    return memoryview(raw).nbytes
+
+
+def _refuse(param: str, message: str) -> NoReturn:
+    raise RequestError(Code.INVALID_REQUEST, message, param=param)

@@ -1,0 +1,57 @@
+"""The bench, opened and closed."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from citadel_edge.completions.metrics import CompletionMetrics
+from citadel_edge.completions.pipeline import Pace, Pipeline
+from citadel_edge.config.live import Live
+from citadel_edge.fleet.client import UpstreamClient
+from citadel_edge.fleet.fleet import Fleet
+from citadel_edge.fleet.metrics import FleetMetrics
+from citadel_edge.telemetry.clock import Clock
+from citadel_edge.telemetry.hub import Hub
+from completions.bench import Bench, Ledger, Lines, OpenBench, make_config
+from completions.scripted import Answer, Upstream
+
+
+@pytest.fixture
+async def open_bench() -> AsyncIterator[OpenBench]:
+    """Opens benches whose upstreams answer as given, all healthy; closed in the end, with nothing left in flight."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(*answers: Answer, pace: Pace | None = None, healthy: bool = True, **routing: Any) -> Bench:
+            upstreams = [Upstream(f"u{index}", answer) for index, answer in enumerate(answers)]
+            for upstream in upstreams:
+                await stack.enter_async_context(upstream.running())
+            config = Live(make_config(upstreams, **routing))
+            registry = CollectorRegistry()
+            hub = Hub(Clock())
+            fleet = Fleet(config, clock=Clock(), hub=hub, log=Lines(), metrics=FleetMetrics(registry), rng=lambda: 0.5)
+            client = await stack.enter_async_context(UpstreamClient.running())
+            ledger = Ledger()
+            pipeline = Pipeline(
+                config=config,
+                fleet=fleet,
+                client=client,
+                ledger=ledger,
+                hub=hub,
+                clock=Clock(),
+                metrics=CompletionMetrics(registry),
+                pace=pace,
+            )
+            for row in fleet.table.rows.values() if healthy else ():
+                fleet.probe_succeeded(row, "ok")
+            bench = Bench(config, fleet, client, pipeline, ledger, hub, registry, upstreams)
+            stack.callback(lambda: _check_empty(bench))
+            return bench
+
+        yield opened
+
+
+def _check_empty(bench: Bench) -> None:
+    assert bench.in_flight() == 0
