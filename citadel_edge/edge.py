@@ -88,7 +88,9 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
 
     Args:
         config: with embedded parts already turned into addresses.
+        logs: open, and closed by whoever opened them.
         data_dir: this process's own, locked.
+        clock: the machine's, unless a test has another.
     """
     clock = clock or Clock()
     live = Live(config)
@@ -111,7 +113,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
                 hub=hub,
             )
         )
-        shelter = await stack.enter_async_context(asyncio.TaskGroup())  # last in, so that its changes still find the pools
+        shelter = await stack.enter_async_context(asyncio.TaskGroup())  # last in: changes still find the pools
         fleet_metrics = FleetMetrics(everywhere)
         fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=fleet_metrics)
         directory = Directory(postgres=postgres, redis=redis, clock=clock, log=log)

@@ -17,10 +17,10 @@ from citadel_edge.health.verdict import Condition
 from citadel_edge.process.doors import Doors
 from citadel_edge.process.panel import Panel, render
 from citadel_edge.process.workers import upstreams_check
+from citadel_edge.telemetry.hub import Topic
 
 FILE_NAME = "credentials.json"
 WAIT_FOR_MODEL_S = 60.0
-LOOK_EVERY_S = 0.05
 
 
 async def announce(edge: Edge, doors: Doors, made: Credentials | None, *, out: TextIO, data_dir: Path) -> None:
@@ -42,15 +42,16 @@ async def announce(edge: Edge, doors: Doors, made: Credentials | None, *, out: T
         credentials=path if kept is not None else None,
         notes=() if ready or not models else ("no replica is ready yet; see GET /health of routing-api",),
     )
-    print(render(panel), file=out, flush=True)  # noqa: T201 - the one thing the process shows a person
+    print(render(panel), file=out, flush=True)
 
 
 async def _replica_ready(edge: Edge) -> bool:
     try:
         async with asyncio.timeout(WAIT_FOR_MODEL_S):
-            while upstreams_check(edge).condition is Condition.DOWN:
-                await asyncio.sleep(LOOK_EVERY_S)
-    except TimeoutError:
+            with edge.hub.subscribe([Topic.HEALTH]) as news:
+                while upstreams_check(edge).condition is Condition.DOWN:
+                    await anext(news)
+    except (TimeoutError, StopAsyncIteration):
         return False
     return True
 

@@ -60,4 +60,4 @@ class ProcessControls:
         """The listener's log lines from now on."""
         async with self.edge.logs.tap(name.value) as lines:
             async for line in lines:
-                yield line
+                yield line.decode().rstrip()

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 from aiohttp import web
 
@@ -26,20 +26,20 @@ LOOPBACK = "127.0.0.1"
 Doors = Mapping[ListenerName, Door]
 
 
-def bind_all(config: Config, inherited: Mapping[str, socket.socket]) -> dict[ListenerName, socket.socket]:
+@asynccontextmanager
+async def bound_sockets(
+    config: Config, inherited: Mapping[str, socket.socket]
+) -> AsyncIterator[dict[ListenerName, socket.socket]]:
     """Four bound sockets, or StartError with none left bound. Inherited ones are taken by name."""
-    bound: dict[ListenerName, socket.socket] = {}
-    try:
+    with ExitStack() as stack:
+        bound: dict[ListenerName, socket.socket] = {}
         for name in ListenerName:
             listener = config.listeners[name]
             tls_context(name, listener.tls)
             host = listener.host or config.server_ip or LOOPBACK
-            bound[name] = inherited.get(name.value) or bind(name, host, listener.port)
-    except BaseException:
-        for each in bound.values():
-            each.close()
-        raise
-    return bound
+            taken = inherited.get(name.value) or bind(name, host, listener.port)
+            bound[name] = stack.enter_context(taken)
+        yield bound
 
 
 @asynccontextmanager

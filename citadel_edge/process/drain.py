@@ -1,4 +1,4 @@
-"""How the process lets go: no new work, answers under way finish, what lasts longer than its share of the grace is cancelled.
+"""How the process lets go: no new work, answers under way finish, what outlasts its share of the grace is cancelled.
 
 The grace bounds everything from the signal to the exit, so the doors get a part of it and the databases the rest.
 """

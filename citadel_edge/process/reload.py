@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from citadel_edge.config.changes import compare
+from citadel_edge.config.changes import applicable, compare
 from citadel_edge.config.load import Loaded
 from citadel_edge.config.shape import Config, ListenerName
 from citadel_edge.edge import Edge
@@ -31,9 +31,8 @@ class Reloader:
             self._log.error("reload_refused", mistakes=mistakes)
             return {"applied": [], "needs_restart": [], "errors": mistakes}
         changes = compare(self._current, fresh)
-        applicable = _keep_fixed(self._current, fresh)
-        self._current = applicable
-        self._put(applicable)
+        self._current = applicable(self._current, fresh)
+        self._put(self._current)
         if changes.needs_restart:
             self._log.warning("reload_needs_restart", keys=list(changes.needs_restart))
         self._log.info("reloaded", applied=list(changes.applied))
@@ -54,23 +53,3 @@ def with_parts(config: Config, parts: Parts) -> Config:
     if not parts.upstreams:
         return replace(config, redis=redis, postgres=postgres)
     return replace(config, redis=redis, postgres=postgres, upstreams=parts.upstreams, models=parts.models)
-
-
-def _keep_fixed(old: Config, new: Config) -> Config:
-    """The new configuration, with what cannot change at run time as it was."""
-    listeners = {
-        name: replace(old.listeners[name], budget=new.listeners[name].budget) for name in ListenerName
-    }
-    return replace(
-        old,
-        listeners=listeners,
-        http=new.http,
-        upstreams=new.upstreams,
-        models=new.models,
-        routing=new.routing,
-        tiers=new.tiers,
-        logs=new.logs,
-        process=new.process,
-        metrics_server=old.metrics_server,
-        api_gateway=old.api_gateway,
-    )

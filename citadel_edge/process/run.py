@@ -27,7 +27,7 @@ from citadel_edge.embedded.parts import open_parts
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.process.announce import announce
 from citadel_edge.process.controls import ProcessControls
-from citadel_edge.process.doors import Doors, bind_all, open_doors
+from citadel_edge.process.doors import Doors, bound_sockets, open_doors
 from citadel_edge.process.drain import drain
 from citadel_edge.process.launch import prepare_accounts
 from citadel_edge.process.reload import Reloader, with_parts
@@ -55,25 +55,26 @@ class Surroundings:
     inherited: Mapping[str, socket.socket]
 
 
-async def run(
-    loaded: Loaded, *, reload: Callable[[], Loaded], data_dir: Path, signals: Signals, around: Surroundings
-) -> None:
-    """Serve until told to stop, then drain. `data_dir` is locked by the caller.
+async def run(loaded: Loaded, *, reload: Callable[[], Loaded], signals: Signals, around: Surroundings) -> None:
+    """Serve until told to stop, then drain.
 
     Raises:
-        StartError: a port is taken, a part cannot be started.
+        StartError: a port or the data directory is taken, a part cannot be started.
     """
     config = loaded.config
+    data_dir = config.data_dir.absolute()
     log = around.logs.logger()
     for warning in loaded.warnings:
         log.warning("configuration", warning=warning)
-    bound = bind_all(config, around.inherited)
-    async with open_parts(config, log=log, progress=_teller(around.out)) as parts:
-        async with open_edge(with_parts(config, parts), logs=around.logs, data_dir=data_dir) as edge:
-            reloader = Reloader(loaded, edge, parts, reload)
-            async with workers(edge) as group:
-                async with open_doors(edge, bound) as doors:
-                    await _serve(edge, doors, group, reloader=reloader, signals=signals, around=around, data_dir=data_dir)
+    async with (
+        bound_sockets(config, around.inherited) as bound,
+        open_parts(config, log=log, progress=_teller(around.out)) as parts,
+        open_edge(with_parts(config, parts), logs=around.logs, data_dir=data_dir) as edge,
+        workers(edge) as group,
+        open_doors(edge, bound) as doors,
+    ):
+        reloader = Reloader(loaded, edge, parts, reload)
+        await _serve(edge, doors, group, reloader=reloader, signals=signals, around=around, data_dir=data_dir)
 
 
 async def _serve(
@@ -150,6 +151,6 @@ def _status(edge: Edge) -> str:
 
 def _teller(out: TextIO) -> Callable[[str], None]:
     def tell(line: str) -> None:
-        print(line, file=out, flush=True)  # noqa: T201 - progress on the terminal of whoever started us
+        print(line, file=out, flush=True)
 
     return tell

@@ -1,16 +1,14 @@
-"""From a loaded configuration to an exit code: the data directory's lock, signals, the loop."""
+"""From a loaded configuration to an exit code: signals, the loop."""
 
 import asyncio
 import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from citadel_edge.config.load import Loaded
 from citadel_edge.control.inherited import inherited_sockets
 from citadel_edge.control.notify import Notifier
-from citadel_edge.embedded.datadir import locked
 from citadel_edge.errors import StartError
 from citadel_edge.process.run import Signals, Surroundings, run
 from citadel_edge.telemetry.logs import Logs
@@ -22,24 +20,24 @@ def serve(loaded: Loaded, *, reload: Callable[[], Loaded]) -> int:
     Raises:
         StartError: nothing was started, or everything that was is stopped again.
     """
-    with locked(loaded.config.data_dir) as held, Logs.open(loaded.config.logs) as logs:
+    with Logs.open(loaded.config.logs) as logs:
         log = logs.logger()
         with Notifier.take(os.environ, log=log) as notifier:
             around = Surroundings(logs, sys.stdout, notifier, inherited_sockets(os.environ))
             try:
-                asyncio.run(_main(loaded, reload, held.path, around))
+                asyncio.run(_main(loaded, reload, around))
             except* StartError as failures:
                 raise _first(failures) from None
     return 0
 
 
-async def _main(loaded: Loaded, reload: Callable[[], Loaded], data_dir: Path, around: Surroundings) -> None:
+async def _main(loaded: Loaded, reload: Callable[[], Loaded], around: Surroundings) -> None:
     signals = Signals()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.stop.set)
     loop.add_signal_handler(signal.SIGHUP, signals.reload.set)
-    await run(loaded, reload=reload, data_dir=data_dir, signals=signals, around=around)
+    await run(loaded, reload=reload, signals=signals, around=around)
 
 
 def _first(failures: BaseExceptionGroup[StartError]) -> StartError:

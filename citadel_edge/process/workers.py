@@ -48,10 +48,11 @@ async def _keep(edge: Edge, name: str, job: Callable[[], Awaitable[None]]) -> No
     while True:
         try:
             await job()
-            return
         except Exception:
             edge.logs.logger().exception("worker_broke", worker=name, again_in_s=AGAIN_AFTER_S)
-        await asyncio.sleep(AGAIN_AFTER_S)
+            await asyncio.sleep(AGAIN_AFTER_S)
+        else:
+            return
 
 
 def _watch_health(edge: Edge, session: aiohttp.ClientSession) -> None:

@@ -30,7 +30,7 @@ def holding(budget: Budget) -> Iterator[Callable[[int], None]]:
 
 
 async def read_json_body(request: web.Request, bounds: HttpConfig, hold: Callable[[int], None]) -> bytes:
-    """The body's bytes. Raises RequestError: 415 for another content type, 413 past the bound, 408 for a body that drips."""
+    """The body's bytes. RequestError: 415 for another content type, 413 past the bound, 408 for a body that drips."""
     _check_type(request)
     limit = bounds.max_body_bytes
     if request.content_length is not None and request.content_length > limit:

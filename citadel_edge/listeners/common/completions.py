@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from citadel_edge.completions.pipeline import Call, Report
+from citadel_edge.completions.call import Call, Report
 from citadel_edge.completions.request import CompletionRequest, Kind, parse
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.middlewares import LISTENER
-from citadel_edge.listeners.common.routes import BODY, PASSAGE, Passage, principal_of
+from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
 from citadel_edge.listeners.common.sink import HttpSink
 
 MAX_TIMEOUT_S = 86_400.0
@@ -25,20 +25,18 @@ async def complete(
     if stream is not None:
         wanted = wanted.streaming(stream)
     sink = HttpSink(request, headers=headers)
-    report = await edge.pipeline.run(_call(request, wanted), sink)
-    note(request[PASSAGE], report)
+    await edge.pipeline.run(_call(request, wanted), sink)
     if sink.response is None:
         raise RuntimeError("the pipeline ended without an answer")
     return sink.response
 
 
-def note(passage: Passage, report: Report) -> None:
-    """Put what happened into the request's log line."""
-    passage.facts.update(report.facts())
-
-
 def _call(request: web.Request, wanted: CompletionRequest) -> Call:
     passage = request[PASSAGE]
+
+    def note(report: Report) -> None:
+        passage.facts.update(report.facts())
+
     return Call(
         request=wanted,
         principal=principal_of(request),
@@ -47,6 +45,7 @@ def _call(request: web.Request, wanted: CompletionRequest) -> Call:
         request_id=passage.request_id,
         traceparent=passage.trace.header,
         deadline_s=_deadline_s(request),
+        on_end=note,
     )
 
 

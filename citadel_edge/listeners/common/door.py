@@ -19,14 +19,16 @@ from citadel_edge.telemetry.clock import Clock
 
 BACKLOG = 1024
 CANCEL_WITHIN_S = 1.0
-POLL_S = 0.02
 
 
 class Door:
     """A listener that takes connections. Build with `open_door`."""
 
-    def __init__(self, name: ListenerName, *, runner: web.AppRunner, server: asyncio.Server) -> None:
+    def __init__(
+        self, name: ListenerName, *, runner: web.AppRunner, server: asyncio.Server, connections: Connections
+    ) -> None:
         self.name = name
+        self.connections = connections
         self._runner = runner
         self._server = server
         self.address: tuple[str, int] = server.sockets[0].getsockname()[:2]
@@ -46,8 +48,7 @@ class Door:
 
     async def wait_idle(self) -> None:
         """Wait until no connection is left."""
-        while self._runner.server is not None and self._runner.server.connections:
-            await asyncio.sleep(POLL_S)
+        await self.connections.none.wait()
 
     async def close(self) -> None:
         """Cancel what is still under way and let everything go."""
@@ -70,10 +71,11 @@ async def open_door(
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_WITHIN_S)
     await runner.setup()
     loop = asyncio.get_running_loop()
-    make = partial(_protocol, runner.server, loop=loop, http=http, connections=Connections(), clock=clock)
+    connections = Connections()
+    make = partial(_protocol, runner.server, loop=loop, http=http, connections=connections, clock=clock)
     tls = tls_context(name, listener.tls)
     server = await loop.create_server(make, sock=bound, backlog=BACKLOG, ssl=tls)
-    return Door(name, runner=runner, server=server)
+    return Door(name, runner=runner, server=server, connections=connections)
 
 
 def bind(name: ListenerName, host: str, port: int) -> socket.socket:
@@ -89,7 +91,7 @@ def bind(name: ListenerName, host: str, port: int) -> socket.socket:
             f"listeners.{name.value}: cannot bind {host}:{port}: {error.strerror}; "
             "free the port or set another one (key `port`, or the listener's environment variable)"
         ) from error
-    bound.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+    bound.setblocking(False)
     return bound
 
 

@@ -17,7 +17,5 @@ async def metrics(request: web.Request) -> web.StreamResponse:
 def metrics_routes() -> list[Route]:
     """Open to everybody and never queued."""
     return [
-        Route(
-            method="GET", path="/metrics", handler=metrics, summary="Prometheus metrics", role=None, admitted=False
-        )
+        Route(method="GET", path="/metrics", handler=metrics, summary="Prometheus metrics", role=None, admitted=False)
     ]

@@ -46,7 +46,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     """Map what was raised below to an answer; once an answer has begun it can only be broken off."""
     try:
         return await handler(request)
-    except Exception as error:  # noqa: BLE001 - the boundary: every exception gets an answer, unforeseen ones a log line
+    except Exception as error:
         known = as_request_error(error)
         if known is None:
             request.app[LOG].exception("unhandled", request_id=request[PASSAGE].request_id)
@@ -147,6 +147,5 @@ def _say(request: web.Request, passage: Passage, status: int) -> None:
         route=route.path if route is not None else "unknown",
         status=status,
         duration_ms=round(duration_s * 1000, 3),
-        **who,
-        **passage.facts,
+        **{**who, **passage.facts},
     )

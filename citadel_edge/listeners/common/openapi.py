@@ -52,9 +52,7 @@ def openapi_routes(name: ListenerName, routes: Sequence[Route]) -> list[Route]:
         return web.Response(body=body, content_type="application/json", charset="utf-8")
 
     return [
-        Route(
-            method="GET", path="/openapi.json", handler=openapi, summary="This document", role=None, admitted=False
-        )
+        Route(method="GET", path="/openapi.json", handler=openapi, summary="This document", role=None, admitted=False)
     ]
 
 
@@ -105,7 +103,9 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    kind, reference = ("application/json", "OpenAIError") if route.openai_errors else ("application/problem+json", "Problem")
+    kind, reference = (
+        ("application/json", "OpenAIError") if route.openai_errors else ("application/problem+json", "Problem")
+    )
     failed = {"description": "Failed", "content": {kind: {"schema": {"$ref": f"#/components/schemas/{reference}"}}}}
     content = {"application/json": {"schema": route.response}} if route.response is not None else {}
     return {str(route.status): {"description": "Done", "content": content}, "default": failed}

@@ -6,7 +6,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
-from citadel_edge.errors import Code, DependencyError, RequestError, RedisUnavailable
+from citadel_edge.errors import Code, DependencyError, RedisUnavailable, RequestError
 from citadel_edge.wire.openai import error_body, error_type
 
 _BY_STATUS = {

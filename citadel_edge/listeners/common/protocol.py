@@ -6,7 +6,7 @@ Refuses to know what a request asks for.
 
 import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -25,10 +25,26 @@ LINGER_S = 2.0
 
 @dataclass(slots=True)
 class Connections:
-    """How many connections a door holds, and how many it turned away."""
+    """How many connections a door holds, and how many it turned away; `none` is set while there is none."""
 
     open: int = 0
     refused: int = 0
+    none: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.none.set()
+
+    def opened(self) -> int:
+        """One more; how many that makes."""
+        self.open += 1
+        self.none.clear()
+        return self.open
+
+    def closed(self) -> None:
+        """One less."""
+        self.open -= 1
+        if self.open == 0:
+            self.none.set()
 
 
 class DoorProtocol(RequestHandler):
@@ -50,8 +66,7 @@ class DoorProtocol(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection; one too many is told so at once."""
         super().connection_made(transport)
-        self._connections.open += 1
-        if self._connections.open > self._bounds.max_connections:
+        if self._connections.opened() > self._bounds.max_connections:
             self._connections.refused += 1
             self._refuse(RequestError(Code.OVERLOADED, "too many connections; try again", retry_after_s=1))
             return
@@ -59,7 +74,7 @@ class DoorProtocol(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let the count and the timer go."""
-        self._connections.open -= 1
+        self._connections.closed()
         self._disarm()
         super().connection_lost(exc)
 
@@ -70,9 +85,7 @@ class DoorProtocol(RequestHandler):
         waiter = self._waiter
         reading_head = waiter is not None and not waiter.done()
         super().data_received(data)
-        if not reading_head:
-            self._disarm()
-        elif waiter is not None and waiter.done():
+        if not reading_head or (waiter is not None and waiter.done()):
             self._disarm()
         else:
             self._count_head(len(data))
@@ -103,7 +116,7 @@ class DoorProtocol(RequestHandler):
         self._refuse(RequestError(Code.REQUEST_TIMEOUT, f"the request's head took longer than {limit:g} s"))
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer outside of any request, then read the rest away for a moment so that the answer is not lost to a reset."""
+        """Answer outside of any request, then read the rest away for a moment: a reset would lose the answer."""
         self._refused = True
         self._disarm()
         transport = self.transport
@@ -119,7 +132,7 @@ class DoorProtocol(RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 - the base class's signature; its texts are not for clients
     ) -> web.StreamResponse:
         """What aiohttp answers by itself (bytes that are no HTTP, a fault in a handler), in our shape."""
         if request.writer.output_size > 0:

@@ -13,6 +13,7 @@ from citadel_edge.errors import Code
 
 Resolver = Callable[..., Any]
 Row = Mapping[str, Any]
+Info = GraphQLResolveInfo[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Context:
     principal: Principal
 
 
-def viewer(_: None, info: GraphQLResolveInfo) -> Row:
+def viewer(_: None, info: Info) -> Row:
     """The caller."""
     who = _context(info).principal
     return {
@@ -35,20 +36,20 @@ def viewer(_: None, info: GraphQLResolveInfo) -> Row:
     }
 
 
-def models(_: None, info: GraphQLResolveInfo) -> list[Row]:
+def models(_: None, info: Info) -> list[Row]:
     """What the caller may use."""
     context = _context(info)
     return [_model(m) for m in context.edge.config.value.models if context.principal.may_use(m.name)]
 
 
-def model(_: None, info: GraphQLResolveInfo, name: str) -> Row | None:
+def model(_: None, info: Info, name: str) -> Row | None:
     """One of them, by name or alias."""
     context = _context(info)
     found = (m for m in context.edge.config.value.models if name == m.name or name in m.aliases)
     return next((_model(m) for m in found if context.principal.may_use(m.name)), None)
 
 
-def upstreams(_: None, info: GraphQLResolveInfo) -> list[Row]:
+def upstreams(_: None, info: Info) -> list[Row]:
     """The live table."""
     edge = _demand(info, Role.OPERATOR).edge
     return [
@@ -65,13 +66,13 @@ def upstreams(_: None, info: GraphQLResolveInfo) -> list[Row]:
     ]
 
 
-def listeners(_: None, info: GraphQLResolveInfo) -> list[Row]:
+def listeners(_: None, info: Info) -> list[Row]:
     """The four doors."""
     edge = _demand(info, Role.OPERATOR).edge
     return [_listener(edge, name) for name in ListenerName]
 
 
-def services(_: None, info: GraphQLResolveInfo) -> list[Row]:
+def services(_: None, info: Info) -> list[Row]:
     """The board's checks."""
     checks = _context(info).edge.board.checks()
     return [
@@ -90,17 +91,15 @@ QUERIES: Mapping[str, Resolver] = {
 }
 
 
-def _context(info: GraphQLResolveInfo) -> Context:
+def _context(info: Info) -> Context:
     context: Context = info.context
     return context
 
 
-def _demand(info: GraphQLResolveInfo, role: Role) -> Context:
+def _demand(info: Info, role: Role) -> Context:
     context = _context(info)
     if not context.principal.role.may(role):
-        raise GraphQLError(
-            f"this field needs the role {role.value}", extensions={"code": Code.FORBIDDEN.text}
-        )
+        raise GraphQLError(f"this field needs the role {role.value}", extensions={"code": Code.FORBIDDEN.text})
     return context
 
 

@@ -6,7 +6,6 @@ from citadel_edge.completions.request import Kind
 from citadel_edge.edge import EDGE
 from citadel_edge.listeners.common.completions import complete, schema_of
 from citadel_edge.listeners.common.routes import Route, principal_of
-from citadel_edge.routing.models import entry, listing, resolve
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
@@ -26,15 +25,14 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
 
 async def models(request: web.Request) -> web.StreamResponse:
     """`GET /v1/models`: what the caller may use."""
-    config = request.app[EDGE].config.value
-    return web.json_response(listing(config.models, principal_of(request)))
+    entries = request.app[EDGE].pipeline.catalogue.entries(principal_of(request).may_use)
+    return web.json_response({"object": "list", "data": entries})
 
 
 async def model(request: web.Request) -> web.StreamResponse:
     """`GET /v1/models/{id}`."""
-    config = request.app[EDGE].config.value
-    found = resolve(request.match_info["id"], config.models, principal_of(request))
-    return web.json_response(entry(request.match_info["id"], found))
+    catalogue = request.app[EDGE].pipeline.catalogue
+    return web.json_response(catalogue.entry(request.match_info["id"], principal_of(request).may_use))
 
 
 def openai_routes() -> list[Route]:

@@ -55,13 +55,18 @@ class Conversation:
             frame = _frame(text)
             identity = frame.id
             operation = self._operations.get(frame.type)
-            if operation is None:
-                raise RequestError(
-                    Code.INVALID_REQUEST, f"unknown type {frame.type[:40]!r}; known are {', '.join(self._operations)}"
-                )
-            await operation(frame)
+            await (operation or self._unknown)(frame)
         except RequestError as error:
             await self._send({"id": identity, "type": "error", "code": error.code.text, "message": error.message})
+
+    def stop(self) -> None:
+        """Cancel what runs."""
+        for task in self._running.values():
+            task.cancel()
+
+    async def _unknown(self, frame: Frame) -> None:
+        known = ", ".join(self._operations)
+        raise RequestError(Code.INVALID_REQUEST, f"unknown type {frame.type[:40]!r}; known are {known}")
 
     async def _ping(self, frame: Frame) -> None:
         await self._send({"id": frame.id, "type": "pong"})
@@ -113,12 +118,11 @@ async def converse(request: web.Request) -> web.StreamResponse:
 
         talk = Conversation(edge, principal_of(request).role, socket, spawn)
         watch = spawn(_close_at_drain(edge, socket), name="ws-drain")
-        children = [watch]
         try:
             await _listen(socket, talk)
         finally:
-            for child in [*children, *talk._running.values()]:
-                child.cancel()
+            watch.cancel()
+            talk.stop()
     return socket
 
 

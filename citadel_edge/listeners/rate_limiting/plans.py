@@ -1,0 +1,107 @@
+"""Organisations and tiers: what users belong to and what their limits come from. And the audit trail of all changes."""
+
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from citadel_edge.accounts import reads
+from citadel_edge.accounts.organisations import NewOrganisation, OrganisationPatch
+from citadel_edge.accounts.tiers import Tier
+from citadel_edge.config.shape import TierConfig
+from citadel_edge.edge import EDGE
+from citadel_edge.listeners.rate_limiting.payload import (
+    actor,
+    expected_version,
+    many,
+    one,
+    read,
+    read_object,
+    wanted_page,
+)
+
+
+async def create_organisation(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/organisations`."""
+    edge = request.app[EDGE]
+    made = await edge.carry(edge.changes.create_organisation(read(request, NewOrganisation), by=actor(request)))
+    return one(made, version=made.version, status=201)
+
+
+async def list_organisations(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/organisations`."""
+    return many(await reads.list_organisations(request.app[EDGE].postgres, wanted_page(request)))
+
+
+async def get_organisation(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/organisations/{id}`."""
+    found = await reads.get_organisation(request.app[EDGE].postgres, request.match_info["id"])
+    return one(found, version=found.version)
+
+
+async def update_organisation(request: web.Request) -> web.StreamResponse:
+    """`PATCH /v1/organisations/{id}`."""
+    edge = request.app[EDGE]
+    patch = read(request, OrganisationPatch)
+    change = edge.changes.update_organisation(
+        request.match_info["id"], patch, by=actor(request), version=expected_version(request)
+    )
+    made = await edge.carry(change)
+    return one(made, version=made.version)
+
+
+async def delete_organisation(request: web.Request) -> web.StreamResponse:
+    """`DELETE /v1/organisations/{id}`."""
+    edge = request.app[EDGE]
+    identity, version = request.match_info["id"], expected_version(request)
+    await edge.carry(edge.changes.delete_organisation(identity, by=actor(request), version=version))
+    return web.Response(status=204)
+
+
+async def create_tier(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/tiers`: the fields of a tier in the configuration."""
+    edge = request.app[EDGE]
+    tier = await edge.carry(edge.changes.create_tier(read(request, TierConfig), by=actor(request)))
+    return one(_tier(tier), version=tier.version, status=201)
+
+
+async def list_tiers(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/tiers`."""
+    page = await reads.list_tiers(request.app[EDGE].postgres, wanted_page(request))
+    return many(page, [_tier(tier) for tier in page.data])
+
+
+async def get_tier(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/tiers/{name}`."""
+    tier = await reads.get_tier(request.app[EDGE].postgres, request.match_info["name"])
+    return one(_tier(tier), version=tier.version)
+
+
+async def update_tier(request: web.Request) -> web.StreamResponse:
+    """`PATCH /v1/tiers/{name}`: the given fields; a limit of null is no limit."""
+    edge = request.app[EDGE]
+    change = edge.changes.update_tier(
+        request.match_info["name"], read_object(request), by=actor(request), version=expected_version(request)
+    )
+    tier = await edge.carry(change)
+    return one(_tier(tier), version=tier.version)
+
+
+async def delete_tier(request: web.Request) -> web.StreamResponse:
+    """`DELETE /v1/tiers/{name}`."""
+    edge = request.app[EDGE]
+    change = edge.changes.delete_tier(request.match_info["name"], by=actor(request), version=expected_version(request))
+    await edge.carry(change)
+    return web.Response(status=204)
+
+
+async def list_audit(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/audit`, latest first."""
+    subject = request.query.get("subject")
+    return many(await reads.list_audit(request.app[EDGE].postgres, wanted_page(request), subject=subject))
+
+
+def _tier(tier: Tier) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(asdict(tier.config))
+    return {**fields, "version": tier.version, "created_at": tier.created_at, "updated_at": tier.updated_at}
