@@ -34,6 +34,7 @@ class Tap:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._taps.remove(self)
+        self._closed = True
 
     def __aiter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """A clock that stands until it is moved, and logs that write into memory or into a directory."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -62,6 +63,12 @@ def desk(clock: StandingClock) -> Iterator[Callable[..., Desk]]:
     yield open_desk
     for logs in opened:
         logs.close()
+
+
+@pytest.fixture
+async def start() -> Callable[..., asyncio.Task[object]]:
+    """Begin a coroutine as a task that the test itself ends."""
+    return asyncio.get_running_loop().create_task
 
 
 @pytest.fixture

@@ -31,19 +31,19 @@ async def test_a_reader_gets_its_topics_in_order(hub):
     ]
 
 
-async def test_a_waiting_reader_is_woken(hub):
+async def test_a_waiting_reader_is_woken(hub, start):
     with hub.subscribe([Topic.HEALTH]) as feed:
-        waiting = asyncio.ensure_future(anext(feed))
+        waiting = start(anext(feed))
         await asyncio.sleep(0)
         assert not waiting.done()
         hub.publish(Topic.HEALTH, {})
         assert (await waiting).topic is Topic.HEALTH
 
 
-async def test_a_cancelled_read_loses_nothing(hub):
+async def test_a_cancelled_read_loses_nothing(hub, start):
     with hub.subscribe([Topic.HEALTH]) as feed:
         for n in range(20):
-            reading = asyncio.ensure_future(anext(feed))
+            reading = start(anext(feed))
             await asyncio.sleep(0)
             reading.cancel()
             hub.publish(Topic.HEALTH, {"n": n})
@@ -121,9 +121,9 @@ async def test_closing_ends_readers_after_what_waits_and_those_who_come_later(hu
         assert [m async for m in late] == []
 
 
-async def test_closing_wakes_a_waiting_reader(hub):
+async def test_closing_wakes_a_waiting_reader(hub, start):
     with hub.subscribe([Topic.HEALTH]) as feed:
-        waiting = asyncio.ensure_future(anext(feed, None))
+        waiting = start(anext(feed, None))
         await asyncio.sleep(0)
         hub.close()
         assert await waiting is None

@@ -1,4 +1,5 @@
 import threading
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ def test_an_id_has_version_7_the_rfc_variant_and_the_time():
 def test_ids_rise_whatever_the_calendar_does(times):
     sequence = Uuid7Sequence()
     made = [sequence.next(unix_ms) for unix_ms in times]
-    assert all(before < after for before, after in zip(made, made[1:], strict=False))
+    assert all(before < after for before, after in pairwise(made))
 
 
 def test_a_full_millisecond_borrows_from_the_next():
