@@ -72,7 +72,7 @@ def _error_object(body: bytes) -> dict[str, Any]:
     error = found.get("error", found)
     if isinstance(error, dict):
         return error if "message" in error else {"message": str(error.get("detail") or "")}
-    return {"message": str(error), "type": found.get("error_type")}
+    return {"message": error and str(error), "type": found.get("error_type")}
 
 
 def _text(value: object) -> str | None:
