@@ -17,6 +17,7 @@ from citadel_edge.config import dotenv, yaml_text
 from citadel_edge.config.consistency import Mistake, check
 from citadel_edge.config.documents import Document, Merged, Origin, Place, Source, fill, merge
 from citadel_edge.config.environment import from_flags, from_variables
+from citadel_edge.config.fields import File
 from citadel_edge.config.files import DOTENV, Files, TextFile, read_files
 from citadel_edge.config.oddities import oddities
 from citadel_edge.config.outline import outline
@@ -25,6 +26,8 @@ from citadel_edge.config.schema import without_empty_sections
 from citadel_edge.config.sentences import MISSING, explain
 from citadel_edge.config.shape import Config, ListenerConfig, ListenerName, Tls, default_listeners
 from citadel_edge.errors import ConfigError, Problem
+
+DATA_DIR: Steps = ("data_dir",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,25 @@ def load(path: Path | None, *, environ: Mapping[str, str], flags: Mapping[str, s
     if config is None or desk.problems:
         raise ConfigError(desk.problems)
     return Loaded(config, files.read, (*files.warnings, *oddities(config)))
+
+
+def find_data_dir(path: Path | None, *, environ: Mapping[str, str], flags: Mapping[str, str] | None = None) -> Path:
+    """Where the data directory is, whatever else is wrong: a shell need not know the secrets of the process it asks.
+
+    Raises:
+        ConfigError: a source cannot be read, or the data directory itself is given wrong.
+    """
+    files = read_files(path)
+    desk = _Desk(list(files.problems), whole=files.main is not None or path is None)
+    merged = merge(desk.documents(files, environ, flags or {}))
+    place = merged.place(DATA_DIR)
+    if not desk.whole or (place is not None and place in desk.failed):
+        raise ConfigError(desk.problems)
+    try:
+        found = TypeAdapter(File).validate_python(merged.data.get("data_dir", str(Config().data_dir)))
+    except ValidationError as error:
+        raise ConfigError([merged.problem(DATA_DIR, message) for _, message in explain(error)]) from None
+    return _Paths(merged, path.parent if path else Path()).at(DATA_DIR, found)
 
 
 @dataclass(slots=True)
@@ -135,7 +157,7 @@ class _Paths:
         directory = config.logs.directory
         logs = replace(config.logs, directory=directory and self.at(("logs", "directory"), directory))
         listeners = {name: self._listener(name, listener) for name, listener in config.listeners.items()}
-        return replace(config, data_dir=self.at(("data_dir",), config.data_dir), logs=logs, listeners=listeners)
+        return replace(config, data_dir=self.at(DATA_DIR, config.data_dir), logs=logs, listeners=listeners)
 
     def _listener(self, name: ListenerName, listener: ListenerConfig) -> ListenerConfig:
         tls, steps = listener.tls, ("listeners", str(name), "tls")

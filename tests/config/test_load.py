@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from citadel_edge.config.load import load
+from citadel_edge.config.load import find_data_dir, load
 from citadel_edge.config.shape import BudgetConfig, Config, Engine, ListenerName, default_listeners
+from citadel_edge.errors import ConfigError
 
 CUSTOMER = {
     "CITADEL_ENV": "staging",
@@ -290,3 +291,32 @@ logs: {prompts: true}
         "tiers[0].models[1]: no model 'gone' here; the tier cannot use it",
         "routing.timeouts.idle_s: longer than total_s, which ends the request before",
     )
+
+
+def test_the_data_directory_is_found_whatever_else_is_wrong(house):
+    house.write("config.yaml", "data_dir: here\nredis: {password: ${NOT_IN_THIS_SHELL}}\nrouting: {retries: many}")
+    assert find_data_dir(house.file, environ={}) == house.root / "here"
+    house.drop_in("a.yaml", "data_dir: there")
+    assert find_data_dir(house.file, environ={}) == house.root / "there"
+    house.drop_in("b.yaml", "redis: {}")
+    house.write("config.yaml", "")
+    assert find_data_dir(house.file, environ={}) == house.root / "there"
+    assert find_data_dir(None, environ={}) == Path.cwd() / "var"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "data_dir: ${NOT_SET}",
+            "data_dir: ${NOT_SET} is not set; set NOT_SET in the environment or in .env, or write ",
+        ),
+        ("data_dir: 3", "data_dir: expected a path, got 3"),
+        ("- a", "config.yaml: expected a mapping of settings at the top, got a list"),
+    ],
+)
+def test_a_data_directory_that_cannot_be_known_is_an_error(house, text, line):
+    house.write("config.yaml", text)
+    with pytest.raises(ConfigError) as caught:
+        find_data_dir(house.file, environ={})
+    assert str(caught.value).replace(f"{house.root}/", "").startswith(line)
