@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import warnings
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,7 +19,10 @@ from citadel_edge.config.shape import PostgresConfig
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
-from servers import migrated_dsn, migrated_template, own_postgres, postgres_server  # noqa: F401 - fixtures
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the wheel's package looks for a runtime directory when it is imported
+    from servers import migrated_dsn, migrated_template, own_postgres, postgres_server  # noqa: F401 - fixtures
 
 CLOCK = Clock()
 
@@ -103,13 +107,13 @@ def open_pool(clock, log):
 
 
 @pytest.fixture
-async def postgres(open_pool, migrated_dsn):  # noqa: F811 - a fixture
+async def postgres(open_pool, migrated_dsn):
     async with open_pool(migrated_dsn) as pool:
         yield pool
 
 
 @pytest.fixture
-async def empty_database(open_pool, postgres_server):  # noqa: F811 - a fixture
+async def empty_database(open_pool, postgres_server):
     async with open_pool(postgres_server.new_database()) as pool:
         yield pool
 
