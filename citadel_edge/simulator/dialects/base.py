@@ -74,6 +74,7 @@ class Dialect:
     early_headers: ClassVar[bool] = False  # a stream's headers are sent before a slot is free
     finish_rides: ClassVar[bool] = False  # at the limit, the last token and finish_reason share a chunk
     reasoning_field: ClassVar[str | None] = None
+    null_logprobs: ClassVar[bool] = True  # in whole answers
     legacy_max_tokens: ClassVar[int | None] = 16
     open_paths: ClassVar[frozenset[str]] = frozenset()  # served without a key
 
@@ -201,7 +202,7 @@ class Dialect:
             choice["message"] = self.message(reply)
         else:
             choice["text"] = plan.text
-        choice |= {"logprobs": None, "finish_reason": plan.finish}
+        choice |= {"logprobs": None, "finish_reason": plan.finish} if self.null_logprobs else {"finish_reason": plan.finish}
         head = self.head(reply, "chat.completion" if ask.kind is Kind.CHAT else "text_completion")
         return {**head, "choices": [choice], "usage": self.usage(reply, len(plan))}
 

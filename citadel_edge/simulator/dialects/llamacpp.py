@@ -33,6 +33,7 @@ class Llamacpp(Dialect):
     default_slots: ClassVar = 4
     headers: ClassVar = {"Server": "llama.cpp"}
     reasoning_field: ClassVar = "reasoning_content"
+    null_logprobs: ClassVar = False
     legacy_max_tokens: ClassVar = None
     open_paths: ClassVar = frozenset({"/health", "/v1/health", "/models", "/v1/models", "/"})
 

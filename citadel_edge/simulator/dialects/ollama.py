@@ -33,6 +33,7 @@ class Ollama(Dialect):
 
     default_slots: ClassVar = 1
     reasoning_field: ClassVar = "reasoning"
+    null_logprobs: ClassVar = False
     legacy_max_tokens: ClassVar = None
     open_paths: ClassVar = frozenset({"/", "/api/version"})
 
