@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Final
 
-TOKEN: Final = re.compile(r"\s?\S{1,16}|\s")
+TOKEN: Final = re.compile(r"\n?<\|\w{1,32}\|>\n?|\s?\S{1,16}|\s")
 GAP: Final = re.compile(r"\s")
 SEPARATOR: Final = b"\0"
 
@@ -51,7 +51,11 @@ VOCABULARY: Final = _vocabulary()
 
 
 def tokens(text: str) -> list[str]:
-    """The tokens of a text, in order; joined they are the text. Up to 16 letters with the white space before them."""
+    """The tokens of a text, in order; joined they are the text.
+
+    A token is up to 16 letters with the white space before them, or a mark between two messages with its line ends:
+    so what is said after such a mark has the same tokens as when it was said.
+    """
     return TOKEN.findall(text)
 
 

@@ -82,7 +82,10 @@ def test_seed_voice_prompt_and_foreign_beginning_each_change_the_answer():
 
 
 def test_the_words_are_the_same_in_every_process_and_version():
-    assert say(Voice(seed=7, name="m", shortest=8, longest=8), "hi") == "after the. do made be \U0001f1fa\U0001f1f3 there, \U0001f469\u200d\U0001f680"
+    assert (
+        say(Voice(seed=7, name="m", shortest=8, longest=8), "hi")
+        == "after the. do made be \U0001f1fa\U0001f1f3 there, \U0001f469\u200d\U0001f680"
+    )
 
 
 def test_a_lone_surrogate_in_a_prompt_is_no_error():
