@@ -22,7 +22,7 @@ from citadel_edge.telemetry.ids import uuid7
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the wheel's package looks for a runtime directory when it is imported
-    from servers import migrated_dsn, migrated_template, own_postgres, postgres_server  # noqa: F401 - fixtures
+    from servers import migrated_template, own_postgres, postgres_server  # noqa: F401 - fixtures
 
 CLOCK = Clock()
 
@@ -106,9 +106,17 @@ def open_pool(clock, log):
     return lambda dsn: PostgresPool.open(PostgresConfig(dsn=dsn, deadline_s=5.0), clock=clock, log=log)
 
 
+@pytest.fixture(scope="session")
+def ledger_dsn(postgres_server, migrated_template):
+    """One database for all tests of this room: a copy each would cost more than all they do."""
+    return postgres_server.new_database(migrated_template)
+
+
 @pytest.fixture
-async def postgres(open_pool, migrated_dsn):
-    async with open_pool(migrated_dsn) as pool:
+async def postgres(open_pool, ledger_dsn):
+    async with open_pool(ledger_dsn) as pool:
+        await pool.wait_until_up()
+        await pool.execute("TRUNCATE usage_events, usage_folds")
         yield pool
 
 

@@ -55,11 +55,11 @@ async def test_a_killed_writer_loses_nothing_it_was_told_is_kept(postgres, open_
 
 
 async def test_a_ledger_killed_again_and_again_while_it_carries_counts_everything_once(
-    postgres, migrated_dsn, open_ledger, directory
+    postgres, ledger_dsn, open_ledger, directory
 ):
     recorded, denied, deaths = set(), 0, (300, 555, 1200, 40)
     for rows in deaths:
-        done, refused = await asyncio.to_thread(killed_after, directory, rows, migrated_dsn)
+        done, refused = await asyncio.to_thread(killed_after, directory, rows, ledger_dsn)
         recorded, denied = recorded | set(done), denied + refused
     async with open_ledger(postgres) as ledger:
         assert await ledger.flush(30)
