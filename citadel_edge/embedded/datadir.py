@@ -15,6 +15,8 @@ from typing import BinaryIO
 from citadel_edge.errors import StartError
 
 LOCK_NAME = "edge.lock"
+LOGS = "logs-embedded"
+RUN = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,12 @@ class DataDir:
         return folder
 
     def log(self, part: str) -> Path:
-        """Where a part's output goes."""
-        return self.folder("logs-embedded") / f"{part}.log"
+        """Where a part's output goes. Does not touch the disk."""
+        return self.path / LOGS / f"{part}.log"
 
     def lock(self, part: str) -> Path:
-        """The lock file of a part's processes."""
-        return self.folder("run") / f"{part}.lock"
+        """The lock file of a part's processes. Does not touch the disk."""
+        return self.path / RUN / f"{part}.lock"
 
 
 @contextmanager
@@ -56,7 +58,10 @@ def locked(data_dir: Path) -> Iterator[DataDir]:
     lock = _open(path)
     with lock:
         _hold(lock, path)
-        yield DataDir(path)
+        data = DataDir(path)
+        for name in (LOGS, RUN):
+            data.folder(name)
+        yield data
 
 
 def _open(path: Path) -> BinaryIO:

@@ -46,8 +46,6 @@ async def prepared(
     Raises:
         StartError: not installed, or no room for the model.
     """
-    if package_directory("xllamacpp") is None:
-        raise missing("model server", INSTEAD)
     model = await _prepare_model(data, progress)
     with ExitStack() as held:
         ports = [held.enter_context(_held_port()) for _ in range(config.replicas)]
@@ -66,7 +64,13 @@ async def _prepare_model(data: DataDir, progress: Callable[[str], None]) -> Path
         if percent % PROGRESS_STEP == 0:
             call_soon(progress, f"preparing the model {MODEL}: {percent} %")
 
-    return await asyncio.to_thread(lambda: assemble(find_chunks(), data.folder("models"), tell))
+    return await asyncio.to_thread(_find_model, data, tell)
+
+
+def _find_model(data: DataDir, tell: Callable[[int], None]) -> Path:
+    if package_directory("xllamacpp") is None:
+        raise missing("model server", INSTEAD)
+    return assemble(find_chunks(), data.folder("models"), tell)
 
 
 @contextmanager

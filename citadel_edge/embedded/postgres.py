@@ -82,7 +82,7 @@ async def prepared(
     Raises:
         StartError: not installed, a cluster of another version, nobody to run as, or initdb failed.
     """
-    programs = find_programs()
+    programs = await asyncio.to_thread(find_programs)
     home = await asyncio.to_thread(data.folder, NAME)
     async with entered(socket_directory(home, SOCKET + LOCK_ENDING)) as sockets:
         ground = Ground(home, sockets, programs / "postgres")

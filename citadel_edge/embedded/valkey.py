@@ -53,7 +53,7 @@ async def prepared(data: DataDir) -> AsyncIterator[Valkey]:
     Raises:
         StartError: it is not installed.
     """
-    program = find_program()
+    program = await asyncio.to_thread(find_program)
     home = await asyncio.to_thread(data.folder, NAME)
     async with entered(socket_directory(home, SOCKET)) as sockets:
         socket = sockets / SOCKET

@@ -37,7 +37,7 @@ class Owner:
 @pytest.fixture
 def open_dir() -> Iterator[Path]:
     """A short folder that everybody may enter; nothing of it runs or stays afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="ct-"))
+    folder = Path(tempfile.mkdtemp(prefix="ct-", dir=_roomy_memory()))
     folder.chmod(0o755)
     yield folder
     left = processes.of(folder)
@@ -47,8 +47,21 @@ def open_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def data_dir(open_dir: Path) -> Path:
-    return open_dir / "var"
+def data_dir(open_dir: Path, clean_data_dir: Path) -> Path:
+    """A data directory whose cluster is made already; `open_dir` has room for one that is not there yet."""
+    return shutil.copytree(clean_data_dir, open_dir / "var")
+
+
+@pytest.fixture(scope="session")
+def clean_data_dir() -> Iterator[Path]:
+    """What an edge leaves that was started and ended in good order."""
+    with tempfile.TemporaryDirectory(prefix="ct-", dir=_roomy_memory()) as folder:
+        made = Path(folder) / "var"
+        ended = subprocess.run(
+            [sys.executable, str(OWNER), str(made)], input="", capture_output=True, text=True, timeout=120, check=False
+        )
+        assert "READY" in ended.stdout, ended.stdout + ended.stderr
+        yield made
 
 
 @pytest.fixture
@@ -74,6 +87,14 @@ def own(open_dir: Path) -> Iterator[Callable[..., Owner]]:
         process.kill()
         with process:
             pass
+
+
+def _roomy_memory() -> str | None:
+    """Memory instead of a disk where there is plenty: clusters are made by the dozen here."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 2**30:
+        return str(memory)
+    return None
 
 
 def _heard(owner: Owner) -> Owner:

@@ -22,7 +22,9 @@ def keep(tmp_path: Path) -> Iterator[Keep]:
     """Start a keeper of a shell script; a number that the script prints can be read from its stdout."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(script: str, *, stop: int = signal.SIGTERM, grace_s: float = 20, identity: str = "self") -> "subprocess.Popen[str]":
+    def start(
+        script: str, *, stop: int = signal.SIGTERM, grace_s: float = 20, identity: str = "self"
+    ) -> "subprocess.Popen[str]":
         order = [str(int(stop)), str(grace_s), identity, "/", "/bin/sh", "-c", script]
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", keeper.__file__, *order],
