@@ -34,6 +34,7 @@ class Logs:
         self._logger_class = type("EdgeLogger", (structlog.make_filtering_bound_logger(config.level),), {})
         self._pretty: Pretty | None = None
         self._files: LogFiles | None = None
+        self._lost_before = 0
         self._apply(config)
         self._bridge = Bridge(self.logger())
         self._bridge.open()
@@ -76,17 +77,15 @@ class Logs:
 
     @property
     def lost(self) -> int:
-        """Lines that could not be written: slow stream, full disk."""
-        return self._console.lost + (self._files.lost() if self._files else 0)
+        """Lines that could not be written since the start: slow stream, full disk."""
+        return self._lost_before + self._console.lost + (self._files.lost() if self._files else 0)
 
     def close(self) -> None:
         """Hear no more of libraries, end the onlookers' lines, write out what waits (at most a second)."""
         self._bridge.close()
         self._taps.close()
         self._console.close()
-        if self._files:
-            self._files.close()
-            self._files = None
+        self._replace_files(None)
 
     def write(self, line: bytes, listener: str | None) -> None:
         """One finished line to everywhere it belongs."""
@@ -99,11 +98,14 @@ class Logs:
     def _apply(self, config: LogsConfig) -> None:
         person = config.format == "pretty" or (config.format == "auto" and self._stream.isatty())
         self._pretty = Pretty(colors=self._stream.isatty()) if person else None
-        before = self._files
-        if (before.directory if before else None) != config.directory:
-            self._files = LogFiles(config.directory, self._clock, self._report) if config.directory else None
-            if before:
-                before.close()
+        if (self._files.directory if self._files else None) != config.directory:
+            self._replace_files(LogFiles(config.directory, self._clock, self._report) if config.directory else None)
+
+    def _replace_files(self, files: LogFiles | None) -> None:
+        before, self._files = self._files, files
+        if before:
+            before.close()
+            self._lost_before += before.lost()
 
     def _report(self, event: str, fields: dict[str, object]) -> None:
         """About the files themselves: to the stream alone."""

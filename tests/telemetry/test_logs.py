@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import structlog
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from citadel_edge.config.shape import ListenerName, LogsConfig
+from citadel_edge.telemetry.log_metrics import LogMetrics
 from citadel_edge.telemetry.logs import Logs
 from citadel_edge.telemetry.stdlib_bridge import Bridge
 
@@ -179,8 +181,11 @@ def test_a_disk_that_cannot_be_written_is_reported_once_and_work_goes_on(desk, t
     one = desk(directory=blocked)
     for n in range(3):
         one.logs.logger().info("work", n=n)
+    registry = CollectorRegistry()
+    LogMetrics(registry, lost=lambda: one.logs.lost)
     assert [line["event"] for line in one.said()] == ["work", "log file not writable", "work", "work"]
-    assert one.logs.lost == 3
+    one.logs.reconfigure(LogsConfig(directory=tmp_path / "elsewhere"))
+    assert registry.get_sample_value("citadel_log_lost_lines_total") == one.logs.lost == 3
 
 
 def test_libraries_are_heard_and_the_root_logger_is_left_as_it_was(desk):
