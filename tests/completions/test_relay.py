@@ -176,7 +176,9 @@ def test_an_error_inside_a_stream_is_an_error(error: object, status: int, words:
         ([chunk(finish="stop"), b"data: {"], False),
     ],
 )
-def test_a_stream_without_terminal_is_whole_only_when_every_choice_finished(pieces: list[bytes], whole: bool) -> None:  # noqa: FBT001
+def test_a_stream_without_terminal_is_whole_only_when_every_choice_finished(
+    pieces: list[bytes], *, whole: bool
+) -> None:
     _, relay = relayed(*pieces)
     if whole:
         relay.end()

@@ -62,7 +62,9 @@ def test_the_end_of_the_requests_time_is_nobodys_fault_and_the_end() -> None:
     ("attempts", "retries", "begun", "again"),
     [(1, 2, False, True), (2, 2, False, True), (3, 2, False, False), (1, 0, False, False), (1, 2, True, False)],
 )
-def test_retries_are_counted_and_end_with_the_first_byte(attempts: int, retries: int, begun: bool, again: bool) -> None:  # noqa: FBT001
+def test_retries_are_counted_and_end_with_the_first_byte(
+    attempts: int, retries: int, *, begun: bool, again: bool
+) -> None:
     judgement = judge(error(UpstreamFault.RESET), VLLM)
     assert try_again(judgement, attempts=attempts, retries=retries, answer_begun=begun) is again
     refused = judge(error(UpstreamFault.STATUS, 400), VLLM)
