@@ -22,7 +22,7 @@ def test_the_benchmark_measures_both_subjects_and_leaves_nothing_behind(tmp_path
     assert all(question in done.stdout for question in figures)
 
 
-def test_a_broken_answer_is_no_figure(tmp_path):
+def test_a_broken_answer_is_no_figure():
     plan = {"url": "http://127.0.0.1:9", "model": "m", "key": "k", "stream": True}
     counts = {"requests": 1, "connections": 1, "tokens": 1}
     command = [sys.executable, "-m", "benchmarks.load", json.dumps({**plan, **counts})]
