@@ -128,9 +128,9 @@ class Simulator:
         self._control.add_routes(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
-        stack.push_async_callback(runner.cleanup)
         door = Door(runner, self.options.host, self.options.control_port)
         stack.callback(door.close)
+        stack.push_async_callback(runner.cleanup)
         await door.open()
         self.control_url = door.url
 

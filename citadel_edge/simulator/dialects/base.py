@@ -202,7 +202,8 @@ class Dialect:
             choice["message"] = self.message(reply)
         else:
             choice["text"] = plan.text
-        choice |= {"logprobs": None, "finish_reason": plan.finish} if self.null_logprobs else {"finish_reason": plan.finish}
+        choice |= {"logprobs": None} if self.null_logprobs else {}
+        choice["finish_reason"] = plan.finish
         head = self.head(reply, "chat.completion" if ask.kind is Kind.CHAT else "text_completion")
         return {**head, "choices": [choice], "usage": self.usage(reply, len(plan))}
 
