@@ -27,6 +27,7 @@ from citadel_edge.fleet.client import UpstreamClient
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.metrics import FleetMetrics
 from citadel_edge.fleet.probes import Probes
+from citadel_edge.groups import plain_group
 from citadel_edge.health.board import Board
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.storage.postgres import PostgresPool
@@ -113,7 +114,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
                 hub=hub,
             )
         )
-        shelter = await stack.enter_async_context(asyncio.TaskGroup())  # last in: changes still find the pools
+        shelter = await stack.enter_async_context(plain_group())  # last in: changes still find the pools
         fleet_metrics = FleetMetrics(everywhere)
         fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=fleet_metrics)
         directory = Directory(postgres=postgres, redis=redis, clock=clock, log=log)

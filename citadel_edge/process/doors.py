@@ -14,7 +14,7 @@ from citadel_edge.listeners.common.app import build_app
 from citadel_edge.listeners.common.door import Door, bind, open_door, tls_context
 from citadel_edge.listeners.common.routes import Route
 from citadel_edge.listeners.graphql.http import graphql_routes
-from citadel_edge.listeners.graphql.schema import load_schema
+from citadel_edge.listeners.graphql.schema import load_schema, read_schema
 from citadel_edge.listeners.rate_limiting.routes import rate_limiting_routes
 from citadel_edge.listeners.routing.fleet import fleet_routes
 from citadel_edge.listeners.routing.openai import openai_routes
@@ -47,7 +47,8 @@ async def open_doors(edge: Edge, bound: Mapping[ListenerName, socket.socket]) ->
     """Take connections on all four until the context is left."""
     doors: dict[ListenerName, Door] = {}
     try:
-        for name, app in _apps(edge).items():
+        text = await asyncio.to_thread(read_schema)
+        for name, app in _apps(edge, text).items():
             doors[name] = await open_door(
                 name,
                 app,
@@ -61,12 +62,12 @@ async def open_doors(edge: Edge, bound: Mapping[ListenerName, socket.socket]) ->
         await asyncio.gather(*(door.close() for door in doors.values()))
 
 
-def _apps(edge: Edge) -> dict[ListenerName, web.Application]:
-    schema = load_schema()
+def _apps(edge: Edge, schema_text: str) -> dict[ListenerName, web.Application]:
+    schema = load_schema(schema_text)
     edge.board.glance("schema", lambda: Check(Condition.UP, f"{len(schema.type_map)} types loaded"))
     production = edge.config.value.environment == "production"
     routes: dict[ListenerName, list[Route]] = {
-        ListenerName.GRAPHQL: graphql_routes(schema),
+        ListenerName.GRAPHQL: graphql_routes(schema, text=schema_text),
         ListenerName.STREAMING: [*completion_routes(), *event_routes(), *websocket_routes(production=production)],
         ListenerName.ROUTING: [*openai_routes(), *fleet_routes()],
         ListenerName.RATE_LIMITING: rate_limiting_routes(),

@@ -8,12 +8,14 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 import aiohttp
+from structlog.typing import FilteringBoundLogger
 
 import citadel_edge
 from citadel_edge.accounts.bootstrap import Credentials
@@ -23,7 +25,7 @@ from citadel_edge.control import server as control
 from citadel_edge.control.notify import Notifier
 from citadel_edge.control.protocol import FILE_NAME
 from citadel_edge.edge import Edge, open_edge
-from citadel_edge.embedded.parts import open_parts
+from citadel_edge.embedded.parts import Parts, open_parts
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.process.announce import announce
 from citadel_edge.process.controls import ProcessControls
@@ -35,6 +37,7 @@ from citadel_edge.process.workers import workers
 from citadel_edge.telemetry.logs import Logs
 
 COLLECT_AFTER = (200_000, 50, 1_000)
+DATABASES_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,26 @@ async def run(loaded: Loaded, *, reload: Callable[[], Loaded], signals: Signals,
     async with (
         bound_sockets(config, around.inherited) as bound,
         open_parts(config, log=log, progress=_teller(around.out)) as parts,
+        patient_start(parts, log),
         open_edge(with_parts(config, parts), logs=around.logs, data_dir=data_dir) as edge,
         workers(edge) as group,
         open_doors(edge, bound) as doors,
     ):
         reloader = Reloader(loaded, edge, parts, reload)
         await _serve(edge, doors, group, reloader=reloader, signals=signals, around=around, data_dir=data_dir)
+
+
+@asynccontextmanager
+async def patient_start(parts: Parts, log: FilteringBoundLogger) -> AsyncIterator[None]:
+    """Give embedded databases a moment to come up, so that an ordinary start is a quiet one; then go on regardless."""
+    databases = [parts.supervisors[name] for name in ("postgres", "valkey") if name in parts.supervisors]
+    try:
+        async with asyncio.timeout(DATABASES_WITHIN_S):
+            for supervisor in databases:
+                await supervisor.ready.wait()
+    except TimeoutError:
+        log.warning("databases_not_ready", waited_s=DATABASES_WITHIN_S)
+    yield
 
 
 async def _serve(

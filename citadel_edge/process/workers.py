@@ -12,6 +12,7 @@ import aiohttp
 
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.edge import Edge
+from citadel_edge.groups import plain_group
 from citadel_edge.health.board import http_probe
 from citadel_edge.health.verdict import Check, Condition
 from citadel_edge.storage.state import DependencyState, Status
@@ -26,7 +27,7 @@ _CONDITIONS = {Status.UP: Condition.UP, Status.DOWN: Condition.DOWN, Status.UNKN
 async def workers(edge: Edge) -> AsyncIterator[asyncio.TaskGroup]:
     """Run the edge's workers while the context is open; the group takes further ones."""
     timeout = aiohttp.ClientTimeout(total=2)
-    async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
+    async with aiohttp.ClientSession(timeout=timeout) as session, plain_group() as group:
         _watch_health(edge, session)
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
             "directory": edge.directory.run,

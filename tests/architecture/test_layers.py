@@ -30,7 +30,8 @@ ARROWS = {
     "control": {"telemetry"},
     "telemetry": {"config"},
     "config": {"errors"},
-    "errors": {"wire"},
+    "errors": {"wire", "groups"},
+    "groups": set(),
     "simulator": {"wire"},
     "wire": set(),
 }

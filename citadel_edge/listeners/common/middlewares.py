@@ -99,7 +99,8 @@ MIDDLEWARES = (record_passage, answer_errors, heed_state, authenticate, take_sea
 
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
-    """Every answer carries the request's id."""
+    """Every answer carries the request's id, and says nothing of what it was made with."""
+    response.headers["Server"] = "citadel-edge"
     passage = request.get(PASSAGE)
     if passage is not None:
         response.headers["X-Request-Id"] = passage.request_id

@@ -25,6 +25,8 @@ def as_request_error(error: Exception) -> RequestError | None:
             code, message = _BY_STATUS[error.status]
             headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return RequestError(code, message, headers=headers)
+        case web.HTTPClientError():
+            return RequestError(Code.INVALID_REQUEST, error.text or error.reason)
         case RedisUnavailable():
             return RequestError(Code.OVERLOADED, "Redis does not answer; try again", retry_after_s=1)
         case DependencyError():

@@ -11,7 +11,6 @@ from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, Handler, Route, principal_of
 from citadel_edge.listeners.graphql.resolvers import Context
-from citadel_edge.listeners.graphql.schema import schema_text
 
 MAX_CHARACTERS = 15_000
 MAX_TOKENS = 1_000
@@ -79,13 +78,12 @@ class GraphQL:
         )
 
 
-async def schema(_: web.Request) -> web.StreamResponse:
-    """`GET /schema.graphql`."""
-    return web.Response(text=schema_text(), content_type="text/plain")
+def graphql_routes(built: GraphQLSchema, *, text: str) -> list[Route]:
+    """The graph's routes. `text`: the schema as written."""
 
+    async def schema(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=text, content_type="text/plain")
 
-def graphql_routes(built: GraphQLSchema) -> list[Route]:
-    """The graph's routes."""
     transport = GraphQL(built)
     described: tuple[tuple[str, Handler, bool], ...] = (("POST", transport.post, True), ("GET", transport.get, False))
     return [

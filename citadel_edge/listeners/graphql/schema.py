@@ -11,14 +11,14 @@ from citadel_edge.listeners.graphql.resolvers import QUERIES, Resolver
 TYPE_NAMES = ("Query",)
 
 
-def schema_text() -> str:
-    """The contract as published at `/schema.graphql`."""
+def read_schema() -> str:
+    """The contract as published at `/schema.graphql`. Blocks on the disk: call it in a thread."""
     return files("citadel_edge.listeners.graphql").joinpath("schema.graphql").read_text(encoding="utf-8")
 
 
-def load_schema() -> GraphQLSchema:
+def load_schema(text: str) -> GraphQLSchema:
     """The schema with its resolvers. Raises StartError when a root field has none, or a resolver no field."""
-    schema = build_schema(schema_text())
+    schema = build_schema(text)
     mistakes = validate_schema(schema)
     if mistakes:
         raise StartError("schema.graphql: " + "; ".join(str(mistake) for mistake in mistakes))

@@ -1,0 +1,137 @@
+"""A whole edge for tests, in this process: real PostgreSQL, Valkey and simulated model servers, four doors on free ports."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from dataclasses import replace as but
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from citadel_edge.accounts.bootstrap import Credentials
+from citadel_edge.config.shape import (
+    BudgetConfig,
+    Config,
+    DeploymentConfig,
+    Engine,
+    HttpConfig,
+    ListenerConfig,
+    ListenerName,
+    ModelConfig,
+    PostgresConfig,
+    PriceConfig,
+    ProcessConfig,
+    RedisConfig,
+    RoutingConfig,
+    UpstreamConfig,
+)
+from citadel_edge.edge import Edge, open_edge
+from citadel_edge.process.doors import Doors, bound_sockets, open_doors
+from citadel_edge.process.launch import prepare_accounts
+from citadel_edge.process.workers import workers
+from citadel_edge.simulator.options import SimulatorOptions
+from citadel_edge.simulator.server import Simulator, running
+from citadel_edge.telemetry.logs import Logs
+
+MODEL = "sim-model"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running edge and what a client needs to talk to it."""
+
+    edge: Edge
+    doors: Doors
+    keys: Credentials
+    simulators: tuple[Simulator, ...]
+    client: aiohttp.ClientSession
+    log: StringIO
+
+    def url(self, path: str, listener: ListenerName = ListenerName.ROUTING) -> str:
+        return self.doors[listener].url + path
+
+    def as_user(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys.demo_key}"}
+
+    def as_admin(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys.admin_key}"}
+
+    def chat(self, **fields: Any) -> dict[str, Any]:
+        return {"model": MODEL, "messages": [{"role": "user", "content": "Say something."}], **fields}
+
+    async def rows(self, query: str = "SELECT * FROM usage_events ORDER BY created_at", *args: Any) -> list[Any]:
+        await self.edge.ledger.flush(10)
+        return await self.edge.postgres.fetch(query, *args)
+
+
+def config_for(
+    simulators: tuple[Simulator, ...],
+    *,
+    dsn: str,
+    redis_url: str,
+    data_dir: Path,
+    budget: BudgetConfig | None = None,
+    **changes: Any,
+) -> Config:
+    """One model on all the simulators."""
+    listener = ListenerConfig(port=0, budget=budget or BudgetConfig())
+    config = Config(
+        environment="test",
+        data_dir=data_dir,
+        listeners=dict.fromkeys(ListenerName, listener),
+        redis=RedisConfig(url=redis_url, deadline_ms=500),
+        postgres=PostgresConfig(dsn=dsn),
+        upstreams=tuple(
+            UpstreamConfig(id=f"sim-{n}", url=sim.url, engine=Engine(sim.options.engine.value))
+            for n, sim in enumerate(simulators)
+        ),
+        models=(
+            ModelConfig(
+                name=MODEL,
+                aliases=("sim-alias",),
+                deployments=tuple(DeploymentConfig(upstream=f"sim-{n}") for n in range(len(simulators))),
+                price=PriceConfig(input_per_mtok_usd=1.0, output_per_mtok_usd=2.0),
+            ),
+        )
+        if simulators
+        else (),
+        routing=RoutingConfig(probe_interval_s=0.1),
+        process=ProcessConfig(grace_s=5),
+        http=HttpConfig(header_timeout_s=2, body_timeout_s=2),
+    )
+    return but(config, **changes)
+
+
+@asynccontextmanager
+async def serving(
+    *,
+    dsn: str,
+    redis_url: str,
+    data_dir: Path,
+    options: tuple[SimulatorOptions, ...] = (SimulatorOptions(),),
+    budget: BudgetConfig | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Served]:
+    """The whole edge, with its accounts made and its replicas probed."""
+    async with AsyncExitStack() as stack:
+        simulators = tuple([await stack.enter_async_context(running(each)) for each in options])
+        config = config_for(
+            simulators, dsn=dsn, redis_url=redis_url, data_dir=data_dir, budget=budget, **dict(changes or {})
+        )
+        log = StringIO()
+        logs = stack.enter_context(Logs.open(config.logs, stream=log))
+        bound = await stack.enter_async_context(bound_sockets(config, {}))
+        edge = await stack.enter_async_context(open_edge(config, logs=logs, data_dir=data_dir))
+        await edge.postgres.wait_until_up()
+        keys = await prepare_accounts(edge)
+        assert keys is not None
+        for row in edge.fleet.table.rows.values():
+            await edge.probes.probe(row)
+        await stack.enter_async_context(workers(edge))
+        await edge.board.look_once()
+        doors = await stack.enter_async_context(open_doors(edge, bound))
+        connector = aiohttp.TCPConnector(limit=0)
+        client = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        yield Served(edge, doors, keys, simulators, client, log)
