@@ -22,7 +22,6 @@ from completions.scripted import (
     says,
     says_then,
     stall,
-    usage_chunk,
 )
 
 QUICK = Pace(begin_within_s=0.2, heartbeat_s=0.2)
@@ -321,4 +320,3 @@ async def test_an_upstream_that_floods_does_not_starve_the_loop(open_bench: Open
         watching.cancel()
     assert turns > 20
     assert bench.row.tokens_out == 12_000
-    assert usage_chunk(1, 1)

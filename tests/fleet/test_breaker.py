@@ -1,10 +1,11 @@
 """The breaker against a model of it, and the facts that matter by name."""
 
 import pytest
-from citadel_edge.fleet.breaker import Breaker, BreakerChange, BreakerPolicy, BreakerState
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from citadel_edge.fleet.breaker import Breaker, BreakerChange, BreakerPolicy, BreakerState
 
 POLICY = BreakerPolicy()
 

@@ -1,0 +1,82 @@
+"""A fleet and what it tells, and a tiny engine to probe."""
+
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from citadel_edge.config.live import Live
+from citadel_edge.config.shape import (
+    Config,
+    DeploymentConfig,
+    Engine,
+    ModelConfig,
+    RoutingConfig,
+    Secret,
+    UpstreamConfig,
+)
+from citadel_edge.fleet.fleet import Fleet
+from citadel_edge.fleet.metrics import FleetMetrics
+from citadel_edge.telemetry.clock import Clock
+from citadel_edge.telemetry.hub import Hub
+
+
+@dataclass
+class Lines:
+    """A log in a list."""
+
+    lines: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
+
+    def info(self, event: str, /, **fields: object) -> None:
+        self.lines.append(("info", event, fields))
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        self.lines.append(("warning", event, fields))
+
+
+@dataclass
+class Rig:
+    """The fleet with its surroundings."""
+
+    config: Live[Config]
+    fleet: Fleet
+    hub: Hub
+    log: Lines
+    registry: CollectorRegistry
+    metrics: FleetMetrics
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+
+def make_config(*upstreams: tuple[str, str], engine: Engine = Engine.VLLM, interval_s: float = 0.05) -> Config:
+    """Upstreams by id and URL, all serving the model `m`."""
+    return Config(
+        upstreams=tuple(
+            UpstreamConfig(id=name, url=url, engine=engine, api_key=Secret("key")) for name, url in upstreams
+        ),
+        models=(ModelConfig(name="m", deployments=tuple(DeploymentConfig(upstream=name) for name, _ in upstreams)),)
+        if upstreams
+        else (),
+        routing=RoutingConfig(probe_interval_s=interval_s),
+    )
+
+
+def make_rig(config: Config) -> Rig:
+    live, hub, log, registry = Live(config), Hub(Clock()), Lines(), CollectorRegistry()
+    metrics = FleetMetrics(registry)
+    fleet = Fleet(live, clock=Clock(), hub=hub, log=log, metrics=metrics, rng=lambda: 0.5)
+    return Rig(live, fleet, hub, log, registry, metrics)
+
+
+@dataclass
+class Prober:
+    """An engine that answers every GET with `status`."""
+
+    status: int = 200
+    url: str = ""
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked.append((request.path, request.headers.get("Authorization")))
+        return web.Response(status=self.status, text="x" * 100_000)
