@@ -6,7 +6,8 @@ and the breaker's to decide. Nothing here awaits, for the reason given in `table
 
 from collections.abc import Callable
 from random import random
-from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
@@ -17,21 +18,18 @@ from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic
 
 
-class Log(Protocol):
-    """As much of a structlog logger as is needed here."""
-
-    def info(self, event: str, /, **fields: object) -> object:
-        """Something turned for the better."""
-
-    def warning(self, event: str, /, **fields: object) -> object:
-        """Something turned for the worse."""
-
-
 class Fleet:
     """One object a process. Rows are taken and given back through it."""
 
     def __init__(
-        self, config: Live[Config], *, clock: Clock, hub: Hub, log: Log, metrics: FleetMetrics, rng: Rng = random
+        self,
+        config: Live[Config],
+        *,
+        clock: Clock,
+        hub: Hub,
+        log: FilteringBoundLogger,
+        metrics: FleetMetrics,
+        rng: Rng = random,
     ) -> None:
         self._clock = clock
         self._hub = hub
