@@ -18,6 +18,7 @@ from typing import Final, Protocol, TextIO
 
 _BACKLOG_BYTES: Final = 4 * 2**20
 _PIPE_BUF: Final = 4096
+_BATCH_BYTES: Final = 64 * 2**10
 
 Send = Callable[[bytes], int]
 """Write some of the bytes and say how many; BlockingIOError when none can be written now."""
@@ -104,7 +105,7 @@ class BackedConsole:
             if self._closed:
                 self.lost += 1
                 return
-            rest = data if self._backlog else self._try(data)
+            rest = data if self._thread else self._try(data)
             if rest:
                 self._keep(rest, whole=len(rest) == len(data))
 
@@ -114,20 +115,20 @@ class BackedConsole:
         if thread is not None:
             thread.join(timeout_s)
         with self._lock:
-            self.lost += len(self._backlog)
-            self._backlog.clear()
+            self._drop_backlog()
             if not self._closed:
                 self._closed = True
-                self._release()
+                if self._thread is None:  # else the thread lets go: it may be in the middle of a write
+                    self._release()
 
     def _try(self, data: bytes) -> bytes:
-        """What could not be written now. A stream that is gone takes everything: the line is lost, and counted."""
+        """What could not be written now. A stream that is gone takes everything: the lines are lost, and counted."""
         try:
             return data[self._send(data) :]
         except BlockingIOError:
             return data
         except OSError:
-            self.lost += 1
+            self.lost += data.count(b"\n")
             return b""
 
     def _keep(self, rest: bytes, *, whole: bool) -> None:
@@ -141,26 +142,41 @@ class BackedConsole:
             self._thread.start()
 
     def _drain(self) -> None:
-        """The thread: it lives as long as there is a backlog."""
+        """The thread: lives as long as there is a backlog, and writes without the lock, so that nobody waits for it."""
         writable = select.poll()
         writable.register(self._fd, select.POLLOUT)
         while True:
             writable.poll(100)
             with self._lock:
-                if not self._drain_some():
-                    self._thread = None
-                    return
-
-    def _drain_some(self) -> bool:
-        """Write until the stream is full again; whether a backlog is left."""
-        while self._backlog:
-            line = self._backlog.popleft()
-            rest = self._try(line)
-            self._backlog_bytes += len(rest) - len(line)
-            if rest:
+                batch = self._take()
+            if not batch:
+                return
+            rest = self._try(batch)
+            with self._lock:
                 self._backlog.appendleft(rest)
-                return True
-        return False
+                self._backlog_bytes += len(rest)
+
+    def _take(self) -> bytes:
+        """The next lines to write at once; none are left: the thread is over."""
+        if self._closed:
+            self._drop_backlog()
+        lines: list[bytes] = []
+        taken = 0
+        while self._backlog and taken < _BATCH_BYTES:
+            lines.append(self._backlog.popleft())
+            taken += len(lines[-1])
+        batch = b"".join(lines)
+        self._backlog_bytes -= taken
+        if not batch:
+            self._thread = None
+            if self._closed:
+                self._release()
+        return batch
+
+    def _drop_backlog(self) -> None:
+        self.lost += sum(rest.count(b"\n") for rest in self._backlog)
+        self._backlog.clear()
+        self._backlog_bytes = 0
 
 
 def _non_blocking(fd: int) -> tuple[Send, Callable[[], None]]:

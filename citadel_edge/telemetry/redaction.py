@@ -23,7 +23,21 @@ def _flat(line: bytes) -> str:
 
 
 _SIGNS: Final = tuple(
-    map(_flat, (b"cit_", b"bearer", b"basic ", b"authorization", b"cookie=", b"secret", b"pass", b"key=", b"token="))
+    map(
+        _flat,
+        (
+            b"cit_",
+            b"bearer",
+            b"basic ",
+            b"authorization",
+            b"cookie=",
+            b"secret",
+            b"passw",
+            b"passp",
+            b"key=",
+            b"token=",
+        ),
+    )
 )
 
 _NAME: Final = rb"(?:key|secret|password|passwd|passphrase|token|authorization|cookie)"
