@@ -162,6 +162,9 @@ class FaultBook:
         self._entries: dict[int, Entry] = {}
         self._next_id = 1
 
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
     def add(self, fault: Fault) -> Entry:
         """Put a fault in force."""
         entry = Entry(self._next_id, fault)

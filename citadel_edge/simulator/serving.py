@@ -154,7 +154,7 @@ class Serving:
     async def _answer(self, request: web.Request, kind: Kind, record: Record, *, kept: bool) -> web.StreamResponse:
         body = decode_body(raw := await request.read())
         record.body = body
-        entry = self.faults.take(_facts(request, body, raw))
+        entry = self.faults.take(_facts(request, body, raw)) if self.faults else None
         if entry is not None:
             record.fault = entry.fault.kind.value
             early = await self.strikes.before(entry, request)
