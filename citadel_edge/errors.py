@@ -69,7 +69,7 @@ class UpstreamFault(StrEnum):
 
     REFUSED = "refused"
     CONNECT_TIMEOUT = "connect_timeout"
-    FIRST_TOKEN_TIMEOUT = "first_token_timeout"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105 - a phase, no password
     IDLE_TIMEOUT = "idle_timeout"
     TOTAL_TIMEOUT = "total_timeout"
     RESET = "reset"

@@ -109,13 +109,13 @@ class Board:
                 self._seen[asked.name] = await asked.probe()
         except TimeoutError:
             self._seen[asked.name] = Check(Condition.DOWN, f"no answer within {ASK_WITHIN_S:g} s")
-        except Exception as error:  # noqa: BLE001 - a probe that breaks is a dependency that is down, and is logged
+        except Exception as error:
             self._log.warning("probe_failed", dependency=asked.name, error=type(error).__name__)
             self._seen[asked.name] = Check(Condition.DOWN, type(error).__name__)
 
 
 def http_probe(session: aiohttp.ClientSession, url: str | None, path: str, clock: Clock) -> Probe:
-    """A probe of something that speaks HTTP: any answer under 500 is up. Without a URL it is absent, which harms nobody."""
+    """A probe of something that speaks HTTP: any answer under 500 is up. Without a URL it is absent."""
 
     async def probe() -> Check:
         if url is None:
