@@ -1,9 +1,10 @@
 """Upstream bytes in; client bytes and facts out. Lean: it runs for every token.
 
 Decides what of a stream reaches the client, and whether the stream came to its proper end. Whole events pass, as one
-piece of bytes for everything that arrived together; comments, ids and half events do not. The engine's `[DONE]` is
-kept back, because the terminal is the caller's to send, after the row is written. Refuses to know sockets, time and
-what is done about a failure.
+piece of bytes for everything that arrived together; comments, ids and half events do not. The chunks that only open a
+message (its role, nothing said) wait for the next event, so that an engine that dies there can still be replaced. The
+engine's `[DONE]` is kept back, because the terminal is the caller's to send, after the row is written. Refuses to know
+sockets, time and what is done about a failure.
 """
 
 from typing import Final
@@ -27,11 +28,22 @@ class Relay:
         failure: why the stream is of no use from here on; what `feed` returned before it is good.
     """
 
-    __slots__ = ("_closed", "_decoder", "_seen", "_strip_usage", "content_chunks", "done", "failure", "usage")
+    __slots__ = (
+        "_closed",
+        "_decoder",
+        "_opening",
+        "_seen",
+        "_strip_usage",
+        "content_chunks",
+        "done",
+        "failure",
+        "usage",
+    )
 
     def __init__(self, *, strip_usage: bool) -> None:
         self._decoder = Decoder()
         self._strip_usage = strip_usage
+        self._opening: list[bytes] | None = []  # events that only open a message; None once something else came
         self._seen: set[int] = set()
         self._closed: set[int] = set()
         self.content_chunks = 0
@@ -63,7 +75,17 @@ class Relay:
                 self.failure = UpstreamError(UpstreamFault.MALFORMED, f"an event of its stream is broken: {error}")
             if self.failure is not None:
                 break
+        if self._opening is not None:
+            passed = self._opened(passed, self._opening)
         return _framed(passed) if passed else b""
+
+    def _opened(self, passed: list[bytes], opening: list[bytes]) -> list[bytes]:
+        """Hold `passed` back while nothing else came; all that was held once it did."""
+        opening += passed
+        if not self.done and len(opening) <= len(self._seen) and not self._closed and not self.content_chunks:
+            return []
+        self._opening = None
+        return opening
 
     def _passes(self, data: bytes) -> bool:
         if not data:

@@ -166,10 +166,18 @@ class Bench:
         return self.registry.get_sample_value(name, labels)
 
 
+@dataclass(frozen=True)
+class Address:
+    """A model server that somebody else runs."""
+
+    id: str
+    url: str
+
+
 OpenBench = Callable[..., Awaitable[Bench]]
 
 
-def make_config(upstreams: Iterable[Upstream], *, engine: Engine = Engine.VLLM, **routing: Any) -> Config:
+def make_config(upstreams: Iterable[Upstream | Address], *, engine: Engine = Engine.VLLM, **routing: Any) -> Config:
     timeouts = {"connect_s": 2.0, "first_token_s": 20.0, "idle_s": 20.0, "total_s": 60.0}
     timeouts |= {name: routing.pop(name) for name in tuple(routing) if name in timeouts}
     upstreams = list(upstreams)

@@ -15,7 +15,7 @@ from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.metrics import FleetMetrics
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub
-from completions.bench import Bench, Ledger, Lines, OpenBench, make_config
+from completions.bench import Address, Bench, Ledger, Lines, OpenBench, make_config
 from completions.scripted import Answer, Upstream
 
 
@@ -24,11 +24,16 @@ async def open_bench() -> AsyncIterator[OpenBench]:
     """Opens benches whose upstreams answer as given, all healthy; closed in the end, with nothing left in flight."""
     async with AsyncExitStack() as stack:
 
-        async def opened(*answers: Answer, pace: Pace | None = None, healthy: bool = True, **routing: Any) -> Bench:
-            upstreams = [Upstream(f"u{index}", answer) for index, answer in enumerate(answers)]
-            for upstream in upstreams:
+        async def opened(
+            *answers: Answer | Address, pace: Pace | None = None, healthy: bool = True, **routing: Any
+        ) -> Bench:
+            scripted = [
+                Upstream(f"u{n}", answer) for n, answer in enumerate(answers) if not isinstance(answer, Address)
+            ]
+            for upstream in scripted:
                 await stack.enter_async_context(upstream.running())
-            config = Live(make_config(upstreams, **routing))
+            others = [answer for answer in answers if isinstance(answer, Address)]
+            config = Live(make_config([*scripted, *others], **routing))
             registry = CollectorRegistry()
             hub = Hub(Clock())
             fleet = Fleet(config, clock=Clock(), hub=hub, log=Lines(), metrics=FleetMetrics(registry), rng=lambda: 0.5)
@@ -46,7 +51,7 @@ async def open_bench() -> AsyncIterator[OpenBench]:
             )
             for row in fleet.table.rows.values() if healthy else ():
                 fleet.probe_succeeded(row, "ok")
-            bench = Bench(config, fleet, client, pipeline, ledger, hub, registry, upstreams)
+            bench = Bench(config, fleet, client, pipeline, ledger, hub, registry, scripted)
             stack.callback(lambda: _check_empty(bench))
             return bench
 

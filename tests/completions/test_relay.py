@@ -75,6 +75,34 @@ def test_tool_calls_are_tokens_and_roles_are_none() -> None:
     assert relayed(event(role))[1].content_chunks == 0
 
 
+def opening(index: int = 0) -> bytes:
+    return event({"choices": [{"index": index, "delta": {"role": "assistant", "content": ""}}]})
+
+
+def test_what_only_opens_a_message_waits_for_the_next_event() -> None:
+    relay = Relay(strip_usage=True)
+    assert relay.feed(opening(0)) == b""
+    assert relay.feed(opening(1)) == b""
+    assert relay.feed(chunk("a")) == opening(0) + opening(1) + chunk("a")
+    assert relay.feed(chunk("b")) == chunk("b")
+
+
+@pytest.mark.parametrize(
+    "after", [chunk(finish="stop"), DONE, event({"choices": [{"index": 0, "delta": {"audio": 1}}]})]
+)
+def test_an_opening_passes_with_whatever_follows(after: bytes) -> None:
+    out, _ = relayed(opening(), after)
+    assert out == opening() + after.replace(DONE, b"")
+
+
+@pytest.mark.parametrize("after", [b"", b"data: {{\n\n", event({"error": "no"})])
+def test_an_opening_that_nothing_follows_does_not_pass(after: bytes) -> None:
+    out, relay = relayed(opening(), after)
+    assert out == b""
+    with pytest.raises(UpstreamError):
+        relay.end()
+
+
 def test_comments_ids_and_events_names_do_not_pass() -> None:
     noisy = b": hello\n\nid: 5\nevent: message\nretry: 10\n" + chunk("a") + b":\n\n"
     assert relayed(noisy)[0] == chunk("a")
