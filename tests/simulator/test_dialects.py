@@ -179,7 +179,9 @@ async def test_native_routes_tell_the_size(simulated):
     assert (info["max_total_tokens"], info["max_concurrent_requests"]) == (512, 128)
     async with simulated(engine="sglang", slots=9) as client:
         info = json.loads((await client.get("/get_server_info"))[1])
-    assert info["max_running_requests"] == 9
+        load = json.loads((await client.get("/get_load"))[1])[0]
+        model = json.loads((await client.get("/get_model_info"))[1])
+    assert (info["max_running_requests"], load["num_reqs"], model["is_generation"]) == (9, 0, True)
 
 
 # -- refusals --------------------------------------------------------------------------------------
