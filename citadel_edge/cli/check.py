@@ -54,7 +54,7 @@ async def look(found: Loaded, clock: Clock) -> list[Finding]:
 
 def _looks(found: Loaded, clock: Clock, log: FilteringBoundLogger) -> Mapping[str, Look]:
     config = found.config
-    here = {
+    here: dict[str, Callable[[], Finding]] = {
         "configuration": partial(local_looks.look_at_configuration, found),
         "data_dir": partial(local_looks.look_at_data_dir, config.data_dir),
         **_embedded_looks(config),

@@ -36,13 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
         PostgresUnavailable: the database is away.
     """
     config = loaded(arguments).config
-    print(asyncio.run(_bootstrap(config, force=arguments.force)))
+    print(asyncio.run(_bootstrap(config, _reachable(config), force=arguments.force)))
     print("This is shown once. Keep it safe.", file=sys.stderr)
     return 0
 
 
-async def _bootstrap(config: Config, *, force: bool) -> str:
-    settings = _reachable(config)
+async def _bootstrap(config: Config, settings: PostgresConfig, *, force: bool) -> str:
     clock = Clock()
     with Logs.open(LogsConfig(level="error"), stream=io.StringIO()) as logs:
         async with PostgresPool.open(settings, clock=clock, log=logs.logger()) as pool:
