@@ -61,6 +61,8 @@ def keep(order: Order) -> int:
     wake = _wake_on_child_death()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     keeper = os.getpid()
+    # Held back until the child has put off our deafness: else a stop that comes at once would be lost on it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, FROM_THE_TERMINAL)
     child = os.fork()
     if child == 0:
         _become(order, keeper)
@@ -180,6 +182,7 @@ def _set_up(order: Order, keeper: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in (*FROM_THE_TERMINAL, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FROM_THE_TERMINAL)
     os.setsid()
     os.umask(0o077)
     os.dup2(os.open(os.devnull, os.O_RDONLY), LIFELINE)

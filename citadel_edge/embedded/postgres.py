@@ -5,6 +5,7 @@ know what is stored: migrations make the tables. Who may enter the folder of the
 """
 
 import asyncio
+import os
 import re
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -137,7 +138,17 @@ async def _make_cluster(data: DataDir, installation: Installation) -> None:
     if exit_code != 0:
         words = await asyncio.to_thread(last_words, launch.log)
         raise StartError(f"initdb failed with exit code {exit_code}: {words} (see {launch.log})")
-    await asyncio.to_thread(made.rename, installation.ground.data)
+    await asyncio.to_thread(_publish, made, installation.ground.data)
+
+
+def _publish(made: Path, cluster: Path) -> None:
+    """Give the cluster its name, for good: were the name lost with the power, all in it would be thrown away."""
+    made.rename(cluster)
+    folder = os.open(cluster.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _initdb(data: DataDir, installation: Installation) -> tuple[Launch, Path]:
@@ -150,7 +161,7 @@ def _initdb(data: DataDir, installation: Installation) -> tuple[Launch, Path]:
         directory=installation.ground.home,
         log=data.log(NAME),
         lock=data.lock(NAME),
-        stop_signal=signal.SIGINT,
+        stop_signal=signal.SIGKILL,  # it would finish its step first, and what it leaves is thrown away anyhow
         identity=installation.identity.order,
         clear=partial(rmtree, new, ignore_errors=True),
     )

@@ -19,6 +19,7 @@ from citadel_edge.errors import StartError
 
 PROBE_S = 0.02
 PROBE_MAX_S = 0.25
+PROBE_FAILED_S = 5.0
 
 
 class PartState(StrEnum):
@@ -41,7 +42,7 @@ class Part:
     Attributes:
         name: as logs and `states()` call it.
         launch: how its process is started.
-        probe: whether it serves; called again and again after each start until True. Must not raise.
+        probe: whether it serves; called again and again after each start until True.
     """
 
     name: str
@@ -110,11 +111,19 @@ class Supervisor:
 
     async def _until_ready(self, began: float) -> None:
         pause_s = PROBE_S
-        while not await self.part.probe():
+        while not await self._serves():
             await asyncio.sleep(pause_s)
             pause_s = min(PROBE_MAX_S, pause_s * 1.5)
         took_s = asyncio.get_running_loop().time() - began
         self._enter(PartState.READY, took_s=round(took_s, 3))
+
+    async def _serves(self) -> bool:
+        try:
+            return await self.part.probe()
+        except Exception:  # whatever a half-started server answers, the part's life goes on
+            self._log.exception("embedded part", state=self.state.value, problem="its probe failed")
+            await asyncio.sleep(PROBE_FAILED_S)
+            return False
 
     async def _mourn(self, exit_code: int) -> None:
         words = await asyncio.to_thread(last_words, self.part.launch.log)

@@ -14,6 +14,7 @@ import pytest
 
 from embedded import processes
 
+GONE_S = 15.0
 OWNER = Path(__file__).with_name("owner.py")
 
 
@@ -40,6 +41,7 @@ def open_dir() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="ct-", dir=_roomy_memory()))
     folder.chmod(0o755)
     yield folder
+    processes.until(lambda: not processes.of(folder), GONE_S)
     left = processes.of(folder)
     processes.end(left)
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""An edge reduced to its embedded parts, as a process that tests may kill: says READY with the addresses, then waits."""
+"""An edge reduced to its embedded parts, for tests to kill: says READY with the addresses, waits for end of input."""
 
 import asyncio
 import json
@@ -23,14 +23,27 @@ def databases_only(data_dir: Path) -> Config:
 
 async def main(data_dir: Path, postgres_as: As | None) -> None:
     log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr))
-    async with open_parts(databases_only(data_dir), log=log, progress=print, postgres_as=postgres_as) as parts:
+    async with open_parts(
+        databases_only(data_dir), log=log, progress=lambda line: say("PROGRESS", line), postgres_as=postgres_as
+    ) as parts:
         await parts.ready(60)
-        print("READY", json.dumps({"redis": parts.redis_url, "postgres": parts.postgres_dsn}), flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+        say("READY", json.dumps({"redis": parts.redis_url, "postgres": parts.postgres_dsn}))
+        await end_of_input()
+
+
+async def end_of_input() -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+
+
+def say(word: str, rest: str) -> None:
+    sys.stdout.write(f"{word} {rest}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
     try:
         asyncio.run(main(Path(sys.argv[1]), As(sys.argv[2]) if len(sys.argv) > 2 else None))
     except StartError as error:
-        print("REFUSED", error, flush=True)
+        say("REFUSED", str(error))

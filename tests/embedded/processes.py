@@ -20,6 +20,12 @@ def named(data_dir: Path, word: str) -> set[int]:
     return {pid for pid in of(data_dir) if program(pid) == word}
 
 
+def servers(data_dir: Path, word: str) -> set[int]:
+    """The servers themselves, without the processes that they start: their parent is a keeper."""
+    held_by = keepers(data_dir)
+    return {pid for pid in named(data_dir, word) if parent(pid) in held_by}
+
+
 def keepers(data_dir: Path) -> set[int]:
     return {pid for pid in of(data_dir) if "keeper.py" in command(pid)}
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ Keep = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def keep(tmp_path: Path) -> Iterator[Keep]:
+def keep() -> Iterator[Keep]:
     """Start a keeper of a shell script; a number that the script prints can be read from its stdout."""
     started: list[subprocess.Popen[str]] = []
 
@@ -56,6 +55,13 @@ def test_the_end_of_the_lifeline_asks_with_the_childs_own_signal(keep: Keep) -> 
     assert _line(process) == "up"
     _cut(process)
     assert process.wait(30) == 3
+
+
+def test_a_stop_that_comes_at_once_is_not_lost_on_the_child(keep: Keep) -> None:
+    for _ in range(10):
+        process = keep("exec sleep 300")
+        _cut(process)
+        assert process.wait(15) == 128 + signal.SIGTERM
 
 
 def test_a_child_that_will_not_stop_is_killed_after_its_grace(keep: Keep) -> None:

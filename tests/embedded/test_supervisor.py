@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 from structlog.testing import CapturingLogger
 from structlog.typing import FilteringBoundLogger
 
@@ -43,8 +44,6 @@ class Lines:
 
     @property
     def log(self) -> FilteringBoundLogger:
-        import structlog
-
         wrapped: FilteringBoundLogger = structlog.wrap_logger(self.logger, processors=[lambda *args: args[2]])
         return wrapped
 
@@ -133,6 +132,18 @@ async def test_a_log_that_cannot_be_written_is_a_part_in_backoff(launch, tmp_pat
     async with supervised(launch(FOREVER), lines, _no):
         assert await soon(lambda: "backoff" in lines.states())
     assert "part.log" in str(lines.facts("backoff")["reason"])
+
+
+async def test_a_probe_that_fails_in_a_new_way_is_said_and_does_not_end_the_supervisor(launch, tmp_path: Path) -> None:
+    lines = Lines()
+
+    async def surprise() -> bool:
+        raise ValueError("a new way")
+
+    async with supervised(launch(FOREVER), lines, surprise) as supervisor:
+        assert await soon(lambda: any("problem" in call.kwargs for call in lines.logger.calls))
+        assert supervisor.state is PartState.STARTING
+    assert of(tmp_path) == set()
 
 
 async def test_a_stop_ends_a_wait_between_two_lives(launch) -> None:
