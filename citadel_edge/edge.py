@@ -35,6 +35,7 @@ from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic
 from citadel_edge.telemetry.hub_metrics import HubMetrics
+from citadel_edge.telemetry.log_metrics import LogMetrics
 from citadel_edge.telemetry.logs import Logs
 from citadel_edge.telemetry.metrics import Registries
 
@@ -97,6 +98,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
     live = Live(config)
     registries = Registries(version=citadel_edge.__version__)
     everywhere = registries.process_wide
+    LogMetrics(everywhere, lost=lambda: logs.lost)
     hub = Hub(clock, meter=HubMetrics(everywhere))
     log = logs.logger()
     async with AsyncExitStack() as stack:

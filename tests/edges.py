@@ -1,4 +1,4 @@
-"""A whole edge for tests, in this process: real PostgreSQL, Valkey and simulated model servers, four doors on free ports."""
+"""A whole edge for tests, in this process: real PostgreSQL and Valkey, simulated model servers, doors on free ports."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -22,7 +22,11 @@ PURE = (
     "limits/plan.py",
     "fleet/table.py",
     "fleet/breaker.py",
+    "budgets/queue.py",
     "budgets/fair_queue.py",
+    "health/verdict.py",
+    "process/panel.py",
+    "telemetry/redaction.py",
     "accounts/keys.py",
     "listeners/graphql/cost*.py",
 )

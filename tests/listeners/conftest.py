@@ -11,6 +11,6 @@ __all__ = ["migrated_dsn", "migrated_template", "postgres_server", "redis_url", 
 
 
 @pytest.fixture
-def edge_with(migrated_dsn, redis_url, tmp_path):  # noqa: F811 - the fixtures imported above
+def edge_with(migrated_dsn, redis_url, tmp_path):
     """`async with edge_with(options=…) as served`."""
     return partial(serving, dsn=migrated_dsn, redis_url=redis_url, data_dir=tmp_path)

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import time
 
+import aiohttp
 import asyncpg
 import openai
 import psutil
@@ -19,9 +20,7 @@ CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is the ca
 
 
 async def ask(client, edge, **fields):
-    async with client.post(
-        edge.url("/v1/chat/completions"), json={**CHAT, **fields}, headers=edge.headers()
-    ) as answer:
+    async with client.post(edge.url("/v1/chat/completions"), json={**CHAT, **fields}, headers=edge.headers()) as answer:
         return answer.status, await answer.json()
 
 
@@ -49,7 +48,7 @@ async def test_the_panel_s_line_is_answered_by_the_model(edge):
             assert f"{name:<18} http://127.0.0.1:{port}" in panel
         assert edge.keys["admin_key"] in panel
         assert edge.keys["demo_key"] in panel
-        assert stat.S_IMODE(os.stat(edge.data_dir / "credentials.json").st_mode) == 0o600
+        assert stat.S_IMODE((edge.data_dir / "credentials.json").stat().st_mode) == 0o600
         line = next(line for line in panel.splitlines() if line.startswith("curl "))
         ran = await asyncio.to_thread(subprocess.run, shlex.split(line), capture_output=True, text=True, check=True)
         assert '"content":"' in ran.stdout
@@ -85,7 +84,7 @@ async def test_the_sdk_s_usage_is_the_row_s(edge):
         async with openai.AsyncOpenAI(base_url=edge.url("/v1"), api_key=edge.keys["demo_key"]) as client:
             whole = await client.chat.completions.create(**CHAT)
             stream = await client.chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True})
-            usage = [chunk.usage async for chunk in stream if chunk.usage][0]
+            (usage,) = [chunk.usage async for chunk in stream if chunk.usage]
         found = (await until_rows(edge, known + 2))[known:]
         assert [(row["tokens_in"], row["tokens_out"]) for row in found] == [
             (whole.usage.prompt_tokens, whole.usage.completion_tokens),
@@ -141,15 +140,13 @@ async def test_the_killed_edge_leaves_no_orphan_no_row_behind_and_starts_clean(e
     edge.start()
     try:
         await edge.panel()
-        import aiohttp
-
         known = len(await rows(edge))
         async with aiohttp.ClientSession() as client:
             answers = await asyncio.gather(*(ask(client, edge, max_tokens=2) for _ in range(8)))
             assert {status for status, _ in answers} == {200}
             os.kill(edge.pid, signal.SIGKILL)
         await edge.exited(10)
-        gone, alive = await asyncio.to_thread(psutil.wait_procs, edge.mine(), 20)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, edge.mine(), 20)
         assert alive == []
     finally:
         edge.kill()

@@ -178,9 +178,9 @@ async def test_every_change_stands_in_the_audit_trail_without_secrets(edge_with)
 async def test_a_change_is_carried_to_its_end_although_the_client_left(edge_with):
     async with edge_with(options=()) as served:
         api = Api(served)
-        async with served.edge.postgres.transaction() as lock:
+        async with asyncio.TaskGroup() as clients, served.edge.postgres.transaction() as lock:
             await lock.execute("LOCK TABLE users IN EXCLUSIVE MODE")
-            request = asyncio.ensure_future(api("POST", "/v1/users", {"name": "left", "tier": "free"}))
+            request = clients.create_task(api("POST", "/v1/users", {"name": "left", "tier": "free"}))
             await asyncio.sleep(0.3)
             request.cancel()
             await asyncio.sleep(0.1)

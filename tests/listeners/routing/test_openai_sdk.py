@@ -109,11 +109,11 @@ async def test_one_dead_replica_of_two_fails_nobody(edge_with):
 async def test_no_replica_is_503_with_a_time_to_come_back(edge_with):
     async with edge_with() as served, sdk(served) as client:
         await served.simulators[0].fault("unreachable", duration_s=30)
-        with pytest.raises(openai.APIStatusError) as caught:
-            for _ in range(5):
+        for _ in range(3):
+            with pytest.raises(openai.APIStatusError) as caught:
                 await client.chat.completions.create(model="sim-model", messages=MESSAGES)
-        assert caught.value.status_code in (502, 503)
-        assert caught.value.code in ("upstream_error", "no_capacity")
+            assert caught.value.status_code in (502, 503)
+            assert caught.value.code in ("upstream_error", "no_capacity")
         assert {row["outcome"] for row in await served.rows()} == {"error"}
 
 
