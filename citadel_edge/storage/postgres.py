@@ -9,14 +9,15 @@ a task of the pool, which cancels the statement, rolls back, or drops the connec
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import asyncpg
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.config.shape import PostgresConfig
-from citadel_edge.config.targets import PostgresKind
+from citadel_edge.config.targets import PostgresKind, PostgresTarget
 from citadel_edge.config.urls import postgres_target
 from citadel_edge.errors import PostgresUnavailable, StartError
 from citadel_edge.storage.background import Backoff, owned_tasks
@@ -24,6 +25,7 @@ from citadel_edge.storage.gate import Gate
 from citadel_edge.storage.patience import patience
 from citadel_edge.storage.postgres_faults import Fault, judge
 from citadel_edge.storage.postgres_listener import PostgresListener
+from citadel_edge.storage.postgres_tls import OPTIONS, Tls
 from citadel_edge.storage.state import DependencyState, Status
 from citadel_edge.telemetry.clock import Clock
 
@@ -69,13 +71,7 @@ class PostgresPool:
         if target.kind is PostgresKind.EMBEDDED:
             raise StartError("postgres.dsn is 'embedded', but no embedded PostgreSQL was started for it")
 
-        async def connect(*_: Any, **kwargs: Any) -> Any:
-            options = {"timeout": CONNECT_S, "password": password, **kwargs}
-            return await asyncpg.connect(target.dsn.get_secret_value(), **options)
-
-        # A password that is given, if only as an empty one, keeps the driver from reading ~/.pgpass on the loop.
-        password = target.password.get_secret_value() if target.password else ""
-
+        connect = await asyncio.to_thread(_connector, target)
         gate = Gate(PostgresUnavailable, f"PostgreSQL at {target.label}", log)
         inner = asyncpg.create_pool(connect=connect, min_size=0, max_size=config.pool_size, reset=_keep_session)
         async with owned_tasks() as group, _closed_at_the_end(await inner):
@@ -191,20 +187,14 @@ class PostgresPool:
 
     async def _take_back(self, connection: Any) -> None:
         """Bring a connection home whose caller has gone, in whatever state it is."""
-        try:
-            async with asyncio.timeout(TAKE_BACK_S):
-                if connection.is_in_transaction():
-                    await connection.execute("ROLLBACK")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            connection.terminate()
-        finally:
-            await self._release_quietly(connection)
-
-    async def _release_quietly(self, connection: Any) -> None:
-        try:
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            try:
+                async with asyncio.timeout(TAKE_BACK_S):
+                    if connection.is_in_transaction():
+                        await connection.execute("ROLLBACK")
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                connection.terminate()
             await self._pool.release(connection, timeout=TAKE_BACK_S)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            connection.terminate()
 
     def _translated(self, error: Exception, deadline_s: float, *, lent: bool) -> Exception | None:
         fault, words = judge(error)
@@ -243,6 +233,20 @@ class PostgresPool:
             await self._pool.expire_connections()
         self._gate.open()
         return True
+
+
+def _connector(target: PostgresTarget) -> Callable[..., Awaitable[Any]]:
+    """A function that makes one connection; further arguments are the driver's. Reads files: call it in a thread."""
+    tls = Tls.of(dict(target.options) if target.nodes else {"sslmode": "disable"})
+    dsn = replace(target, options=tuple(item for item in target.options if item[0] not in OPTIONS)).dsn
+    # A password that is given, if only as an empty one, keeps the driver from reading ~/.pgpass on the loop.
+    password = target.password.get_secret_value() if target.password else ""
+
+    async def connect(*_: Any, **kwargs: Any) -> Any:
+        options = {"timeout": CONNECT_S, "password": password, **kwargs}
+        return await tls.connect(lambda ssl: asyncpg.connect(dsn.get_secret_value(), **{**options, "ssl": ssl}))
+
+    return connect
 
 
 @asynccontextmanager

@@ -45,14 +45,18 @@ _SYSTEM: Final = (
     (FileNotFoundError, "has no socket there: is it running?"),
     (ConnectionRefusedError, "refuses connections: is it running?"),
     (PermissionError, "may not be connected to by this process"),
+    # A server that has no place for a further client says so and hangs up, often before we have written a word.
+    (BrokenPipeError, "closed the connection: is it shutting down, or its maxclients reached?"),
+    (ConnectionResetError, "closed the connection: is it shutting down, or its maxclients reached?"),
 )
 
 
 def judge(error: BaseException) -> tuple[Fault, str]:
     """How far `error` reaches, and a clause to put behind the server's name."""
-    for kind, fault, words in _REPLIES:
-        if isinstance(error, kind):
-            return fault, words
+    for cause in _causes(error):  # redis-py wraps what the server answers to an introduction
+        for kind, fault, words in _REPLIES:
+            if isinstance(cause, kind):
+                return fault, words
     if isinstance(error, exceptions.ResponseError):
         text = str(error)
         return next(((fault, words) for prefix, fault, words in _PREFIXES if text.startswith(prefix)), (Fault.NONE, ""))
@@ -78,7 +82,9 @@ def _away(error: BaseException) -> str:
     for mark, words in (("refused", _SYSTEM[1][1]), ("No such file", _SYSTEM[0][1]), ("CERTIFICATE", _TLS)):
         if mark in text:
             return words
-    return "closed the connection"
+    if isinstance(error, (RedisError, OSError)):
+        return "closed the connection"
+    return f"could not be spoken with ({type(error).__name__})"
 
 
 _TLS: Final = "has a certificate that is not trusted: check ssl_ca_certs in redis.url"

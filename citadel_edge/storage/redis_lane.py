@@ -15,11 +15,11 @@ from redis.exceptions import ReadOnlyError
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.storage.background import Backoff
 from citadel_edge.storage.patience import patience
-from citadel_edge.storage.redis_faults import FAULTS, Fault, judge
+from citadel_edge.storage.redis_faults import Fault, judge
 from citadel_edge.storage.redis_link import Link
 
 BATCH: Final = 64
-CONNECT_S: Final = 1.0
+CONNECT_S: Final = 2.0
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
 
@@ -167,7 +167,7 @@ class Lane:
                 async with patience(CONNECT_S):
                     await self._link.connect()
                 await self._ping(CONNECT_S)
-        except FAULTS as error:
+        except Exception as error:
             await self._give_up(error)
             return False
         self._alarm = alarm
@@ -195,7 +195,7 @@ class Lane:
         try:
             async with patience(max(pending.deadline_s for pending in batch)):
                 await self._link.ask(batch)
-        except FAULTS as error:
+        except Exception as error:
             await self._give_up(error, batch)
             return False
         except BaseException:
@@ -209,7 +209,7 @@ class Lane:
         await self._link.close()
         _, words = judge(error)
         _fail(batch, error)
-        self._tower.fails(self, words or "answered with something that is not Redis")
+        self._tower.fails(self, words or "answered with an error")
 
 
 class _Ping:

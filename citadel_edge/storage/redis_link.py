@@ -5,22 +5,32 @@ long they wait, and what is done when a link breaks. Whoever holds a link is its
 order of the questions: that, and that a link is closed after any doubt, is why no reply can reach another caller.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import hiredis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import (
+    Connection,
+    ConnectionPool,
+    RedisSSLContext,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import DataError, ResponseError
+from redis.exceptions import DataError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from citadel_edge.config.targets import RedisKind, RedisTarget
+from citadel_edge.errors import StartError
 
 CLIENT_NAME: Final = "citadel-edge"
 SENTINEL_S: Final = 0.5
+CLOSE_S: Final = 1.0
 
 
 class Question(Protocol):
@@ -51,9 +61,9 @@ class Link(Protocol):
 class ConnectionLink:
     """A link over one redis-py connection (TCP, TLS, Unix socket, or the primary that sentinels name)."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, tls: RedisSSLContext | None = None) -> None:
         self._pool = pool  # makes the connection and, with sentinels, finds the primary; it never lends one out
-        self._connection = pool.make_connection()  # type: ignore[no-untyped-call]
+        self._connection = make_connection(pool, tls)
 
     async def connect(self) -> None:
         """Connect and speak RESP3."""
@@ -77,7 +87,7 @@ class ConnectionLink:
 
     async def close(self) -> None:
         """Close the socket; what still arrives is never read."""
-        await self._connection.disconnect(nowait=True)
+        await hang_up(self._pool, self._connection)
 
 
 class ClusterLink:
@@ -89,13 +99,13 @@ class ClusterLink:
 
     async def connect(self) -> None:
         """Learn the cluster's shape from its first seed that answers."""
-        client = RedisCluster(
+        self._client = client = RedisCluster(
             startup_nodes=[ClusterNode(node.host, node.port) for node in self._target.nodes],
-            retry=Retry(NoBackoff(), 1),
-            **_common(self._target),
+            **{**_common(self._target), "retry": Retry(NoBackoff(), 1)},  # MOVED is followed, which is a second attempt
             **_tls(self._target),
         )
-        self._client = await client.initialize()
+        _answer_plainly(client)
+        await client.initialize()
 
     async def usable(self) -> bool:
         """Whether the shape is known; redis-py looks after the single connections."""
@@ -112,18 +122,58 @@ class ClusterLink:
     async def _run(self, args: tuple[Any, ...]) -> Any:
         if self._client is None:
             raise ConnectionError("not connected")
-        return await self._client.execute_command(*args)
+        name, *rest = args
+        return await self._client.execute_command(name.decode() if isinstance(name, bytes) else name, *rest)
 
     async def close(self) -> None:
         """Forget the cluster and every connection to it."""
         client, self._client = self._client, None
         if client is not None:
-            await client.aclose()
+            await _closed(client)
 
 
-def link(target: RedisTarget) -> Link:
+def link(target: RedisTarget, tls: RedisSSLContext | None = None) -> Link:
     """A link of the target's kind, not yet connected."""
-    return ClusterLink(target) if target.kind is RedisKind.CLUSTER else ConnectionLink(connections(target))
+    return ClusterLink(target) if target.kind is RedisKind.CLUSTER else ConnectionLink(connections(target), tls)
+
+
+def tls_of(target: RedisTarget) -> RedisSSLContext | None:
+    """The target's certificates, read once for all connections. Reads files: call it in a thread.
+
+    Raises:
+        StartError: a file cannot be read.
+    """
+    if not target.tls:
+        return None
+    names = ("ssl_cert_reqs", "ssl_check_hostname", "ssl_ca_certs")
+    context = RedisSSLContext(**{name.removeprefix("ssl_"): _tls(target)[name] for name in names})
+    try:
+        context.get()
+    except OSError as error:
+        raise StartError(f"redis.url: {target.ca_file} cannot be read: {error.strerror or error}") from error
+    return context
+
+
+def make_connection(pool: ConnectionPool, tls: RedisSSLContext | None) -> Any:
+    """A connection, not yet connected, that uses the certificates read before. The pool has to outlive it."""
+    connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    if tls is not None and isinstance(connection, SSLConnection):
+        connection.ssl_context = tls
+    return connection
+
+
+async def hang_up(pool: ConnectionPool, connection: Any) -> None:
+    """Close a connection without waiting for its server, and those to the sentinels that named it."""
+    await connection.disconnect(nowait=True)
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await _closed(sentinel)
+
+
+async def _closed(client: Any) -> None:
+    with contextlib.suppress(RedisError, OSError):
+        async with asyncio.timeout(CLOSE_S):
+            await client.aclose()
 
 
 def connections(target: RedisTarget, node: int = 0) -> ConnectionPool:
@@ -148,7 +198,12 @@ def connections(target: RedisTarget, node: int = 0) -> ConnectionPool:
 
 def _behind_sentinels(target: RedisTarget) -> ConnectionPool:
     """Sentinels get the same password under the name `default`: one without a password accepts any."""
-    own = {"socket_timeout": SENTINEL_S, "socket_connect_timeout": SENTINEL_S, "retry": Retry(NoBackoff(), 0)}
+    own = {
+        "socket_timeout": SENTINEL_S,
+        "socket_connect_timeout": SENTINEL_S,
+        "retry": Retry(NoBackoff(), 0),
+        "driver_info": None,
+    }
     password = {"password": target.password.get_secret_value(), "username": "default"} if target.password else {}
     nodes = [(node.host, node.port) for node in target.nodes]
     sentinels = Sentinel(nodes, sentinel_kwargs={**own, **password, **_tls(target)})  # type: ignore[no-untyped-call]
@@ -182,6 +237,13 @@ def _tls(target: RedisTarget) -> dict[str, Any]:
         "ssl_check_hostname": target.verify,
         "ssl_ca_certs": str(target.ca_file) if target.ca_file else None,
     }
+
+
+def _answer_plainly(client: RedisCluster) -> None:
+    """Take out what turns replies into other values; only what the client itself needs of its nodes stays."""
+    for command in list(client.response_callbacks):
+        if not command.startswith(("CLUSTER", "COMMAND")):
+            del client.response_callbacks[command]
 
 
 def _packed(questions: Sequence[Question]) -> tuple[list[Question], list[bytes]]:

@@ -9,12 +9,12 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import ConnectionPool, RedisSSLContext
 
 from citadel_edge.config.targets import RedisTarget
 from citadel_edge.storage.background import Backoff
 from citadel_edge.storage.redis_faults import FAULTS
-from citadel_edge.storage.redis_link import connections
+from citadel_edge.storage.redis_link import connections, hang_up, make_connection
 
 CONNECT_S: Final = 2.0
 HEARTBEAT_S: Final = 2.0
@@ -30,8 +30,11 @@ class RedisListener:
         on_message: Callable[[bytes], None],
         on_subscribed: Callable[[], None] | None = None,
         on_lost: Callable[[], None] | None = None,
+        *,
+        tls: RedisSSLContext | None = None,
     ) -> None:
         self._target = target
+        self._tls = tls
         self._channel = channel
         self._on_message = on_message
         self._on_subscribed = on_subscribed or _nothing
@@ -49,8 +52,8 @@ class RedisListener:
             node += 1
             await asyncio.sleep(pauses.next_s())
 
-    async def _listen_once(self, pool: Any, pauses: Backoff) -> None:
-        connection = pool.make_connection()
+    async def _listen_once(self, pool: ConnectionPool, pauses: Backoff) -> None:
+        connection = make_connection(pool, self._tls)
         try:
             async with asyncio.timeout(CONNECT_S):
                 await connection.connect()
@@ -58,12 +61,12 @@ class RedisListener:
                 await connection.send_command("SUBSCRIBE", self._channel, check_health=False)
             await self._hear(connection, pauses)
         finally:
-            await connection.disconnect(nowait=True)
+            await hang_up(pool, connection)
             if self.subscribed:
                 self.subscribed = False
                 self._on_lost()
 
-    async def _hear(self, connection: AbstractConnection, pauses: Backoff) -> None:
+    async def _hear(self, connection: Any, pauses: Backoff) -> None:
         """Until the connection fails. A silence longer than the heartbeat is asked whether somebody is there."""
         asked = False
         while True:

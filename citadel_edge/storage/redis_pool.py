@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+from redis.asyncio.connection import RedisSSLContext
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.config.shape import RedisConfig
@@ -21,7 +22,7 @@ from citadel_edge.storage.background import owned_tasks
 from citadel_edge.storage.gate import Gate
 from citadel_edge.storage.patience import patience
 from citadel_edge.storage.redis_lane import Lane, Pending, Watchtower, Work
-from citadel_edge.storage.redis_link import link
+from citadel_edge.storage.redis_link import link, tls_of
 from citadel_edge.storage.redis_listener import RedisListener
 from citadel_edge.storage.state import DependencyState, Status
 from citadel_edge.telemetry.clock import Clock
@@ -34,8 +35,11 @@ FIRST_LOOK_S: Final = 0.25
 class RedisPool:
     """A few pipelined connections to one Redis. Make it with `open`."""
 
-    def __init__(self, target: RedisTarget, gate: Gate, *, deadline_s: float, clock: Clock) -> None:
+    def __init__(
+        self, target: RedisTarget, tls: RedisSSLContext | None, gate: Gate, *, deadline_s: float, clock: Clock
+    ) -> None:
         self._target = target
+        self._tls = tls
         self._gate = gate
         self._deadline_s = deadline_s
         self._clock = clock
@@ -51,7 +55,8 @@ class RedisPool:
         if target.kind is RedisKind.EMBEDDED:
             raise StartError("redis.url is 'embedded', but no embedded Valkey was started for it")
         gate = Gate(RedisUnavailable, f"Redis at {target.label}", log)
-        pool = cls(target, gate, deadline_s=config.deadline_ms / 1000, clock=clock)
+        tls = await asyncio.to_thread(tls_of, target)
+        pool = cls(target, tls, gate, deadline_s=config.deadline_ms / 1000, clock=clock)
         async with owned_tasks() as group:
             lanes = [group.create_task(lane.run(), name="redis lane") for lane in pool._lanes()]
             try:
@@ -115,11 +120,11 @@ class RedisPool:
         on_lost: Callable[[], None] | None = None,
     ) -> RedisListener:
         """A subscription on a connection of its own. `on_subscribed` is called each time it (again) hears."""
-        return RedisListener(self._target, channel, on_message, on_subscribed, on_lost)
+        return RedisListener(self._target, channel, on_message, on_subscribed, on_lost, tls=self._tls)
 
     def _lanes(self) -> list[Lane]:
         return [
-            Lane(link(self._target), work, self._tower, deadline_s=self._deadline_s)
+            Lane(link(self._target, self._tls), work, self._tower, deadline_s=self._deadline_s)
             for work in [self._quick] * LANES + [self._patient] * PATIENT_LANES
         ]
 
