@@ -39,7 +39,7 @@ async def announce(edge: Edge, doors: Doors, made: Credentials | None, *, out: T
         model=models[0].name if models else None,
         admin_key=made.admin_key if made is not None and not production else None,
         demo_key=kept.demo_key if kept is not None else None,
-        credentials=path if kept is not None else None,
+        credentials=str(path) if kept is not None else None,
         notes=() if ready or not models else ("no replica is ready yet; see GET /health of routing-api",),
     )
     print(render(panel), file=out, flush=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from citadel_edge.config.shape import ListenerName
 
@@ -19,7 +18,7 @@ class Panel:
     model: str | None
     admin_key: str | None
     demo_key: str | None
-    credentials: Path | None
+    credentials: str | None
     notes: tuple[str, ...] = ()
 
 

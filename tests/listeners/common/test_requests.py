@@ -143,8 +143,10 @@ async def test_a_body_that_drips_is_refused_in_time_and_takes_no_seat(edge_with)
 
 
 async def test_300_at_once_with_50_seats_and_a_queue_of_100_are_answered_or_refused_exactly(edge_with):
-    slow = SimulatorOptions(slots=64, shortest=4, longest=4, timing=Timing(decode_ms=100))
-    async with edge_with(budget=BudgetConfig(tasks=50, queue=100, queue_timeout_s=30), options=(slow,)) as served:
+    model = SimulatorOptions(slots=64, shortest=4, longest=4)
+    async with edge_with(budget=BudgetConfig(tasks=50, queue=100, queue_timeout_s=60), options=(model,)) as served:
+        held = served.edge.budgets[ListenerName.ROUTING].snapshot
+        await served.simulators[0].fault("stall", after_tokens=1)
 
         async def ask():
             async with served.client.post(served.url(CHAT), json=served.chat(), headers=served.as_user()) as answer:
@@ -154,11 +156,37 @@ async def test_300_at_once_with_50_seats_and_a_queue_of_100_are_answered_or_refu
                     assert int(answer.headers["Retry-After"]) >= 1
                 return answer.status
 
-        statuses = await asyncio.gather(*(ask() for _ in range(300)))
+        async with asyncio.TaskGroup() as clients:
+            requests = [clients.create_task(ask()) for _ in range(300)]
+            async with asyncio.timeout(20):
+                while sum(request.done() for request in requests) < 150:
+                    await asyncio.sleep(0.05)
+            assert (held()["tasks"], held()["queued"], held()["shed"]["queue_full"]) == (50, 100, 150)
+            await served.simulators[0].lift()
+        statuses = [request.result() for request in requests]
         assert (statuses.count(200), statuses.count(503)) == (150, 150)
-        held = served.edge.budgets[ListenerName.ROUTING].snapshot()
-        assert (held["tasks"], held["queued"], held["bytes"]) == (0, 0, 0)
+        assert (held()["tasks"], held()["queued"], held()["bytes"]) == (0, 0, 0)
         assert served.edge.fleet.table.rows["sim-0"].in_flight == 0
+
+
+async def test_those_who_queue_too_long_are_refused_in_time(edge_with):
+    async with edge_with(budget=BudgetConfig(tasks=1, queue=5, queue_timeout_s=0.3)) as served:
+        await served.simulators[0].fault("stall", after_tokens=1)
+
+        async def ask():
+            async with served.client.post(served.url(CHAT), json=served.chat(), headers=served.as_user()) as answer:
+                return answer.status
+
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as clients:
+            began = loop.time()
+            requests = [clients.create_task(ask()) for _ in range(6)]
+            async with asyncio.timeout(10):
+                while sum(request.done() for request in requests) < 5:
+                    await asyncio.sleep(0.02)
+            assert 0.3 <= loop.time() - began < 3
+            await served.simulators[0].lift()
+        assert sorted(request.result() for request in requests) == [200, 503, 503, 503, 503, 503]
 
 
 async def test_health_and_metrics_answer_while_every_seat_is_taken(edge_with):

@@ -77,9 +77,11 @@ async def test_a_wrong_document_is_400_with_a_reason(edge_with, query):
 
 @pytest.mark.parametrize("body", [[], {"query": 7}, {"q": "x"}, "text"])
 async def test_a_body_that_is_no_request_is_400(edge_with, body):
-    async with edge_with(options=()) as served:
-        async with served.client.post(served.url("/graphql", GRAPH), json=body, headers=served.as_user()) as answer:
-            assert (answer.status, (await answer.json())["code"]) == (400, "invalid_request")
+    async with (
+        edge_with(options=()) as served,
+        served.client.post(served.url("/graphql", GRAPH), json=body, headers=served.as_user()) as answer,
+    ):
+        assert (answer.status, (await answer.json())["code"]) == (400, "invalid_request")
 
 
 async def test_the_schema_is_published_as_written_and_described_to_the_last_field(edge_with):

@@ -61,9 +61,11 @@ async def test_unknown_topics_are_refused_by_name(edge_with, topics, status):
 
 
 async def test_live_state_is_for_operators(edge_with):
-    async with edge_with(options=()) as served:
-        async with served.client.get(served.url("/v1/events", STREAMING), headers=served.as_user()) as answer:
-            assert answer.status == 403
+    async with (
+        edge_with(options=()) as served,
+        served.client.get(served.url("/v1/events", STREAMING), headers=served.as_user()) as answer,
+    ):
+        assert answer.status == 403
 
 
 async def test_readers_who_leave_leave_nothing_behind(edge_with):
