@@ -16,6 +16,7 @@ from citadel_edge.cli.options import add_config, loaded
 from citadel_edge.config.load import Loaded
 from citadel_edge.config.shape import Config, LogsConfig
 from citadel_edge.config.urls import EMBEDDED
+from citadel_edge.errors import CitadelError
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.logs import Logs
 
@@ -89,3 +90,5 @@ async def _bounded(name: str, look: Look) -> Finding:
             return await look()
     except TimeoutError:
         return Finding(name, State.DOWN, f"no answer within {DEADLINE_S:g} s")
+    except CitadelError as error:
+        return Finding(name, State.DOWN, str(error))

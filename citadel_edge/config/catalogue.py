@@ -4,9 +4,21 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from citadel_edge.config.fields import STRICT, Count, Fraction, HttpUrl, Id, Limit, Name, NonNegative, Positive, Rank
+from citadel_edge.config.fields import (
+    STRICT,
+    Count,
+    Fraction,
+    HeaderKey,
+    HttpUrl,
+    Id,
+    Limit,
+    Name,
+    NonNegative,
+    Positive,
+    Rank,
+)
 
 
 class Engine(StrEnum):
@@ -38,7 +50,7 @@ class UpstreamConfig:
     id: Id
     url: HttpUrl
     engine: Engine = Engine.OPENAI
-    api_key: SecretStr | None = None
+    api_key: HeaderKey | None = None
     slots: Count = 16
     gpu_hour_usd: NonNegative | None = None
 

@@ -4,10 +4,11 @@ Decides what a value may look like: a number is a number in a file (`"8000"` and
 environment, a flag or `${VAR}` may be read as one. Errors are `ValueError` with a sentence for the operator.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
 
 from citadel_edge.config.references import FromText
 from citadel_edge.config.urls import check_host, check_http_url, check_postgres_dsn, check_redis_url
@@ -45,6 +46,13 @@ def _file(value: Any) -> Path:
     raise ValueError(f"expected a path, got {seen(value)}")
 
 
+def _header_value(key: SecretStr) -> SecretStr:
+    """A key travels in a header, where a blank or a line end would be an injection or an accident."""
+    if re.fullmatch(r"[!-~]+", key.get_secret_value()):
+        return key
+    raise ValueError("expected a key of visible ASCII characters, without blanks and line ends")
+
+
 def seen(value: Any) -> str:
     """A wrong value of a field that is no secret, short."""
     if isinstance(value, str):
@@ -55,6 +63,7 @@ def seen(value: Any) -> str:
 
 
 Switch = Annotated[bool, BeforeValidator(_switch)]
+HeaderKey = Annotated[SecretStr, AfterValidator(_header_value)]
 File = Annotated[Path, BeforeValidator(_file)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]

@@ -200,6 +200,10 @@ tiers: [{name: free}, {name: free}]
             "models[0].name: expected a name without spaces that does not start with '/', got 'a b'",
         ],
     ),
+    "an upstream's key that cannot stand in a header": (
+        FLEET.replace("url:", "api_key: 'a b', url:"),
+        ["upstreams[0].api_key: expected a key of visible ASCII characters, without blanks and line ends"],
+    ),
     "a key twice": (
         "environment: test\nredis:\n  url: embedded\n  url: 10.0.0.1:6379\nenvironment: staging",
         [
@@ -284,6 +288,7 @@ SECRETS = (
     "redis: {url: 'redis://user:hunter2@h@:x'}",
     "redis: {url: 'redis://user:1hunter2/@h'}",
     "redis: {url: 'root:hunter2'}",
+    "upstreams: [{id: a, url: 'http://h', api_key: 'hunter2 '}]",
     "redis: {password: [hunter2]}",
     "redis: {password: {hunter2: hunter2}}",
     "redis: 'redis://:hunter2@h'",
