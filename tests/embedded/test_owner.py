@@ -118,6 +118,29 @@ def test_an_ordinary_user_may_run_it_all(own: Own, open_dir: Path, uid: int) -> 
     assert until(lambda: not processes.of(home / "var"), GONE_S)
 
 
+@needs_root
+def test_where_namespaces_are_forbidden_root_falls_back_to_an_unprivileged_user(own: Own, open_dir: Path) -> None:
+    owner = own(open_dir / "var", prefix=_forbidden(65536))
+    assert owner.said == ""
+    (postmaster,) = processes.servers(open_dir / "var", "postgres")
+    assert Path(f"/proc/{postmaster}").stat().st_uid == 65534
+    _store(owner, "kept")
+    owner.process.kill()
+
+
+@needs_root
+def test_where_neither_is_allowed_the_refusal_says_what_to_do(own: Own, open_dir: Path) -> None:
+    said = own(open_dir / "var", prefix=_forbidden(1)).said
+    assert "the embedded PostgreSQL cannot run here" in said
+    assert "unshare(CLONE_NEWUSER)" in said
+    assert "start the edge as an ordinary user" in said
+    assert "set postgres.dsn" in said
+
+
+def _forbidden(uids: int) -> tuple[str, ...]:
+    return (sys.executable, str(Path(__file__).with_name("forbidden.py")), str(uids))
+
+
 def _as_user(uid: int) -> tuple[str, ...]:
     """A command prefix that becomes `uid`; where Python lies in a closed home, in mounts of its own that open it."""
     change = f'exec setpriv --reuid {uid} --regid {uid} --clear-groups -- "$@"'
