@@ -320,3 +320,24 @@ def test_a_data_directory_that_cannot_be_known_is_an_error(house, text, line):
     with pytest.raises(ConfigError) as caught:
         find_data_dir(house.file, environ={})
     assert str(caught.value).replace(f"{house.root}/", "").startswith(line)
+
+
+def test_a_flag_is_told_what_it_may_be(house):
+    flags = {"tiers": "[{name: free}", "upstreams[0].slots": "3"}
+    assert house.problems("", flags=flags) == [
+        "--set tiers: expected text, a number, or a list or mapping written as YAML in one line",
+        "--set upstreams[0].slots: an item is named, not counted: upstreams[gpu-a].slots",
+    ]
+
+
+def test_drop_ins_that_cannot_be_listed_are_a_mistake(house):
+    house.write("config/services", "a file")
+    assert house.problems("") == ["config/services: cannot be listed: not a directory; check its permissions"]
+
+
+def test_bounds_and_kinds_are_told_apart(house):
+    assert house.problems("routing: {timeouts: {connect_s: x}, retries: 11}\nlogs: {directory: ''}") == [
+        "routing.retries: expected a number of at most 10, got 11",
+        "routing.timeouts.connect_s: expected a number, got 'x'",
+        "logs.directory: expected a path, got ''",
+    ]
