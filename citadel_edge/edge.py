@@ -74,10 +74,13 @@ class Edge:
         self.hub.publish(Topic.LISTENERS, {"listener": name.value, "state": state.value})
         self.logs.logger(name.value).info("listener", state=state.value)
 
-    async def carry(self, change: Coroutine[Any, Any, T]) -> T:
-        """Carry a change to its end although the client leaves; its result or its error comes back here."""
+    async def carry(self, change: Coroutine[Any, Any, T], *, listener: ListenerName) -> T:
+        """Carry a change to its end although the client leaves; its result or its error comes back here.
+
+        Its task counts to the listener whose door took it.
+        """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.shelter.create_task(_settle(change, done), name="carried change")
+        self.budgets[listener].spawn(self.shelter, _settle(change, done), name="carried change")
         return await asyncio.shield(done)
 
 

@@ -13,6 +13,7 @@ from citadel_edge.config.shape import TierConfig
 from citadel_edge.edge import EDGE
 from citadel_edge.listeners.rate_limiting.payload import (
     actor,
+    carried,
     expected_version,
     many,
     one,
@@ -25,7 +26,7 @@ from citadel_edge.listeners.rate_limiting.payload import (
 async def create_organisation(request: web.Request) -> web.StreamResponse:
     """`POST /v1/organisations`."""
     edge = request.app[EDGE]
-    made = await edge.carry(edge.changes.create_organisation(read(request, NewOrganisation), by=actor(request)))
+    made = await carried(request, edge.changes.create_organisation(read(request, NewOrganisation), by=actor(request)))
     return one(made, version=made.version, status=201)
 
 
@@ -47,7 +48,7 @@ async def update_organisation(request: web.Request) -> web.StreamResponse:
     change = edge.changes.update_organisation(
         request.match_info["id"], patch, by=actor(request), version=expected_version(request)
     )
-    made = await edge.carry(change)
+    made = await carried(request, change)
     return one(made, version=made.version)
 
 
@@ -55,14 +56,14 @@ async def delete_organisation(request: web.Request) -> web.StreamResponse:
     """`DELETE /v1/organisations/{id}`."""
     edge = request.app[EDGE]
     identity, version = request.match_info["id"], expected_version(request)
-    await edge.carry(edge.changes.delete_organisation(identity, by=actor(request), version=version))
+    await carried(request, edge.changes.delete_organisation(identity, by=actor(request), version=version))
     return web.Response(status=204)
 
 
 async def create_tier(request: web.Request) -> web.StreamResponse:
     """`POST /v1/tiers`: the fields of a tier in the configuration."""
     edge = request.app[EDGE]
-    tier = await edge.carry(edge.changes.create_tier(read(request, TierConfig), by=actor(request)))
+    tier = await carried(request, edge.changes.create_tier(read(request, TierConfig), by=actor(request)))
     return one(_tier(tier), version=tier.version, status=201)
 
 
@@ -84,7 +85,7 @@ async def update_tier(request: web.Request) -> web.StreamResponse:
     change = edge.changes.update_tier(
         request.match_info["name"], read_object(request), by=actor(request), version=expected_version(request)
     )
-    tier = await edge.carry(change)
+    tier = await carried(request, change)
     return one(_tier(tier), version=tier.version)
 
 
@@ -92,7 +93,7 @@ async def delete_tier(request: web.Request) -> web.StreamResponse:
     """`DELETE /v1/tiers/{name}`."""
     edge = request.app[EDGE]
     change = edge.changes.delete_tier(request.match_info["name"], by=actor(request), version=expected_version(request))
-    await edge.carry(change)
+    await carried(request, change)
     return web.Response(status=204)
 
 

@@ -12,6 +12,7 @@ from citadel_edge.accounts.users import NewUser, UserPatch
 from citadel_edge.edge import EDGE
 from citadel_edge.listeners.rate_limiting.payload import (
     actor,
+    carried,
     expected_version,
     many,
     one,
@@ -30,7 +31,7 @@ class Rotation:
 async def create_user(request: web.Request) -> web.StreamResponse:
     """`POST /v1/users`."""
     edge = request.app[EDGE]
-    user = await edge.carry(edge.changes.create_user(read(request, NewUser), by=actor(request)))
+    user = await carried(request, edge.changes.create_user(read(request, NewUser), by=actor(request)))
     return one(user, version=user.version, status=201)
 
 
@@ -59,7 +60,7 @@ async def update_user(request: web.Request) -> web.StreamResponse:
     change = edge.changes.update_user(
         request.match_info["id"], patch, by=actor(request), version=expected_version(request)
     )
-    user = await edge.carry(change)
+    user = await carried(request, change)
     return one(user, version=user.version)
 
 
@@ -67,7 +68,7 @@ async def delete_user(request: web.Request) -> web.StreamResponse:
     """`DELETE /v1/users/{id}`."""
     edge = request.app[EDGE]
     change = edge.changes.delete_user(request.match_info["id"], by=actor(request), version=expected_version(request))
-    await edge.carry(change)
+    await carried(request, change)
     return web.Response(status=204)
 
 
@@ -76,7 +77,7 @@ async def create_key(request: web.Request) -> web.StreamResponse:
     edge = request.app[EDGE]
     new = read(request, NewApiKey)
     env = env_of(edge.config.value.environment)
-    made = await edge.carry(edge.changes.create_key(request.match_info["id"], new, env=env, by=actor(request)))
+    made = await carried(request, edge.changes.create_key(request.match_info["id"], new, env=env, by=actor(request)))
     return one(_shown_once(made), version=made.key.version, status=201)
 
 
@@ -96,7 +97,7 @@ async def rotate_key(request: web.Request) -> web.StreamResponse:
         by=actor(request),
         version=expected_version(request),
     )
-    made = await edge.carry(change)
+    made = await carried(request, change)
     return one(_shown_once(made), version=made.key.version, status=201)
 
 
@@ -109,7 +110,7 @@ async def revoke_key(request: web.Request) -> web.StreamResponse:
         by=actor(request),
         version=expected_version(request),
     )
-    key = await edge.carry(change)
+    key = await carried(request, change)
     return one(key, version=key.version)
 
 
