@@ -1,9 +1,10 @@
 """What goes into the main job and what comes out: a call, a sink for its bytes, a report. Values and one protocol."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.principal import Principal
@@ -24,8 +25,7 @@ class Sink(Protocol):
         """The body is complete."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """How a request ended: what its canonical log line needs.
 
     Attributes:
@@ -72,8 +72,7 @@ class Report:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """One request of an authenticated caller, admitted by its listener's budget.
 
     Attributes:

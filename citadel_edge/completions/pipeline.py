@@ -16,8 +16,7 @@ the order; what is decided in a step, the step's own module decides.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from citadel_edge.accounts.ledger.event import Outcome
@@ -124,8 +123,7 @@ class Pipeline:
 
     async def _whole(self, job: Job, sink: Sink) -> None:
         """An answer in one piece: unchanged, once it is known to be one."""
-        async with self._in_time(job):
-            body, content_type = await self._until_answered(job, self._read_whole)
+        body, content_type = await self._in_time(job, self._read_whole)
         self._books.settle(job, Outcome.DONE, status=_OK)
         await _send(sink, _OK, content_type, body, job)
 
@@ -144,8 +142,7 @@ class Pipeline:
         stage = Stage(sink, pace=self._pace, headers=job.headers)
         async with stage.kept_warm():
             try:
-                async with self._in_time(job):
-                    last = await self._until_answered(job, lambda job, trial: self._relay(job, trial, stage))
+                last = await self._in_time(job, lambda job, trial: self._relay(job, trial, stage))
             except (RequestError, EngineRefused) as error:
                 if not stage.begun:
                     raise
@@ -184,6 +181,16 @@ class Pipeline:
         seconds = job.first_token_at - job.started
         self._metrics.first_token(job.call.listener, model=job.model_name, seconds=seconds)
 
+    async def _in_time(self, job: Job, once: Callable[[Job, Trial], Awaitable[T]]) -> T:
+        """`_until_answered`, while the request's time runs."""
+        try:
+            async with asyncio.timeout_at(job.due) as limit:
+                return await self._until_answered(job, once)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise self._upstreams.out_of_time(job) from error
+
     async def _until_answered(self, job: Job, once: Callable[[Job, Trial], Awaitable[T]]) -> T:
         """Make calls until one is answered or nothing is left to try."""
         while True:
@@ -203,17 +210,6 @@ class Pipeline:
                 await stage.finish()
         except TimeoutError as late:
             raise ConnectionAbortedError("the client does not read") from late
-
-    @asynccontextmanager
-    async def _in_time(self, job: Job) -> AsyncIterator[None]:
-        """Inside, the request's time runs."""
-        try:
-            async with asyncio.timeout_at(job.due) as limit:
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise self._upstreams.out_of_time(job) from error
 
 
 async def _send(sink: Sink, status: int, content_type: str, body: bytes, job: Job) -> None:

@@ -7,12 +7,12 @@ arrives: no engine can read another one than was checked here.
 Refuses to know who asks, what the model is, and whether an engine understands the rest.
 """
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NoReturn, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from citadel_edge.errors import Code, RequestError
 
@@ -50,11 +50,11 @@ _PATHS: Final = {
 _PROMPT_FIELDS: Final = {Kind.CHAT: "messages", Kind.COMPLETION: "prompt", Kind.EMBEDDINGS: "input"}
 
 
-class _Message(msgspec.Struct):
+class _Message(Struct):
     role: str
 
 
-class _StreamOptions(msgspec.Struct):
+class _StreamOptions(Struct):
     include_usage: bool | None = None
 
 
@@ -71,8 +71,7 @@ _FALSE: Final = Raw(b"false")
 _NULL: Final = Raw(b"null")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionRequest:
+class CompletionRequest(Struct, frozen=True, kw_only=True):
     """A checked request.
 
     Attributes:

@@ -55,6 +55,7 @@ class UpstreamClient:
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
+        self._connect = ClientTimeout(total=None)
 
     @classmethod
     @asynccontextmanager
@@ -89,7 +90,6 @@ class UpstreamClient:
     async def _send(
         self, row: Row, path: str, body: bytes, *, headers: Mapping[str, str], timeouts: CallTimeouts
     ) -> ClientResponse:
-        connect_s = timeouts.connect_s
         try:
             async with asyncio.timeout(timeouts.first_token_s):
                 return await self._session.post(
@@ -97,15 +97,20 @@ class UpstreamClient:
                     data=body,
                     headers=headers,
                     allow_redirects=False,
-                    timeout=ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s),
+                    timeout=self._within(timeouts.connect_s),
                 )
         except ConnectionTimeoutError as error:
-            message = f"no connection within {connect_s:g} s"
+            message = f"no connection within {timeouts.connect_s:g} s"
             raise UpstreamError(UpstreamFault.CONNECT_TIMEOUT, message) from error
         except TimeoutError as error:
             raise UpstreamError(UpstreamFault.FIRST_TOKEN_TIMEOUT, "no token came in time") from error
         except (ClientError, OSError) as error:
             raise _failed(error) from error
+
+    def _within(self, connect_s: float) -> ClientTimeout:
+        if self._connect.connect != connect_s:
+            self._connect = ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
+        return self._connect
 
     async def probe(self, row: Row, path: str, *, timeout_s: float) -> int:
         """The status that a GET is answered with; the body is not read.

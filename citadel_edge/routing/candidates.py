@@ -2,11 +2,14 @@
 
 Decides by looking at the rows of this moment. Refuses to change them: whoever asks takes the row in the same turn of
 the loop, as `fleet.table` demands.
+
+Structs, because making one costs a seventh of a frozen dataclass, and every request makes one a replica.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from citadel_edge.fleet.table import Deployment, Row, RowState
 
@@ -24,8 +27,7 @@ class Exclusion(StrEnum):
     TRIED = "tried"
 
 
-@dataclass(frozen=True, slots=True)
-class Excluded:
+class Excluded(Struct, frozen=True, gc=False):
     """Out, in words for a reader. `retry_in_s`: when it may be back, where that is known."""
 
     code: Exclusion
@@ -33,8 +35,7 @@ class Excluded:
     retry_in_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True, gc=False):
     """One replica as it was when the choice was made."""
 
     upstream: str
@@ -44,8 +45,7 @@ class Candidate:
     excluded: Excluded | None
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The replica, if any was left, and all that were looked at."""
 
     deployment: Deployment | None

@@ -3,14 +3,14 @@
 Decides only how a decision looks when told.
 """
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from citadel_edge.routing.candidates import Candidate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True, gc=False):
     """One call of one replica.
 
     Attributes:
@@ -27,8 +27,7 @@ class Attempt:
     duration_ms: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """One request's way. `candidates` are those of the first choice; the later ones are told by the attempts.
 
     Attributes:
