@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from redis.exceptions import ReadOnlyError
+from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.storage.background import Backoff
 from citadel_edge.storage.patience import patience
-from citadel_edge.storage.redis_faults import Fault, judge
+from citadel_edge.storage.redis_faults import FAULTS, Fault, judge
 from citadel_edge.storage.redis_link import Link
 
 BATCH: Final = 64
@@ -136,11 +137,14 @@ class Watchtower:
 class Lane:
     """One link and the task that owns it."""
 
-    def __init__(self, link: Link, work: Work, tower: Watchtower, *, deadline_s: float) -> None:
+    def __init__(
+        self, link: Link, work: Work, tower: Watchtower, *, deadline_s: float, log: FilteringBoundLogger
+    ) -> None:
         self._link = link
         self._work = work
         self._tower = tower
         self._deadline_s = deadline_s
+        self._log = log
         self._alarm = -1
 
     async def run(self) -> None:
@@ -167,7 +171,11 @@ class Lane:
                 async with patience(CONNECT_S):
                     await self._link.connect()
                 await self._ping(CONNECT_S)
+        except FAULTS as error:
+            await self._give_up(error)
+            return False
         except Exception as error:
+            self._log.exception("a Redis link failed in a way nobody foresaw")
             await self._give_up(error)
             return False
         self._alarm = alarm
@@ -195,7 +203,11 @@ class Lane:
         try:
             async with patience(max(pending.deadline_s for pending in batch)):
                 await self._link.ask(batch)
+        except FAULTS as error:
+            await self._give_up(error, batch)
+            return False
         except Exception as error:
+            self._log.exception("a Redis link failed in a way nobody foresaw")
             await self._give_up(error, batch)
             return False
         except BaseException:

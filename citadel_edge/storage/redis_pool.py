@@ -58,7 +58,7 @@ class RedisPool:
         tls = await asyncio.to_thread(tls_of, target)
         pool = cls(target, tls, gate, deadline_s=config.deadline_ms / 1000, clock=clock)
         async with owned_tasks() as group:
-            lanes = [group.create_task(lane.run(), name="redis lane") for lane in pool._lanes()]
+            lanes = [group.create_task(lane.run(), name="redis lane") for lane in pool._lanes(log)]
             try:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(FIRST_LOOK_S):
@@ -122,9 +122,9 @@ class RedisPool:
         """A subscription on a connection of its own. `on_subscribed` is called each time it (again) hears."""
         return RedisListener(self._target, channel, on_message, on_subscribed, on_lost, tls=self._tls)
 
-    def _lanes(self) -> list[Lane]:
+    def _lanes(self, log: FilteringBoundLogger) -> list[Lane]:
         return [
-            Lane(link(self._target, self._tls), work, self._tower, deadline_s=self._deadline_s)
+            Lane(link(self._target, self._tls), work, self._tower, deadline_s=self._deadline_s, log=log)
             for work in [self._quick] * LANES + [self._patient] * PATIENT_LANES
         ]
 
