@@ -117,10 +117,11 @@ async def test_embeddings_tell_near_from_far(server: tuple[str, Path]) -> None:
 
 
 async def test_an_answer_can_be_held_to_json(server: tuple[str, Path]) -> None:
+    asked = [{"role": "user", "content": "Give me a JSON object with name and age."}]
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     form = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
     async with client(server[0]) as ask:
-        answer = await ask("/v1/chat/completions", messages=QUESTION, response_format=form, temperature=0)
+        answer = await ask("/v1/chat/completions", messages=asked, response_format=form, temperature=0, max_tokens=64)
     assert isinstance(json.loads(answer["choices"][0]["message"]["content"])["age"], int)
 
 
