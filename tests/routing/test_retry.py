@@ -16,7 +16,7 @@ def error(fault: UpstreamFault, status: int | None = None, retry_after_s: float 
     return UpstreamError(fault, "words", status=status, retry_after_s=retry_after_s)
 
 
-@pytest.mark.parametrize("fault", set(UpstreamFault) - {UpstreamFault.BUSY, UpstreamFault.TOTAL_TIMEOUT})
+@pytest.mark.parametrize("fault", sorted(set(UpstreamFault) - {UpstreamFault.BUSY, UpstreamFault.TOTAL_TIMEOUT}))
 def test_a_broken_replica_is_charged_and_another_is_asked(fault: UpstreamFault) -> None:
     judgement = judge(error(fault, 500 if fault is UpstreamFault.STATUS else None), VLLM)
     assert (judgement.wish, judgement.verdict) == (Wish.ELSEWHERE, Verdict.FAULT)
