@@ -60,7 +60,10 @@ def test_a_listener_that_takes_no_work_is_not_ready(state):
     assert (verdict.http_status, verdict.message) == (503, f"GraphQL API {state.value}")
 
 
-@given(st.dictionaries(st.sampled_from(sorted(ALL_UP)), st.sampled_from(list(Condition))), st.sampled_from(list(ListenerName)))
+@given(
+    st.dictionaries(st.sampled_from(sorted(ALL_UP)), st.sampled_from(list(Condition))),
+    st.sampled_from(list(ListenerName)),
+)
 def test_a_service_is_as_bad_as_its_worst_dependency(conditions, service):
     checks = {name: Check(condition, condition.value) for name, condition in conditions.items()}
     verdict = judge(service, checks, ListenerState.RUNNING)
