@@ -11,6 +11,8 @@ take its place.
 
 import asyncio
 import math
+import os
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -137,7 +139,14 @@ def _key(row: Row) -> dict[str, str]:
 def _failed(error: Exception) -> UpstreamError:
     """A call that never came to an answer."""
     if isinstance(error, ClientConnectorError):
-        return UpstreamError(UpstreamFault.REFUSED, f"no connection: {error.os_error.strerror or error.os_error}")
+        return UpstreamError(UpstreamFault.REFUSED, f"no connection: {_reason(error.os_error)}")
     if isinstance(error, ClientResponseError):
         return UpstreamError(UpstreamFault.MALFORMED, "it does not answer in HTTP")
     return broken(error)
+
+
+def _reason(error: OSError) -> str:
+    """The system's words without asyncio's, which name the address: clients are told them too."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or type(error).__name__
+    return os.strerror(error.errno)

@@ -20,9 +20,6 @@ class FleetMetrics:
 
         self._in_flight = gauge("citadel_upstream_in_flight", "Requests taken and not given back.")
         self._healthy = gauge("citadel_upstream_healthy", "1 while the probes succeed.")
-        self._cooling = gauge(
-            "citadel_upstream_cooling_until_seconds", "Monotonic time until which it said it is full."
-        )
         self._breaker = gauge("citadel_breaker_state", "0 closed, 1 half open, 2 open.", "breaker")
         self._changes = Counter("citadel_breaker_changes", "Changes of state.", ["breaker", "state"], registry=registry)
         self._probe_seconds = Histogram(
@@ -42,12 +39,11 @@ class FleetMetrics:
         for row in known.values():
             self._in_flight.labels(row.id).set_function(_reader(row, lambda row: row.in_flight))
             self._healthy.labels(row.id).set_function(_reader(row, lambda row: row.healthy))
-            self._cooling.labels(row.id).set_function(_reader(row, lambda row: row.cooling_until))
             self._breaker.labels(row.id).set_function(_reader(row, lambda row: _STATES[row.breaker.state]))
         self._known = set(known)
 
     def _forget(self, upstream: str) -> None:
-        for gauge in (self._in_flight, self._healthy, self._cooling, self._breaker, self._probe_seconds):
+        for gauge in (self._in_flight, self._healthy, self._breaker, self._probe_seconds):
             gauge.remove(upstream)
         for state in BreakerState:
             self._changes.remove(upstream, state.value)
