@@ -11,12 +11,14 @@ from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.body import holding, read_json_body
+from citadel_edge.listeners.common.presence import Presence
 from citadel_edge.listeners.common.problems import as_request_error, internal_error, respond
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, ROUTES, Handler, Passage
 from citadel_edge.telemetry.ids import request_id, valid_request_id
 from citadel_edge.telemetry.trace import child
 
 LISTENER = web.AppKey("listener", ListenerName)
+PRESENCE = web.AppKey("presence", Presence)
 LOG: web.AppKey[FilteringBoundLogger] = web.AppKey("log")
 CLIENT_GONE = 499  # nginx's number for a client that left before its answer
 
@@ -78,7 +80,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
             Code.FORBIDDEN,
             f"this route needs the role {passage.route.role.value}; this key's user has {principal.role.value}",
         )
-    return await handler(request)
+    with request.app[PRESENCE].of(principal):
+        return await handler(request)
 
 
 @web.middleware

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
 from citadel_edge.config.shape import ListenerName
@@ -84,6 +85,24 @@ async def test_a_revoked_key_ends_on_every_instance_within_a_second(edge_with, m
             async with asyncio.timeout(1):
                 while await models(first, made["key"], second) != 401:
                     await asyncio.sleep(0.02)
+
+
+async def test_a_revoked_key_s_running_stream_ends(edge_with):
+    async with edge_with() as served:
+        api = Api(served)
+        _, user = await api("POST", "/v1/users", {"name": "ada", "tier": "free"})
+        _, made = await api("POST", f"/v1/users/{user['id']}/keys", {})
+        await served.simulators[0].fault("stall", after_tokens=2)
+        headers = {"Authorization": f"Bearer {made['key']}"}
+        url = served.url("/v1/chat/completions")
+        async with served.client.post(url, json=served.chat(stream=True), headers=headers) as answer:
+            await answer.content.readany()
+            await api("DELETE", f"/v1/users/{user['id']}/keys/{made['id']}")
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await asyncio.wait_for(answer.read(), 5)
+        await served.simulators[0].until(lambda stats: stats.cancelled == 1)
+        (row,) = await served.rows()
+        assert (row["outcome"], row["key_id"]) == ("cancelled", made["id"])
 
 
 async def test_two_instances_at_once_make_credentials_once(migrated_dsn, redis_url, tmp_path):
