@@ -44,7 +44,6 @@ from citadel_edge.wire.sse import DONE
 __all__ = ["Call", "Outcome", "Pace", "Pipeline", "Recorder", "Report", "Sink"]
 
 T = TypeVar("T")
-_LAST_WORDS_S: Final = 5.0
 _LINGER_S: Final = 0.1
 _OK: Final = 200
 
@@ -205,7 +204,7 @@ class Pipeline:
         outcome, code = ending(job, error)
         self._books.settle(job, outcome, status=_OK, code=code)
         try:
-            async with asyncio.timeout(_LAST_WORDS_S):
+            async with asyncio.timeout(self._pace.last_words_s):
                 await stage.write(error_event(error))
                 await stage.finish()
         except TimeoutError as late:

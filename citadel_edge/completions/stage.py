@@ -18,10 +18,17 @@ EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds: until a stream without a token is begun anyway, and of silence until a heartbeat."""
+    """How long things may take towards a client, in seconds.
+
+    Attributes:
+        begin_within_s: a stream without a token is begun anyway.
+        heartbeat_s: silence until a heartbeat.
+        last_words_s: the last event of a stream that failed, to a client that hardly reads.
+    """
 
     begin_within_s: float = 10.0
     heartbeat_s: float = 13.0
+    last_words_s: float = 5.0
 
 
 class Stage:

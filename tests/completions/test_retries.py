@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from citadel_edge.accounts.ledger.event import Outcome
+from citadel_edge.completions.decisions import Decisions
 from citadel_edge.config.shape import Engine
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.fleet.breaker import BreakerState
@@ -250,3 +251,29 @@ async def test_load_is_counted_from_the_decision_on(open_bench: OpenBench, body:
     await bench.whole(body)
     assert seen == [1]
     assert bench.in_flight() == 0
+
+
+async def test_an_error_whose_body_breaks_off_is_still_that_error(open_bench: OpenBench) -> None:
+    async def torn(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=422, headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b'{"error":')
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    bench = await open_bench(torn)
+    assert (await bench.whole()).status == 422
+
+
+async def test_the_decisions_that_are_kept_are_bounded(open_bench: OpenBench) -> None:
+    bench = await open_bench(replies())
+    decisions = Decisions(bench.hub, kept=2)
+    for _ in range(3):
+        await bench.whole()
+    made = list(bench.pipeline.decisions.newest_first())
+    for decision in reversed(made):
+        decisions.add(decision)
+    assert [one.id for one in decisions.newest_first()] == [one.id for one in made[:2]]
+    assert decisions.get(made[2].id) is None
+    assert decisions.get(made[0].id) is made[0]

@@ -320,3 +320,27 @@ async def test_an_upstream_that_floods_does_not_starve_the_loop(open_bench: Open
         watching.cancel()
     assert turns > 20
     assert bench.row.tokens_out == 12_000
+
+
+async def test_an_upstream_that_lingers_after_its_terminal_does_not_hold_the_request(open_bench: OpenBench) -> None:
+    bench = await open_bench(says_then(*SPOKEN, then=stall))
+    async with asyncio.timeout(10):
+        client = await bench.stream()
+    assert client.events[-1] == "[DONE]"
+    assert client.finished == 1
+    assert bench.row.outcome is Outcome.DONE
+    await asyncio.wait_for(bench.upstreams[0].cut.wait(), 5)
+
+
+async def test_the_last_words_to_a_client_that_does_not_read_are_bounded(open_bench: OpenBench) -> None:
+    bench = await open_bench(says_then(chunk("a"), chunk("b"), then=reset), pace=Pace(last_words_s=0.2))
+    client = Client()
+
+    def shut(data: bytes) -> None:
+        if b"error" in data:
+            client.gate = asyncio.Event()
+
+    client.before_write = shut
+    with pytest.raises(ConnectionError, match="does not read"):
+        await bench.pipeline.run(bench.call({"stream": True}), client)
+    assert bench.row.outcome is Outcome.TRUNCATED
