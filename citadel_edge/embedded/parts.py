@@ -17,7 +17,6 @@ from citadel_edge.config.urls import EMBEDDED
 from citadel_edge.embedded import llama, postgres, valkey
 from citadel_edge.embedded.child import last_words
 from citadel_edge.embedded.datadir import DataDir, locked
-from citadel_edge.embedded.groups import plain_group
 from citadel_edge.embedded.identity import As
 from citadel_edge.embedded.llama import Replicas
 from citadel_edge.embedded.postgres import Postgres
@@ -25,6 +24,7 @@ from citadel_edge.embedded.supervisor import Part, PartState, Supervisor
 from citadel_edge.embedded.threads import entered
 from citadel_edge.embedded.valkey import Valkey
 from citadel_edge.errors import StartError
+from citadel_edge.groups import plain_group
 
 
 @dataclass(frozen=True, slots=True)

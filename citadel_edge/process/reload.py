@@ -48,8 +48,16 @@ class Reloader:
 
 def with_parts(config: Config, parts: Parts) -> Config:
     """The configuration as the edge sees it: embedded parts have become addresses."""
-    redis = config.redis if parts.redis_url is None else replace(config.redis, url=parts.redis_url)
-    postgres = config.postgres if parts.postgres_dsn is None else replace(config.postgres, dsn=parts.postgres_dsn)
+    redis = (
+        config.redis
+        if parts.redis_url is None
+        else replace(config.redis, url=parts.redis_url, username=None, password=None)
+    )
+    postgres = (
+        config.postgres
+        if parts.postgres_dsn is None
+        else replace(config.postgres, dsn=parts.postgres_dsn, user=None, password=None)
+    )
     if not parts.upstreams:
         return replace(config, redis=redis, postgres=postgres)
     return replace(config, redis=redis, postgres=postgres, upstreams=parts.upstreams, models=parts.models)

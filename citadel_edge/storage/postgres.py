@@ -20,7 +20,8 @@ from citadel_edge.config.shape import PostgresConfig
 from citadel_edge.config.targets import PostgresKind, PostgresTarget
 from citadel_edge.config.urls import postgres_target
 from citadel_edge.errors import PostgresUnavailable, StartError
-from citadel_edge.storage.background import Backoff, owned_tasks
+from citadel_edge.groups import plain_group
+from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.gate import Gate
 from citadel_edge.storage.patience import patience
 from citadel_edge.storage.postgres_faults import Fault, judge
@@ -74,7 +75,7 @@ class PostgresPool:
         connect = await asyncio.to_thread(_connector, target)
         gate = Gate(PostgresUnavailable, f"PostgreSQL at {target.label}", log)
         inner = asyncpg.create_pool(connect=connect, min_size=0, max_size=config.pool_size, reset=_keep_session)
-        async with owned_tasks() as group, _closed_at_the_end(await inner):
+        async with plain_group() as group, _closed_at_the_end(await inner):
             pool = cls(inner, gate, group, connect=connect, deadline_s=config.deadline_s, clock=clock)
             watch = group.create_task(pool._watch(), name="postgres watch")
             pool._suspected.set()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from citadel_edge.storage.background import Backoff
+from citadel_edge.storage.backoff import Backoff
 
 CONNECT_S: Final = 5.0
 HEARTBEAT_S: Final = 5.0

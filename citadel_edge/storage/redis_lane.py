@@ -14,7 +14,7 @@ from redis.exceptions import ReadOnlyError
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.errors import RedisUnavailable
-from citadel_edge.storage.background import Backoff
+from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.patience import patience
 from citadel_edge.storage.redis_faults import FAULTS, Fault, judge
 from citadel_edge.storage.redis_link import Link

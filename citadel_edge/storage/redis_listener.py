@@ -12,7 +12,7 @@ from typing import Any, Final
 from redis.asyncio.connection import ConnectionPool, RedisSSLContext
 
 from citadel_edge.config.targets import RedisTarget
-from citadel_edge.storage.background import Backoff
+from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.redis_faults import FAULTS
 from citadel_edge.storage.redis_link import connections, hang_up, make_connection
 

@@ -18,7 +18,7 @@ from citadel_edge.config.shape import RedisConfig
 from citadel_edge.config.targets import RedisKind, RedisTarget
 from citadel_edge.config.urls import redis_target
 from citadel_edge.errors import RedisUnavailable, StartError
-from citadel_edge.storage.background import owned_tasks
+from citadel_edge.groups import plain_group
 from citadel_edge.storage.gate import Gate
 from citadel_edge.storage.patience import patience
 from citadel_edge.storage.redis_lane import Lane, Pending, Watchtower, Work
@@ -57,7 +57,7 @@ class RedisPool:
         gate = Gate(RedisUnavailable, f"Redis at {target.label}", log)
         tls = await asyncio.to_thread(tls_of, target)
         pool = cls(target, tls, gate, deadline_s=config.deadline_ms / 1000, clock=clock)
-        async with owned_tasks() as group:
+        async with plain_group() as group:
             lanes = [group.create_task(lane.run(), name="redis lane") for lane in pool._lanes(log)]
             try:
                 with suppress(TimeoutError):
