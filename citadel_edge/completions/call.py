@@ -1,6 +1,7 @@
 """What goes into the main job and what comes out: a call, a sink for its bytes, a report. Values and one protocol."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -10,6 +11,18 @@ from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.completions.request import CompletionRequest
 from citadel_edge.config.shape import ListenerName
+
+
+class Spawn(Protocol):
+    """Starts a task in a group, counted to whoever's budget it is. `Budget.spawn` is one."""
+
+    def __call__(self, group: asyncio.TaskGroup, coro: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """The running task."""
+
+
+def spawn_uncounted(group: asyncio.TaskGroup, coro: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    """A task that counts to nobody."""
+    return group.create_task(coro, name=name)
 
 
 class Sink(Protocol):
@@ -79,6 +92,7 @@ class Call(Struct, frozen=True, kw_only=True):
         endpoint: the door's path, for the ledger.
         traceparent: already the child to pass on.
         deadline_s: seconds that the client gave the whole, from now.
+        spawn: how further tasks of this request are started.
         on_end: told once how it ended, whichever way it did, also when `run` raises or is cancelled.
     """
 
@@ -89,4 +103,5 @@ class Call(Struct, frozen=True, kw_only=True):
     request_id: str
     traceparent: str
     deadline_s: float | None = None
+    spawn: Spawn = spawn_uncounted
     on_end: Callable[[Report], None] | None = None

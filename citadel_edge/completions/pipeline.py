@@ -138,7 +138,7 @@ class Pipeline:
         return body, answer.content_type or "application/json"
 
     async def _stream(self, job: Job, sink: Sink) -> None:
-        stage = Stage(sink, pace=self._pace, headers=job.headers)
+        stage = Stage(sink, pace=self._pace, headers=job.headers, spawn=job.call.spawn)
         async with stage.kept_warm():
             try:
                 last = await self._in_time(job, lambda job, trial: self._relay(job, trial, stage))

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from citadel_edge.completions.call import Sink
+from citadel_edge.completions.call import Sink, Spawn, spawn_uncounted
 from citadel_edge.wire.sse import PING
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -34,10 +34,13 @@ class Pace:
 class Stage:
     """One stream's client. `begun`: the status is out."""
 
-    def __init__(self, sink: Sink, *, pace: Pace, headers: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self, sink: Sink, *, pace: Pace, headers: Callable[[], Mapping[str, str]], spawn: Spawn = spawn_uncounted
+    ) -> None:
         self._sink = sink
         self._pace = pace
         self._headers = headers
+        self._spawn = spawn
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._writing = False
@@ -99,7 +102,7 @@ class Stage:
             self._look_at(self._last + patience)
         elif self._group is not None:
             self._last = now
-            self._beat = self._group.create_task(self._send_beat(), name="heartbeat")
+            self._beat = self._spawn(self._group, self._send_beat(), name="heartbeat")
             self._look_at(now + self._pace.heartbeat_s)
 
     async def _send_beat(self) -> None:

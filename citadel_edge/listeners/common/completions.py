@@ -45,6 +45,7 @@ def _call(request: web.Request, wanted: CompletionRequest) -> Call:
         request_id=passage.request_id,
         traceparent=passage.trace.header,
         deadline_s=_deadline_s(request),
+        spawn=request.app[EDGE].budgets[request.app[LISTENER]].spawn,
         on_end=note,
     )
 
