@@ -25,9 +25,16 @@ class Door:
     """A listener that takes connections. Build with `open_door`."""
 
     def __init__(
-        self, name: ListenerName, *, runner: web.AppRunner, server: asyncio.Server, connections: Connections
+        self,
+        name: ListenerName,
+        *,
+        runner: web.AppRunner,
+        server: asyncio.Server,
+        connections: Connections,
+        scheme: str,
     ) -> None:
         self.name = name
+        self.scheme = scheme
         self.connections = connections
         self._runner = runner
         self._server = server
@@ -38,7 +45,7 @@ class Door:
         """Where a client on this machine finds it."""
         host, port = self.address
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
-        return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+        return f"{self.scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
     def stop_accepting(self) -> None:
         """Take no new connection; idle ones are closed, busy ones close after their answer."""
@@ -74,8 +81,10 @@ async def open_door(
     connections = Connections()
     make = partial(_protocol, runner.server, loop=loop, http=http, connections=connections, clock=clock)
     tls = tls_context(name, listener.tls)
-    server = await loop.create_server(make, sock=bound, backlog=BACKLOG, ssl=tls)
-    return Door(name, runner=runner, server=server, connections=connections)
+    handshake_s = None if tls is None else http().header_timeout_s
+    server = await loop.create_server(make, sock=bound, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s)
+    scheme = "http" if tls is None else "https"
+    return Door(name, runner=runner, server=server, connections=connections, scheme=scheme)
 
 
 def bind(name: ListenerName, host: str, port: int) -> socket.socket:

@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import ssl
+import subprocess
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import aiohttp
 import pytest
 from aiohttp import web
 
-from citadel_edge.config.shape import HttpConfig, ListenerConfig, ListenerName
+from citadel_edge.config.shape import HttpConfig, ListenerConfig, ListenerName, Tls
 from citadel_edge.errors import StartError
-from citadel_edge.listeners.common.door import bind, open_door
+from citadel_edge.listeners.common.door import bind, open_door, tls_context
 from citadel_edge.telemetry.clock import Clock
 
 BOUNDS = HttpConfig(header_timeout_s=0.4, max_header_bytes=32_768, max_connections=8, idle_timeout_s=5)
@@ -18,13 +21,13 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @asynccontextmanager
-async def opened(*, bounds=BOUNDS, handler=None):
+async def opened(*, bounds=BOUNDS, handler=None, tls=None):
     async def hello(_):
         return web.Response(text="hello")
 
     app = web.Application()
     app.router.add_get("/", handler or hello)
-    listener = ListenerConfig(port=0)
+    listener = ListenerConfig(port=0, tls=tls)
     bound = bind(ListenerName.ROUTING, "127.0.0.1", 0)
     door = await open_door(
         ListenerName.ROUTING, app, bound=bound, listener=listener, http=lambda: bounds, clock=Clock()
@@ -159,3 +162,26 @@ async def test_a_port_that_is_taken_is_a_clear_start_error():
         host, port = door.address
         with pytest.raises(StartError, match=rf"listeners.graphql-api: cannot bind {host}:{port}: .*free the port"):
             bind(ListenerName.GRAPHQL, host, port)
+
+
+async def test_tls_is_served_and_said_in_the_url(tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    await asyncio.to_thread(
+        subprocess.run, [*make, "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=60
+    )
+    async with opened(tls=Tls(cert=cert, key=key)) as door:
+        assert door.url.startswith("https://127.0.0.1:")
+        trusting = ssl.create_default_context(cafile=str(cert))
+        trusting.check_hostname = False
+        async with aiohttp.ClientSession() as client, client.get(door.url, ssl=trusting) as answer:
+            assert await answer.text() == "hello"
+        assert await talk(door, GET) == b""  # plain HTTP is no handshake
+        await asyncio.wait_for(door.wait_idle(), 5)
+        assert door.connections.open == 0
+
+
+async def test_a_certificate_that_cannot_be_read_is_a_clear_start_error(tmp_path):
+    missing = Tls(cert=tmp_path / "no.pem", key=tmp_path / "no.key")
+    with pytest.raises(StartError, match=r"listeners.routing-api.tls: .*no.pem.* cannot be used"):
+        tls_context(ListenerName.ROUTING, missing)
