@@ -85,7 +85,7 @@ def outcome(pytester: pytest.Pytester) -> str:
     package = pytester.mkpydir("citadel_edge")
     (package / "nap_module.py").write_text(BLOCKING_MODULE)
     pytester.makepyfile(test_inner=INNER)
-    result = pytester.runpytest_subprocess("-rA", "-q", "-p", "no:cacheprovider", "-p", "no:cov")
+    result = pytester.runpytest_subprocess("-rA", "-q", "-p", "no:cacheprovider")
     return "\n".join(result.outlines)
 
 
