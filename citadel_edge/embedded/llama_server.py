@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import xllamacpp
 
@@ -45,7 +46,8 @@ COURTESY = 5
 def main(arguments: Sequence[str]) -> None:
     """Serve until killed."""
     options = _options(arguments)
-    os.nice(COURTESY)  # the edge's loop comes first on a small machine
+    with suppress(PermissionError):  # a sandbox may forbid it
+        os.nice(COURTESY)  # the edge's loop comes first on a small machine
     server = xllamacpp.Server(_parameters(options))
     sys.stderr.write(f"listening on {server.listening_address}\n")
     while True:

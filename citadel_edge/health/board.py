@@ -17,7 +17,7 @@ from citadel_edge.telemetry.hub import Hub, Topic
 
 Probe = Callable[[], Awaitable[Check]]
 Glance = Callable[[], Check]
-ASK_EVERY_S = 1.0
+ASK_EVERY_S = 0.25
 ASK_WITHIN_S = 2.0
 
 
@@ -44,7 +44,7 @@ class Board:
         self.started_at_s = clock.monotonic_s()
 
     def ask(self, name: str, probe: Probe) -> None:
-        """Ask a dependency every second in the background."""
+        """Ask a dependency again and again in the background."""
         self._asked.append(Asked(name, probe))
         self._seen[name] = Check(Condition.UNKNOWN, "not asked yet")
 
@@ -100,7 +100,7 @@ class Board:
 
     async def _keep_telling(self) -> None:
         while True:
-            await asyncio.sleep(ASK_EVERY_S / 4)
+            await asyncio.sleep(ASK_EVERY_S)
             self.tell()
 
     async def _look(self, asked: Asked) -> None:

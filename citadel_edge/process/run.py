@@ -74,7 +74,7 @@ async def run(loaded: Loaded, *, reload: Callable[[], Loaded], signals: Signals,
         open_parts(config, log=log, progress=_teller(around.out)) as parts,
         patient_start(parts, log),
         open_edge(with_parts(config, parts), logs=around.logs, data_dir=data_dir) as edge,
-        workers(edge) as group,
+        workers(edge, parts) as group,
         open_doors(edge, bound) as doors,
     ):
         reloader = Reloader(loaded, edge, parts, reload)

@@ -7,28 +7,36 @@ stop serving: it is logged and begun again.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import aiohttp
 
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.edge import Edge
+from citadel_edge.embedded.parts import Parts
+from citadel_edge.embedded.supervisor import PartState
 from citadel_edge.groups import plain_group
 from citadel_edge.health.board import http_probe
+from citadel_edge.health.linger import Lingering
 from citadel_edge.health.verdict import Check, Condition
 from citadel_edge.storage.state import DependencyState, Status
 from citadel_edge.telemetry.loop_lag import watch_loop
 
 AGAIN_AFTER_S = 1.0
 REPORT_EVERY_S = 1.0
-_CONDITIONS = {Status.UP: Condition.UP, Status.DOWN: Condition.DOWN, Status.UNKNOWN: Condition.UNKNOWN}
 
 
 @asynccontextmanager
-async def workers(edge: Edge) -> AsyncIterator[asyncio.TaskGroup]:
-    """Run the edge's workers while the context is open; the group takes further ones."""
+async def workers(edge: Edge, parts: Parts | None = None) -> AsyncIterator[asyncio.TaskGroup]:
+    """Run the edge's workers while the context is open; the group takes further ones.
+
+    Args:
+        edge: whose workers.
+        parts: its embedded databases; what their supervisors know is part of health.
+    """
     timeout = aiohttp.ClientTimeout(total=2)
     async with aiohttp.ClientSession(timeout=timeout) as session, plain_group() as group:
-        _watch_health(edge, session)
+        _watch_health(edge, session, Parts() if parts is None else parts)
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
             "directory": edge.directory.run,
             "ledger": edge.ledger.run,
@@ -56,22 +64,34 @@ async def _keep(edge: Edge, name: str, job: Callable[[], Awaitable[None]]) -> No
             return
 
 
-def _watch_health(edge: Edge, session: aiohttp.ClientSession) -> None:
+def _watch_health(edge: Edge, session: aiohttp.ClientSession, parts: Parts) -> None:
     """Name what is asked and what is looked at. `IMPACTS` says what each means for a service."""
     config = edge.config.value
     board = edge.board
-    board.ask("redis", lambda: _checked(edge.redis.check))
-    board.ask("postgres", lambda: _checked(edge.postgres.check))
+    board.ask("redis", Lingering(_supervised(edge.redis.check, parts, "valkey"), edge.clock))
+    board.ask("postgres", Lingering(_supervised(edge.postgres.check, parts, "postgres"), edge.clock))
     board.ask("metrics_server", http_probe(session, config.metrics_server.url, "/-/healthy", edge.clock))
     board.ask("api_gateway", http_probe(session, config.api_gateway.url, "/health", edge.clock))
     board.glance("upstreams", lambda: upstreams_check(edge))
     board.glance("ledger", lambda: ledger_check(edge))
 
 
-async def _checked(check: Callable[[], Awaitable[DependencyState]]) -> Check:
-    state = await check()
-    latency_ms = None if state.latency_ms is None else round(state.latency_ms, 3)
-    return Check(_CONDITIONS[state.status], state.detail, latency_ms)
+def _supervised(
+    check: Callable[[], Awaitable[DependencyState]], parts: Parts, name: str
+) -> Callable[[], Awaitable[DependencyState]]:
+    """A pool's check, and what the supervisor of its embedded server knows: a pool may not notice a quick restart."""
+    supervisor = parts.supervisors.get(name)
+    if supervisor is None:
+        return check
+
+    async def checked() -> DependencyState:
+        state = await check()
+        outages = state.outages + supervisor.restarts
+        if supervisor.state is PartState.READY:
+            return replace(state, outages=outages)
+        return DependencyState(Status.DOWN, f"the embedded {name} is {supervisor.state.value}", outages=outages)
+
+    return checked
 
 
 def upstreams_check(edge: Edge) -> Check:

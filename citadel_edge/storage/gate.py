@@ -13,7 +13,11 @@ from citadel_edge.storage.state import Status
 
 
 class Gate:
-    """Open, shut, or not yet known. While it is shut, `pass_through` raises the reason at once."""
+    """Open, shut, or not yet known. While it is shut, `pass_through` raises the reason at once.
+
+    Attributes:
+        outages: how often it was shut.
+    """
 
     def __init__(self, error: type[DependencyError], label: str, log: FilteringBoundLogger) -> None:
         self.status = Status.UNKNOWN
@@ -21,6 +25,7 @@ class Gate:
         self.label = label
         self.opened = asyncio.Event()
         self.known = asyncio.Event()
+        self.outages = 0
         self._error = error
         self._log = log
 
@@ -44,6 +49,7 @@ class Gate:
     def shut(self, reason: str) -> None:
         """The server is away; `reason` is for operators and carries no secret."""
         if self.status is not Status.DOWN:
+            self.outages += 1
             self._log.warning(f"{self._error.dependency} is away", server=self.label, reason=reason)
         self.status, self.reason = Status.DOWN, reason
         self.known.set()

@@ -130,13 +130,14 @@ class PostgresPool:
     async def check(self) -> DependencyState:
         """How the server is now. Raises nothing."""
         if self._gate.status is Status.DOWN:
-            return DependencyState(Status.DOWN, self._gate.reason)
+            return DependencyState(Status.DOWN, self._gate.reason, outages=self._gate.outages)
         started = self._clock.monotonic_s()
         try:
             await self.fetchval("SELECT 1", timeout_s=min(PROBE_S, self._deadline_s))
         except PostgresUnavailable as error:
-            return DependencyState(Status.DOWN, str(error))
-        return DependencyState(Status.UP, self._gate.reason, (self._clock.monotonic_s() - started) * 1000)
+            return DependencyState(Status.DOWN, str(error), outages=self._gate.outages)
+        latency_ms = (self._clock.monotonic_s() - started) * 1000
+        return DependencyState(Status.UP, self._gate.reason, latency_ms, self._gate.outages)
 
     async def wait_until_up(self) -> None:
         """Return when the server has answered and is not known to be away since."""

@@ -99,8 +99,9 @@ class RedisPool:
         try:
             await self.call("PING")
         except RedisUnavailable as error:
-            return DependencyState(Status.DOWN, str(error))
-        return DependencyState(Status.UP, self._gate.reason, (self._clock.monotonic_s() - started) * 1000)
+            return DependencyState(Status.DOWN, str(error), outages=self._gate.outages)
+        latency_ms = (self._clock.monotonic_s() - started) * 1000
+        return DependencyState(Status.UP, self._gate.reason, latency_ms, self._gate.outages)
 
     async def wait_until_up(self) -> None:
         """Return when the server has answered and is not known to be away since."""

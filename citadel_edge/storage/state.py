@@ -19,8 +19,10 @@ class DependencyState:
     Attributes:
         detail: a sentence for the operator, without secrets.
         latency_ms: how long the answer took; None when there was none.
+        outages: how often it was found away since the pool was opened.
     """
 
     status: Status
     detail: str
     latency_ms: float | None = None
+    outages: int = 0

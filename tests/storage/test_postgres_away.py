@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 
+import asyncpg
 import pytest
 
 from citadel_edge.errors import PostgresUnavailable
@@ -102,9 +103,13 @@ async def test_too_many_connections_are_said(open_postgres, postgres_server, pos
     database = postgres_dsn.partition("@/")[2].partition("?")[0]
     postgres_server.run(f"CREATE ROLE {database}_few LOGIN CONNECTION LIMIT 1")
     few = postgres_server.dsn(database, f"{database}_few")
-    async with open_postgres(few, pool_size=1) as holder, holder.transaction(timeout_s=60), open_postgres(few) as pool:
-        with pytest.raises(PostgresUnavailable, match="max_connections"):
-            await pool.fetch("SELECT 1")
+    holder = await asyncpg.connect(few, password="")
+    try:
+        async with open_postgres(few) as pool:
+            with pytest.raises(PostgresUnavailable, match="max_connections"):
+                await pool.fetch("SELECT 1")
+    finally:
+        await holder.close()
 
 
 async def _time_of_refusal(pool, words):
