@@ -32,6 +32,7 @@ check: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks.promises
 
 clean:
 	rm -rf $(VENV) *.egg-info build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
