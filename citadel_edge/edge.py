@@ -17,6 +17,7 @@ import citadel_edge
 from citadel_edge.accounts.changes import Changes
 from citadel_edge.accounts.directory import Directory
 from citadel_edge.accounts.ledger.ledger import Ledger
+from citadel_edge.accounts.presence import Presence
 from citadel_edge.budgets.budget import Budget
 from citadel_edge.budgets.metrics import BudgetMetrics
 from citadel_edge.completions.metrics import CompletionMetrics
@@ -56,6 +57,7 @@ class Edge:
     redis: RedisPool
     postgres: PostgresPool
     directory: Directory
+    presence: Presence
     changes: Changes
     ledger: Ledger
     fleet: Fleet
@@ -123,6 +125,8 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
         fleet_metrics = FleetMetrics(everywhere)
         fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=fleet_metrics)
         directory = Directory(postgres=postgres, redis=redis, clock=clock, log=log)
+        presence = Presence()
+        directory.on_revoked(presence.end)
         budget_metrics = BudgetMetrics(everywhere)
         edge = Edge(
             config=live,
@@ -133,6 +137,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             redis=redis,
             postgres=postgres,
             directory=directory,
+            presence=presence,
             changes=Changes(postgres=postgres, redis=redis, directory=directory, clock=clock),
             ledger=ledger,
             fleet=fleet,

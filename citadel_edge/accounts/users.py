@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from citadel_edge.accounts import values
 from citadel_edge.accounts.desk import Actor, Change, Desk, demand_version, invalid
@@ -12,8 +12,11 @@ from citadel_edge.accounts.news import News, Subject
 from citadel_edge.accounts.organisations import DEFAULT
 from citadel_edge.accounts.pages import Page, PageRequest, page
 from citadel_edge.accounts.principal import Role
+from citadel_edge.errors import Code, RequestError
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.ids import uuid7
+
+ADMINS_LOCK: Final = 0x0C17ADE3
 
 
 class UserState(StrEnum):
@@ -79,6 +82,8 @@ async def update_user(desk: Desk, user_id: str, patch: UserPatch, *, by: Actor, 
     async with desk.change(by) as change:
         before = await change.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", user_id)
         demand_version(before, version, "user")
+        if patch.role not in (None, Role.ADMIN.value) or patch.state is UserState.SUSPENDED:
+            await _demand_another_admin(change, before)
         row = await change.fetchrow(
             "UPDATE users SET organisation_id = coalesce($2, organisation_id), tier = coalesce($3, tier), "
             "role = coalesce($4, role), name = coalesce($5, name), state = coalesce($6, state), "
@@ -100,6 +105,7 @@ async def delete_user(desk: Desk, user_id: str, *, by: Actor, version: int | Non
     async with desk.change(by) as change:
         before = await change.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", user_id)
         demand_version(before, version, "user")
+        await _demand_another_admin(change, before)
         await change.connection.execute("DELETE FROM users WHERE id = $1", user_id)
         await change.audit("delete_user", user_id, before)
         change.news.append(News(Subject.USER, user_id, ended=True))
@@ -125,6 +131,16 @@ async def list_users(
         tier and values.plain(tier, param="tier"),
     )
     return page(rows, request, make=_made, key=lambda row: row["id"])
+
+
+async def _demand_another_admin(change: Change, user: Any) -> None:
+    """Refuse to lose the last active admin; one change of admins at a time, so that two cannot lose each other."""
+    if (user["role"], user["state"]) != (Role.ADMIN, UserState.ACTIVE):
+        return
+    await change.connection.execute("SELECT pg_advisory_xact_lock($1)", ADMINS_LOCK)
+    others = "SELECT 1 FROM users WHERE role = 'admin' AND state = 'active' AND id <> $1 LIMIT 1"
+    if await change.fetchrow(others, user["id"]) is None:
+        raise RequestError(Code.CONFLICT, "This is the last active admin. Make another one first.")
 
 
 async def _organisation(change: Change, id_or_name: str) -> str:

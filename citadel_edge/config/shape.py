@@ -124,6 +124,7 @@ class HttpConfig:
     body_timeout_s: Positive = 30.0
     idle_timeout_s: Positive = 75.0
     max_connections: Count = 10_000
+    max_subscriptions: Count = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How the process lets go: no new work, answers under way finish, what outlasts its share of the grace is cancelled.
+"""How the process lets go: no new work, answers under way finish, what outlasts its share is ended in words.
 
 The grace bounds everything from the signal to the exit, so the doors get a part of it and the databases the rest.
 """
@@ -11,7 +11,9 @@ from citadel_edge.edge import Edge
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.door import Door
 
-DOORS_SHARE = 0.7
+DOORS_SHARE = 0.6
+LAST_WORDS_SHARE = 0.1
+CLOSE_SHARE = 0.05  # which aiohttp may spend twice
 LEDGER_SHARE = 0.1
 
 
@@ -26,7 +28,10 @@ async def drain(edge: Edge, doors: Sequence[Door], grace_s: float) -> None:
         door.stop_accepting()
     edge.hub.close()
     finished = await _idle(doors, grace_s * DOORS_SHARE)
-    await asyncio.gather(*(door.close() for door in doors))
+    if not finished:
+        edge.presence.end_all()
+        await _idle(doors, grace_s * LAST_WORDS_SHARE)
+    await asyncio.gather(*(door.close(grace_s * CLOSE_SHARE) for door in doors))
     await edge.ledger.flush(grace_s * LEDGER_SHARE)
     log.info("drained", all_answers_finished=finished)
 

@@ -34,7 +34,7 @@ class Reloader:
         self._current = applicable(self._current, fresh)
         self._put(self._current)
         if changes.needs_restart:
-            self._log.warning("reload_needs_restart", keys=list(changes.needs_restart))
+            self._log.warning("reload_needs_restart", settings=list(changes.needs_restart))
         self._log.info("reloaded", applied=list(changes.applied))
         return {"applied": list(changes.applied), "needs_restart": list(changes.needs_restart), "errors": []}
 

@@ -12,6 +12,7 @@ from citadel_edge.simulator.server import running
 from citadel_edge.simulator.timing import Timing
 
 SECOND_MS = 1000.0
+LAST_PORT = 65_535
 DEFAULTS = SimulatorOptions()
 GC_THRESHOLDS = (200_000, 50, 1000)  # a quarter of the time of a small request otherwise
 
@@ -22,14 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", type=Engine, choices=list(Engine), default=Engine.VLLM, help="whose dialect it speaks")
     add("--model", default=DEFAULTS.model, help="the model's name")
     add("--host", default=DEFAULTS.host)
-    add("--port", type=int, default=0, help="0: any free port")
-    add("--control-port", type=int, help="a port of its own for /control/ (0: any free port)")
+    add("--port", type=_port, default=0, help="0: any free port")
+    add("--control-port", type=_port, help="a port of its own for /control/ (0: any free port)")
     add("--seed", type=int, default=0, help="same seed and voice, same words")
     add("--voice", help="whose words it speaks; default: the model's")
     add("--api-key", help="the key it demands")
     _add_speed(parser)
     _add_size(parser)
     _add_quirks(parser)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= LAST_PORT:
+        raise argparse.ArgumentTypeError(f"a port is 0 to {LAST_PORT}, got {port}")
+    return port
 
 
 def options_of(args: argparse.Namespace) -> SimulatorOptions:

@@ -8,10 +8,10 @@ from citadel_edge.config.shape import ListenerName
 from citadel_edge.edge import EDGE, Edge
 from citadel_edge.listeners.common.health import health_routes
 from citadel_edge.listeners.common.metrics import metrics_routes
-from citadel_edge.listeners.common.middlewares import LISTENER, LOG, MIDDLEWARES, PRESENCE, stamp
+from citadel_edge.listeners.common.middlewares import LISTENER, LOG, MIDDLEWARES, SUBSCRIPTIONS, stamp
 from citadel_edge.listeners.common.openapi import openapi_routes
-from citadel_edge.listeners.common.presence import Presence
 from citadel_edge.listeners.common.routes import ROUTES, Route
+from citadel_edge.listeners.common.subscriptions import Subscriptions
 
 
 def build_app(name: ListenerName, edge: Edge, routes: Sequence[Route]) -> web.Application:
@@ -22,8 +22,7 @@ def build_app(name: ListenerName, edge: Edge, routes: Sequence[Route]) -> web.Ap
         every += openapi_routes(name, every)
     app[EDGE] = edge
     app[LISTENER] = name
-    app[PRESENCE] = presence = Presence()
-    edge.directory.on_revoked(presence.end)
+    app[SUBSCRIPTIONS] = Subscriptions(name)
     app[LOG] = edge.logs.logger(name.value)
     app[ROUTES] = {route.handler: route for route in every}
     app.on_response_prepare.append(stamp)

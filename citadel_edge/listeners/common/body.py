@@ -66,6 +66,11 @@ def _check_type(request: web.Request) -> None:
         raise RequestError(
             Code.UNSUPPORTED_MEDIA_TYPE, f"Content-Type {declared!r} is not taken; send application/json"
         )
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", ""):
+        raise RequestError(
+            Code.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding {encoding[:40]!r} is not taken; send the body as it is"
+        )
 
 
 def _too_large(limit: int) -> RequestError:

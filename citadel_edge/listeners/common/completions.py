@@ -1,11 +1,14 @@
 """The completion routes, the same at every door that has them: parse, call the pipeline, answer."""
 
+import asyncio
 import math
 from collections.abc import Mapping
 
 from aiohttp import web
 
+from citadel_edge.accounts.presence import Reason, reason_of
 from citadel_edge.completions.call import Call, Report
+from citadel_edge.completions.endings import error_event
 from citadel_edge.completions.request import CompletionRequest, Kind, parse
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
@@ -14,6 +17,8 @@ from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
 from citadel_edge.listeners.common.sink import HttpSink
 
 MAX_TIMEOUT_S = 86_400.0
+LAST_WORDS_S = 0.5
+_ENDED = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
 
 
 async def complete(
@@ -25,10 +30,28 @@ async def complete(
     if stream is not None:
         wanted = wanted.streaming(stream)
     sink = HttpSink(request, headers=headers)
-    await edge.pipeline.run(_call(request, wanted), sink)
+    try:
+        await edge.pipeline.run(_call(request, wanted), sink)
+    except asyncio.CancelledError as error:
+        await _end(sink, error)
     if sink.response is None:
         raise RuntimeError("the pipeline ended without an answer")
     return sink.response
+
+
+async def _end(sink: HttpSink, error: asyncio.CancelledError) -> None:
+    """A request that we ended ourselves gets a last word; one whose client left is left alone."""
+    reason = reason_of(error)
+    task = asyncio.current_task()
+    if reason is None or task is None:
+        raise error
+    task.uncancel()
+    ended = RequestError(_ENDED[reason], f"This request was ended: {reason.value}.", retry_after_s=1)
+    if sink.response is None:
+        raise ended
+    async with asyncio.timeout(LAST_WORDS_S):
+        await sink.write(error_event(ended))
+        await sink.finish()
 
 
 def _call(request: web.Request, wanted: CompletionRequest) -> Call:

@@ -57,11 +57,11 @@ class Door:
         """Wait until no connection is left."""
         await self.connections.none.wait()
 
-    async def close(self) -> None:
-        """Cancel what is still under way and let everything go."""
+    async def close(self, within_s: float = CANCEL_WITHIN_S) -> None:
+        """Cancel what is still under way and let everything go. aiohttp may spend `within_s` twice."""
         self.stop_accepting()
         if self._runner.server is not None:
-            await self._runner.server.shutdown(CANCEL_WITHIN_S)
+            await self._runner.server.shutdown(within_s)
         await self._runner.cleanup()
 
 
@@ -136,6 +136,7 @@ def _protocol(
         keepalive_timeout=bounds.idle_timeout_s,
         access_log=None,
         lingering_time=2.0,
+        auto_decompress=False,  # what a stranger compressed is never unpacked on the loop
         max_line_size=8190,
         max_field_size=8190,
     )

@@ -9,7 +9,7 @@ from citadel_edge.config.shape import ListenerName
 from citadel_edge.edge import EDGE
 from citadel_edge.health.verdict import Status, as_json
 from citadel_edge.listeners.common.middlewares import LISTENER
-from citadel_edge.listeners.common.routes import Route
+from citadel_edge.listeners.common.routes import Admission, Route
 
 
 async def health(request: web.Request) -> web.StreamResponse:
@@ -52,7 +52,15 @@ def health_routes() -> list[Route]:
         ("/health/all", health_all, "How the four services are"),
     )
     return [
-        Route(method="GET", path=path, handler=handler, summary=summary, role=None, admitted=False, response=shown)
+        Route(
+            method="GET",
+            path=path,
+            handler=handler,
+            summary=summary,
+            role=None,
+            admission=Admission.EXEMPT,
+            response=shown,
+        )
         for path, handler, summary in described
     ]
 

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from citadel_edge.edge import EDGE
 from citadel_edge.listeners.common.middlewares import LISTENER
-from citadel_edge.listeners.common.routes import Route
+from citadel_edge.listeners.common.routes import Admission, Route
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
@@ -17,5 +17,12 @@ async def metrics(request: web.Request) -> web.StreamResponse:
 def metrics_routes() -> list[Route]:
     """Open to everybody and never queued."""
     return [
-        Route(method="GET", path="/metrics", handler=metrics, summary="Prometheus metrics", role=None, admitted=False)
+        Route(
+            method="GET",
+            path="/metrics",
+            handler=metrics,
+            summary="Prometheus metrics",
+            role=None,
+            admission=Admission.EXEMPT,
+        )
     ]

@@ -11,14 +11,14 @@ from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.body import holding, read_json_body
-from citadel_edge.listeners.common.presence import Presence
 from citadel_edge.listeners.common.problems import as_request_error, internal_error, respond
-from citadel_edge.listeners.common.routes import BODY, PASSAGE, ROUTES, Handler, Passage
+from citadel_edge.listeners.common.routes import BODY, PASSAGE, ROUTES, Admission, Handler, Passage
+from citadel_edge.listeners.common.subscriptions import Subscriptions
 from citadel_edge.telemetry.ids import request_id, valid_request_id
 from citadel_edge.telemetry.trace import child
 
 LISTENER = web.AppKey("listener", ListenerName)
-PRESENCE = web.AppKey("presence", Presence)
+SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 LOG: web.AppKey[FilteringBoundLogger] = web.AppKey("log")
 CLIENT_GONE = 499  # nginx's number for a client that left before its answer
 
@@ -48,6 +48,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     """Map what was raised below to an answer; once an answer has begun it can only be broken off."""
     try:
         return await handler(request)
+    except ConnectionError:
+        raise asyncio.CancelledError("the client is gone") from None
     except Exception as error:
         known = as_request_error(error)
         if known is None:
@@ -61,7 +63,7 @@ async def heed_state(request: web.Request, handler: Handler) -> web.StreamRespon
     """A stopped listener keeps its port and answers so; health and metrics stay."""
     state = request.app[EDGE].board.states[request.app[LISTENER]]
     route = request[PASSAGE].route
-    if state is ListenerState.RUNNING or (route is not None and not route.admitted):
+    if state is ListenerState.RUNNING or (route is not None and route.admission is Admission.EXEMPT):
         return await handler(request)
     raise RequestError(
         Code.LISTENER_STOPPED, f"{request.app[LISTENER].value} is {state.value}; try again later", retry_after_s=5
@@ -80,18 +82,22 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
             Code.FORBIDDEN,
             f"this route needs the role {passage.route.role.value}; this key's user has {principal.role.value}",
         )
-    with request.app[PRESENCE].of(principal):
+    with request.app[EDGE].presence.of(principal):
         return await handler(request)
 
 
 @web.middleware
 async def take_seat(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read the body, bounded; then wait, bounded, for a seat of the listener's budget."""
+    """Read the body, bounded; then wait, bounded, for a seat of the listener's budget. Subscriptions have places."""
     route = request[PASSAGE].route
-    if route is None or not route.admitted:
+    if route is None or route.admission is Admission.EXEMPT:
         return await handler(request)
     edge = request.app[EDGE]
+    if route.admission is Admission.SUBSCRIPTION:
+        with request.app[SUBSCRIPTIONS].one(edge.config.value.http.max_subscriptions):
+            return await handler(request)
     budget = edge.budgets[request.app[LISTENER]]
+    budget.storage.check_room()
     with holding(budget) as hold:
         request[BODY] = await read_json_body(request, edge.config.value.http, hold) if route.json_body else b""
         async with budget.admit():
@@ -140,7 +146,8 @@ def _say(request: web.Request, passage: Passage, status: int) -> None:
     app = request.app
     duration_s = app[EDGE].clock.monotonic_s() - passage.began_s
     route = passage.route
-    said = app[LOG].debug if route is not None and not route.admitted else app[LOG].info
+    exempt = route is not None and route.admission is Admission.EXEMPT
+    said = app[LOG].debug if exempt else app[LOG].info
     principal = passage.principal
     who = {"user": principal.user_id, "tier": principal.tier} if principal is not None else {}
     said(

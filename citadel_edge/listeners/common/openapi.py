@@ -9,7 +9,7 @@ from aiohttp import web
 
 import citadel_edge
 from citadel_edge.config.shape import ListenerName
-from citadel_edge.listeners.common.routes import Route
+from citadel_edge.listeners.common.routes import Admission, Route
 
 _PARAMETER = re.compile(r"\{(\w+)")
 _PROBLEM = {
@@ -52,7 +52,14 @@ def openapi_routes(name: ListenerName, routes: Sequence[Route]) -> list[Route]:
         return web.Response(body=body, content_type="application/json", charset="utf-8")
 
     return [
-        Route(method="GET", path="/openapi.json", handler=openapi, summary="This document", role=None, admitted=False)
+        Route(
+            method="GET",
+            path="/openapi.json",
+            handler=openapi,
+            summary="This document",
+            role=None,
+            admission=Admission.EXEMPT,
+        )
     ]
 
 

@@ -10,7 +10,7 @@ from citadel_edge.errors import Code, DependencyError, RedisUnavailable, Request
 from citadel_edge.wire.openai import error_body, error_type
 
 _BY_STATUS = {
-    404: (Code.NOT_FOUND, "there is nothing at this path; GET /openapi.json lists the routes"),
+    404: (Code.NOT_FOUND, "there is nothing at this path"),
     405: (Code.METHOD_NOT_ALLOWED, "this path does not take this method"),
     413: (Code.BODY_TOO_LARGE, "the body is larger than this listener takes"),
 }

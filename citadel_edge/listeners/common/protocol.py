@@ -82,13 +82,20 @@ class DoorProtocol(RequestHandler):
         """Feed the parser; while a head is under way, watch its size and its time."""
         if self._refused:
             return
-        waiter = self._waiter
-        reading_head = waiter is not None and not waiter.done()
+        reading_head, heads = self._reading_head(), self._request_count
         super().data_received(data)
-        if not reading_head or (waiter is not None and waiter.done()):
+        if not reading_head or self._request_count > heads:
             self._disarm()
         else:
             self._count_head(len(data))
+
+    def _reading_head(self) -> bool:
+        """Whether what comes next is a head: of a first request, or of one sent behind others."""
+        if self._waiter is not None and not self._waiter.done():
+            return True
+        if self._messages:
+            return bool(self._messages[-1][1].is_eof())
+        return self._current_request is not None and bool(self._current_request.content.is_eof())
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -121,6 +128,9 @@ class DoorProtocol(RequestHandler):
         self._disarm()
         transport = self.transport
         if transport is None:
+            return
+        if self._current_request is not None:  # an answer is under way: it is the last of this connection
+            self.close()
             return
         transport.write(_raw_answer(error, request_id(self._clock)))
         if transport.can_write_eof():

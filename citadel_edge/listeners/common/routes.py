@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from aiohttp import web
@@ -13,13 +14,25 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Schema = Mapping[str, Any]
 
 
+class Admission(StrEnum):
+    """What a route takes of its listener while it runs.
+
+    `exempt`: nothing, it answers whatever the state. `seat`: a seat of the budget. `subscription`: one of the many
+    places for connections that mostly wait, which must not keep working requests out.
+    """
+
+    EXEMPT = "exempt"
+    SEAT = "seat"
+    SUBSCRIPTION = "subscription"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One route of a listener.
 
     Attributes:
         role: the weakest role that may call it; null is open to everybody, without a key.
-        admitted: whether it takes a seat of the listener's budget (health and metrics do not).
+        admission: what it takes of the listener: nothing (health and metrics), a seat, or a subscription.
         json_body: whether a JSON body is read, bounded, before a seat is taken.
         openai_errors: errors in OpenAI's shape rather than problem details.
         request: JSON Schema of the body. response: of the answer. query: names and descriptions.
@@ -30,7 +43,7 @@ class Route:
     handler: Handler
     summary: str
     role: Role | None = Role.USER
-    admitted: bool = True
+    admission: Admission = Admission.SEAT
     json_body: bool = False
     openai_errors: bool = False
     request: Schema | None = None

@@ -8,7 +8,7 @@ from aiohttp_sse import EventSourceResponse
 
 from citadel_edge.accounts.principal import Role
 from citadel_edge.edge import EDGE
-from citadel_edge.listeners.common.routes import Route
+from citadel_edge.listeners.common.routes import Admission, Route
 from citadel_edge.listeners.streaming.topics import event_of, parse_topics
 
 HEARTBEAT_S = 15.0
@@ -51,6 +51,7 @@ def event_routes() -> list[Route]:
             handler=events,
             summary="Live state as Server-Sent Events",
             role=Role.OPERATOR,
+            admission=Admission.SUBSCRIPTION,
             query={"topics": "comma-separated: health, breakers, decisions, usage, limits, metrics, listeners"},
         )
     ]

@@ -14,7 +14,7 @@ from citadel_edge.accounts.principal import Role
 from citadel_edge.edge import EDGE, Edge
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.middlewares import LISTENER
-from citadel_edge.listeners.common.routes import Route, principal_of
+from citadel_edge.listeners.common.routes import Admission, Route, principal_of
 from citadel_edge.listeners.streaming.topics import event_of, parse_topics
 
 PROTOCOL = "citadel.v1"
@@ -104,7 +104,7 @@ class Conversation:
 
 
 async def converse(request: web.Request) -> web.StreamResponse:
-    """The protocol. Holds a seat for as long as it is open."""
+    """The protocol. Holds a subscription's place for as long as it is open."""
     edge = request.app[EDGE]
     socket = web.WebSocketResponse(
         protocols=(PROTOCOL,), heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False
@@ -140,10 +140,23 @@ async def echo(request: web.Request) -> web.StreamResponse:
 
 def websocket_routes(*, production: bool) -> list[Route]:
     """The echo has no key and is absent in production."""
-    routes = [Route(method="GET", path="/v1/ws", handler=converse, summary="WebSocket citadel.v1", status=101)]
+    socket = Admission.SUBSCRIPTION
+    routes = [
+        Route(
+            method="GET", path="/v1/ws", handler=converse, summary="WebSocket citadel.v1", status=101, admission=socket
+        )
+    ]
     if not production:
         routes.append(
-            Route(method="GET", path="/v1/ws/echo", handler=echo, summary="WebSocket echo", role=None, status=101)
+            Route(
+                method="GET",
+                path="/v1/ws/echo",
+                handler=echo,
+                summary="WebSocket echo",
+                role=None,
+                status=101,
+                admission=socket,
+            )
         )
     return routes
 

@@ -120,6 +120,24 @@ async def test_a_second_request_on_a_connection_has_its_own_time():
         writer.close()
 
 
+@pytest.mark.parametrize("head", [b"GET / HTTP/1.1\r\nHost:", b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000])
+async def test_a_head_behind_a_busy_request_keeps_the_bounds(head):
+    async def slow(_):
+        await asyncio.sleep(1)
+        return web.Response(text="first")
+
+    async with opened(handler=slow) as door:
+        reader, writer = await asyncio.open_connection(*door.address)
+        writer.write(GET)
+        await asyncio.sleep(0.1)
+        writer.write(head)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert b"first" in answer
+        assert answer.count(b"HTTP/1.1 200") == 1
+        assert b"HTTP/1.1 4" not in answer or b"headers_too_large" in answer
+        writer.close()
+
+
 async def test_closing_lets_an_answer_under_way_finish():
     entered = asyncio.Event()
 
@@ -140,9 +158,10 @@ async def test_closing_lets_an_answer_under_way_finish():
 
 
 async def test_closing_cancels_what_does_not_finish():
-    gone = asyncio.Event()
+    entered, gone = asyncio.Event(), asyncio.Event()
 
     async def endless(_):
+        entered.set()
         try:
             await asyncio.sleep(3600)
         finally:
@@ -151,7 +170,7 @@ async def test_closing_cancels_what_does_not_finish():
     async with opened(handler=endless) as door:
         async with asyncio.TaskGroup() as group:
             answer = group.create_task(talk(door, GET))
-            await asyncio.sleep(0.1)
+            await entered.wait()
             await door.close()
         assert gone.is_set()
         assert answer.result() == b""

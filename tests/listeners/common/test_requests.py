@@ -9,6 +9,7 @@ import pytest
 
 from citadel_edge.config.shape import BudgetConfig, ListenerName
 from citadel_edge.health.verdict import ListenerState
+from citadel_edge.process.drain import drain
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.timing import Timing
 
@@ -113,12 +114,14 @@ async def test_a_bad_body_gets_a_clear_4xx_in_openai_s_shape(edge_with, body, co
             assert answer.status == 200
 
 
-async def test_a_gzip_bomb_is_bounded_by_what_it_unpacks_to(edge_with):
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "nonsense"])
+async def test_a_compressed_body_is_refused_and_never_unpacked(edge_with, encoding):
     async with edge_with() as served:
-        headers = {**served.as_user(), "Content-Type": "application/json", "Content-Encoding": "gzip"}
         bomb = gzip.compress(b" " * 50_000_000)
-        async with served.client.post(served.url(CHAT), data=bomb, headers=headers) as answer:
-            assert answer.status == 413
+        for who, status in ((served.as_user(), 415), ({}, 401)):
+            headers = {**who, "Content-Type": "application/json", "Content-Encoding": encoding}
+            async with served.client.post(served.url(CHAT), data=BytesIO(bomb), headers=headers) as answer:
+                assert answer.status == status
 
 
 async def test_a_body_that_drips_is_refused_in_time_and_takes_no_seat(edge_with):
@@ -158,7 +161,7 @@ async def test_300_at_once_with_50_seats_and_a_queue_of_100_are_answered_or_refu
 
         async with asyncio.TaskGroup() as clients:
             requests = [clients.create_task(ask()) for _ in range(300)]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while sum(request.done() for request in requests) < 150:
                     await asyncio.sleep(0.05)
             assert (held()["tasks"], held()["queued"], held()["shed"]["queue_full"]) == (50, 100, 150)
@@ -201,6 +204,32 @@ async def test_health_and_metrics_answer_while_every_seat_is_taken(edge_with):
             async with served.client.get(served.url(path)) as answer:
                 assert answer.status == 200
         stuck.close()
+
+
+async def test_a_drain_ends_what_does_not_finish_in_words_and_within_the_grace(edge_with):
+    async with edge_with() as served:
+        await served.simulators[0].fault("stall", after_tokens=2)
+        async with asyncio.TaskGroup() as clients:
+            stream = await served.client.post(served.url(CHAT), json=served.chat(stream=True), headers=served.as_user())
+            await stream.content.readany()
+            whole = clients.create_task(_status_and_body(served))
+            async with asyncio.timeout(10):
+                while served.edge.fleet.table.rows["sim-0"].in_flight < 2:
+                    await asyncio.sleep(0.02)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await drain(served.edge, list(served.doors.values()), 2.0)
+            assert loop.time() - began < 2.0 + 1.0
+            rest = (await stream.read()).decode()
+        assert '"code":"listener_stopped"' in rest
+        assert "[DONE]" not in rest
+        assert whole.result() == (503, "listener_stopped")
+        assert [row["outcome"] for row in await served.rows()] == ["cancelled", "cancelled"]
+
+
+async def _status_and_body(served):
+    async with served.client.post(served.url(CHAT), json=served.chat(), headers=served.as_user()) as answer:
+        return answer.status, (await answer.json())["error"]["code"]
 
 
 async def test_a_stopped_listener_keeps_its_port_and_says_so(edge_with):

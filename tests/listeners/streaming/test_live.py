@@ -6,7 +6,7 @@ import json
 import aiohttp
 import pytest
 
-from citadel_edge.config.shape import ListenerName
+from citadel_edge.config.shape import BudgetConfig, HttpConfig, ListenerName
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.streaming import events
 from citadel_edge.wire.sse import Decoder
@@ -135,6 +135,21 @@ async def test_an_id_is_used_once_at_a_time_and_subscribing_needs_its_role(edge_
             assert (await talk({"id": "1", "type": "subscribe", "topics": ["limits"]}))["code"] == "conflict"
         async with connected(served, served.as_user()) as socket:
             assert (await Talk(socket)({"id": "1", "type": "subscribe"}))["code"] == "forbidden"
+
+
+async def test_idle_sockets_take_no_seat_and_have_a_bound_of_their_own(edge_with):
+    budget, http = BudgetConfig(tasks=1, queue=0), HttpConfig(max_subscriptions=2)
+    async with (
+        edge_with(budget=budget, changes={"http": http}) as served,
+        connected(served, served.as_admin()),
+        connected(served, served.as_user()),
+    ):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await connected(served, served.as_admin())
+        assert refused.value.status == 503
+        url = served.url("/v1/chat/completions", STREAMING)
+        async with served.client.post(url, json=served.chat(), headers=served.as_user()) as answer:
+            assert answer.status == 200
 
 
 async def test_a_draining_edge_says_goodbye(edge_with):
