@@ -14,12 +14,15 @@ from citadel_edge.listeners.common.app import build_app
 from citadel_edge.listeners.common.door import Door, bind, open_door, tls_context
 from citadel_edge.listeners.common.routes import Route
 from citadel_edge.listeners.graphql.http import graphql_routes
+from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
 from citadel_edge.listeners.graphql.schema import load_schema, read_schema
+from citadel_edge.listeners.rate_limiting.metrics import ACCOUNTS_METRICS, AccountsMetrics
 from citadel_edge.listeners.rate_limiting.routes import rate_limiting_routes
 from citadel_edge.listeners.routing.fleet import fleet_routes
 from citadel_edge.listeners.routing.openai import openai_routes
 from citadel_edge.listeners.streaming.completions import completion_routes
 from citadel_edge.listeners.streaming.events import event_routes
+from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS, StreamingMetrics
 from citadel_edge.listeners.streaming.websocket import websocket_routes
 
 LOOPBACK = "127.0.0.1"
@@ -67,9 +70,15 @@ def _apps(edge: Edge, schema_text: str) -> dict[ListenerName, web.Application]:
     edge.board.glance("schema", lambda: Check(Condition.UP, f"{len(schema.type_map)} types loaded"))
     production = edge.config.value.environment == "production"
     routes: dict[ListenerName, list[Route]] = {
-        ListenerName.GRAPHQL: graphql_routes(schema, text=schema_text),
+        ListenerName.GRAPHQL: graphql_routes(
+            schema, text=schema_text, metrics=GraphQLMetrics(edge.registries.of(ListenerName.GRAPHQL))
+        ),
         ListenerName.STREAMING: [*completion_routes(), *event_routes(), *websocket_routes(production=production)],
         ListenerName.ROUTING: [*openai_routes(), *fleet_routes()],
         ListenerName.RATE_LIMITING: rate_limiting_routes(),
     }
-    return {name: build_app(name, edge, each) for name, each in routes.items()}
+    apps = {name: build_app(name, edge, each) for name, each in routes.items()}
+    streaming, accounts = ListenerName.STREAMING, ListenerName.RATE_LIMITING
+    apps[streaming][STREAMING_METRICS] = StreamingMetrics(edge.registries.of(streaming))
+    apps[accounts][ACCOUNTS_METRICS] = AccountsMetrics(edge.registries.of(accounts))
+    return apps

@@ -10,6 +10,7 @@ from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute_sync, 
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, Handler, Route, principal_of
+from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
 from citadel_edge.listeners.graphql.resolvers import Context
 
 MAX_CHARACTERS = 15_000
@@ -31,6 +32,7 @@ class GraphQL:
     """The HTTP transport of one schema."""
 
     schema: GraphQLSchema
+    metrics: GraphQLMetrics
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """`POST /graphql`."""
@@ -53,7 +55,11 @@ class GraphQL:
             raise RequestError(
                 Code.INVALID_REQUEST, f"the query is over {MAX_CHARACTERS} characters; split it", param="query"
             )
+        clock = request.app[EDGE].clock
+        began_s = clock.monotonic_s()
         result = self._run(request, body)
+        seconds = clock.monotonic_s() - began_s
+        self.metrics.ended(data=result.data is not None, errors=bool(result.errors), seconds=seconds)
         return web.Response(
             body=msgspec.json.encode(_masked(result, request)),
             status=400 if result.data is None and result.errors else 200,
@@ -78,13 +84,13 @@ class GraphQL:
         )
 
 
-def graphql_routes(built: GraphQLSchema, *, text: str) -> list[Route]:
+def graphql_routes(built: GraphQLSchema, *, text: str, metrics: GraphQLMetrics) -> list[Route]:
     """The graph's routes. `text`: the schema as written."""
 
     async def schema(_: web.Request) -> web.StreamResponse:
         return web.Response(text=text, content_type="text/plain")
 
-    transport = GraphQL(built)
+    transport = GraphQL(built, metrics)
     described: tuple[tuple[str, Handler, bool], ...] = (("POST", transport.post, True), ("GET", transport.get, False))
     return [
         *(

@@ -13,6 +13,7 @@ from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.middlewares import LISTENER
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
+from citadel_edge.listeners.rate_limiting.metrics import ACCOUNTS_METRICS
 
 T = TypeVar("T")
 
@@ -40,7 +41,14 @@ def actor(request: web.Request) -> Actor:
 
 async def carried(request: web.Request, change: Coroutine[Any, Any, T]) -> T:
     """A change's result; it is carried to its end although the client leaves."""
-    return await request.app[EDGE].carry(change, listener=request.app[LISTENER])
+    metrics = request.app[ACCOUNTS_METRICS]
+    try:
+        result = await request.app[EDGE].carry(change, listener=request.app[LISTENER])
+    except RequestError:
+        metrics.refused.inc()
+        raise
+    metrics.made.inc()
+    return result
 
 
 def expected_version(request: web.Request) -> int | None:

@@ -15,6 +15,7 @@ from citadel_edge.edge import EDGE, Edge
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.middlewares import LISTENER
 from citadel_edge.listeners.common.routes import Admission, Route, principal_of
+from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
 from citadel_edge.listeners.streaming.topics import event_of, parse_topics
 
 PROTOCOL = "citadel.v1"
@@ -119,7 +120,8 @@ async def converse(request: web.Request) -> web.StreamResponse:
         talk = Conversation(edge, principal_of(request).role, socket, spawn)
         watch = spawn(_close_at_drain(edge, socket), name="ws-drain")
         try:
-            await _listen(socket, talk)
+            with request.app[STREAMING_METRICS].connected("websocket"):
+                await _listen(socket, talk)
         finally:
             watch.cancel()
             talk.stop()

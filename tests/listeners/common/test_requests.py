@@ -261,3 +261,6 @@ async def test_a_family_of_metrics_lives_on_one_port_alone(edge_with):
         assert owners
         assert [family for family, ports in owners.items() if len(ports) > 1] == []
         assert owners["citadel_listener_tasks"] == [ListenerName.ROUTING]
+        assert owners["citadel_graphql_operations_total"] == [ListenerName.GRAPHQL]
+        assert owners["citadel_streaming_connections"] == [ListenerName.STREAMING]
+        assert owners["citadel_accounts_changes_total"] == [ListenerName.RATE_LIMITING]
