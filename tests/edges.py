@@ -99,7 +99,7 @@ def config_for(
         else (),
         routing=RoutingConfig(probe_interval_s=0.1),
         process=ProcessConfig(grace_s=5),
-        http=HttpConfig(header_timeout_s=2, body_timeout_s=2),
+        http=HttpConfig(body_timeout_s=2),
     )
     return but(config, **changes)
 

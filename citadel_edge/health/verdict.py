@@ -71,12 +71,27 @@ IMPACTS: Mapping[ListenerName, Mapping[str, Impact]] = {
     ListenerName.GRAPHQL: {
         "schema": Impact.FAILS,
         "postgres": Impact.DEGRADES,
+        "accounts": Impact.DEGRADES,
         "upstreams": Impact.DEGRADES,
         "ledger": Impact.DEGRADES,
     },
-    ListenerName.STREAMING: {"postgres": Impact.DEGRADES, "upstreams": Impact.DEGRADES, "ledger": Impact.DEGRADES},
-    ListenerName.ROUTING: {"postgres": Impact.DEGRADES, "upstreams": Impact.FAILS, "ledger": Impact.DEGRADES},
-    ListenerName.RATE_LIMITING: {"redis": Impact.DEGRADES, "postgres": Impact.DEGRADES},
+    ListenerName.STREAMING: {
+        "postgres": Impact.DEGRADES,
+        "accounts": Impact.DEGRADES,
+        "upstreams": Impact.DEGRADES,
+        "ledger": Impact.DEGRADES,
+    },
+    ListenerName.ROUTING: {
+        "postgres": Impact.DEGRADES,
+        "accounts": Impact.DEGRADES,
+        "upstreams": Impact.FAILS,
+        "ledger": Impact.DEGRADES,
+    },
+    ListenerName.RATE_LIMITING: {
+        "redis": Impact.DEGRADES,
+        "postgres": Impact.DEGRADES,
+        "accounts": Impact.DEGRADES,
+    },
 }
 
 

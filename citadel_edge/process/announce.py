@@ -28,8 +28,9 @@ async def announce(edge: Edge, doors: Doors, made: Credentials | None, *, out: T
     path = data_dir / FILE_NAME
     production = edge.config.value.environment == "production"
     if made is not None and not production:
-        await asyncio.to_thread(made.write, path)
+        await _keep(edge, made, path)
     kept = None if production else await asyncio.to_thread(_read, path)
+    shown = kept if production else kept or made
     models = edge.config.value.models
     ready = await _replica_ready(edge) if models else False
     panel = Panel(
@@ -38,11 +39,19 @@ async def announce(edge: Edge, doors: Doors, made: Credentials | None, *, out: T
         urls={name: door.url for name, door in doors.items()},
         model=models[0].name if models else None,
         admin_key=made.admin_key if made is not None and not production else None,
-        demo_key=kept.demo_key if kept is not None else None,
+        demo_key=shown.demo_key if shown is not None else None,
         credentials=str(path) if kept is not None else None,
         notes=() if ready or not models else ("no replica is ready yet; see GET /health of routing-api",),
     )
     print(render(panel), file=out, flush=True)
+
+
+async def _keep(edge: Edge, made: Credentials, path: Path) -> None:
+    """The keys are made by now: a disk that refuses the file must not cost the only sight of them."""
+    try:
+        await asyncio.to_thread(made.write, path)
+    except OSError as error:
+        edge.logs.logger().error("credentials_not_kept", path=str(path), reason=error.strerror or str(error))
 
 
 async def _replica_ready(edge: Edge) -> bool:

@@ -38,14 +38,19 @@ from citadel_edge.telemetry.logs import Logs
 
 COLLECT_AFTER = (200_000, 50, 1_000)
 DATABASES_WITHIN_S = 5.0
+ANSWERS = (200, 503)
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the outside may ask of a running process: to stop, and to read its configuration anew."""
+    """What the outside may ask of a running process: to stop, and to read its configuration anew.
+
+    `serving` is ours: before it is set there is nothing to drain, and a stop ends the start.
+    """
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,7 @@ async def _serve(
         addresses = {name.value: door.url for name, door in doors.items()}
         log.info("listening", version=citadel_edge.__version__, pid=os.getpid(), **addresses)
         _calm_collector()
+        signals.serving.set()
         await around.notifier.ready(_status(edge))
         await signals.stop.wait()
         await around.notifier.stopping("draining")
@@ -146,7 +152,7 @@ async def _heed_reload(signals: Signals, reloader: Reloader, edge: Edge, notifie
 
 
 async def _alive(edge: Edge, doors: Doors) -> bool:
-    """Whether every started listener answers on its own port."""
+    """Whether every started listener answers on its own port; that it is too full to do more is an answer too."""
     running = [door for name, door in doors.items() if edge.board.states[name] is not ListenerState.STOPPED]
     timeout = aiohttp.ClientTimeout(total=5)
     try:
@@ -158,7 +164,7 @@ async def _alive(edge: Edge, doors: Doors) -> bool:
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
     async with session.get(f"{url}/health/live", ssl=False) as answer:
-        return answer.status == 200  # noqa: PLR2004 - the HTTP status
+        return answer.status in ANSWERS
 
 
 def _status(edge: Edge) -> str:

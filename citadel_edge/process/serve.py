@@ -34,10 +34,23 @@ def serve(loaded: Loaded, *, reload: Callable[[], Loaded]) -> int:
 async def _main(loaded: Loaded, reload: Callable[[], Loaded], around: Surroundings) -> None:
     signals = Signals()
     loop = asyncio.get_running_loop()
+    running = asyncio.current_task()
+
+    def stop() -> None:
+        signals.stop.set()
+        if running is not None and not signals.serving.is_set():
+            running.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.stop.set)
+        loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, signals.reload.set)
-    await run(loaded, reload=reload, signals=signals, around=around)
+    try:
+        await run(loaded, reload=reload, signals=signals, around=around)
+    except asyncio.CancelledError:
+        if running is None or not signals.stop.is_set():
+            raise
+        running.uncancel()
+        around.logs.logger().info("stopped_while_starting")
 
 
 def _first(failures: BaseExceptionGroup[StartError]) -> StartError:

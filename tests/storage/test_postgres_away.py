@@ -92,7 +92,7 @@ async def test_a_cancelled_transaction_does_not_wait_for_a_frozen_server(open_po
             inserting.cancel()
             await asyncio.wait({inserting}, timeout=20)
             assert inserting.cancelled()
-            assert time.monotonic() - started < 0.5, "a caller that leaves does not wait for the server"
+            assert time.monotonic() - started < 5, "a caller that leaves does not wait for the server"
         finally:
             own_postgres.thaw()
         async with asyncio.timeout(30):

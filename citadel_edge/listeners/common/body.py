@@ -1,8 +1,8 @@
 """Reading a JSON body: so many bytes, so many seconds, and accounted to the listener while it is held."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from aiohttp import web
 
@@ -13,23 +13,30 @@ from citadel_edge.errors import Code, RequestError
 JSON_TYPES = ("application/json", "")
 
 
-@contextmanager
-def holding(budget: Budget) -> Iterator[Callable[[int], None]]:
-    """Count bytes to the listener as they come; they are let go when the request is over."""
-    held = 0
+class Holding:
+    """What one request makes its listener hold: its body, its answer."""
 
-    def hold(n_bytes: int) -> None:
-        nonlocal held
-        budget.take_bytes(n_bytes)
-        held += n_bytes
+    __slots__ = ("_budget", "_bytes")
 
-    try:
-        yield hold
-    finally:
-        budget.give_bytes(held)
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._bytes = 0
+
+    def hold(self, n_bytes: int) -> None:
+        """So many bytes more. RequestError OVERLOADED past the listener's `memory_mb`."""
+        self._budget.take_bytes(n_bytes)
+        self._bytes += n_bytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._budget.give_bytes(self._bytes)
 
 
-async def read_json_body(request: web.Request, bounds: HttpConfig, hold: Callable[[int], None]) -> bytes:
+async def read_json_body(request: web.Request, bounds: HttpConfig, held: Holding) -> bytes:
     """The body's bytes. RequestError: 415 for another content type, 413 past the bound, 408 for a body that drips."""
     _check_type(request)
     limit = bounds.max_body_bytes
@@ -37,7 +44,7 @@ async def read_json_body(request: web.Request, bounds: HttpConfig, hold: Callabl
         raise _too_large(limit)
     try:
         async with asyncio.timeout(bounds.body_timeout_s):
-            return await _read(request, limit, hold)
+            return await _read(request, limit, held)
     except TimeoutError:
         raise RequestError(
             Code.REQUEST_TIMEOUT,
@@ -48,14 +55,14 @@ async def read_json_body(request: web.Request, bounds: HttpConfig, hold: Callabl
         raise RequestError(Code.INVALID_REQUEST, "the body is broken off or not encoded as its headers say") from error
 
 
-async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -> bytes:
+async def _read(request: web.Request, limit: int, held: Holding) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while chunk := await request.content.readany():
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
-        hold(len(chunk))
+        held.hold(len(chunk))
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

@@ -49,9 +49,12 @@ async def _end(sink: HttpSink, error: asyncio.CancelledError) -> None:
     ended = RequestError(_ENDED[reason], f"This request was ended: {reason.value}.", retry_after_s=1)
     if sink.response is None:
         raise ended
-    async with asyncio.timeout(LAST_WORDS_S):
-        await sink.write(error_event(ended))
-        await sink.finish()
+    try:
+        async with asyncio.timeout(LAST_WORDS_S):
+            await sink.write(error_event(ended))
+            await sink.finish()
+    except (TimeoutError, ConnectionError):
+        raise error from None
 
 
 def _call(request: web.Request, wanted: CompletionRequest) -> Call:

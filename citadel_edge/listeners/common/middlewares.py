@@ -10,7 +10,7 @@ from citadel_edge.config.shape import ListenerName
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.health.verdict import ListenerState
-from citadel_edge.listeners.common.body import holding, read_json_body
+from citadel_edge.listeners.common.body import Holding, read_json_body
 from citadel_edge.listeners.common.problems import as_request_error, internal_error, respond
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, ROUTES, Admission, Handler, Passage
 from citadel_edge.listeners.common.subscriptions import Subscriptions
@@ -18,6 +18,7 @@ from citadel_edge.telemetry.ids import request_id, valid_request_id
 from citadel_edge.telemetry.trace import child
 
 LISTENER = web.AppKey("listener", ListenerName)
+HOLDING = web.RequestKey("holding", Holding)
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 LOG: web.AppKey[FilteringBoundLogger] = web.AppKey("log")
 CLIENT_GONE = 499  # nginx's number for a client that left before its answer
@@ -82,6 +83,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
             Code.FORBIDDEN,
             f"this route needs the role {passage.route.role.value}; this key's user has {principal.role.value}",
         )
+    if not passage.route.ends_with_key:
+        return await handler(request)
     with request.app[EDGE].presence.of(principal):
         return await handler(request)
 
@@ -98,8 +101,9 @@ async def take_seat(request: web.Request, handler: Handler) -> web.StreamRespons
             return await handler(request)
     budget = edge.budgets[request.app[LISTENER]]
     budget.storage.check_room()
-    with holding(budget) as hold:
-        request[BODY] = await read_json_body(request, edge.config.value.http, hold) if route.json_body else b""
+    with Holding(budget) as held:
+        request[HOLDING] = held
+        request[BODY] = await read_json_body(request, edge.config.value.http, held) if route.json_body else b""
         async with budget.admit():
             return await handler(request)
 

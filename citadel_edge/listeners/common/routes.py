@@ -35,6 +35,7 @@ class Route:
         admission: what it takes of the listener: nothing (health and metrics), a seat, or a subscription.
         json_body: whether a JSON body is read, bounded, before a seat is taken.
         openai_errors: errors in OpenAI's shape rather than problem details.
+        ends_with_key: whether a running request ends when its key does; a change of accounts may end its own key.
         request: JSON Schema of the body. response: of the answer. query: names and descriptions.
     """
 
@@ -50,6 +51,7 @@ class Route:
     response: Schema | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
+    ends_with_key: bool = True
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute_sync, 
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, Handler, Route, principal_of
+from citadel_edge.listeners.graphql.limits import objection
 from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
 from citadel_edge.listeners.graphql.resolvers import Context
 
@@ -72,6 +73,9 @@ class GraphQL:
             document = parse(body.query, max_lexical_tokens=MAX_TOKENS)
         except GraphQLError as error:
             return ExecutionResult(None, [error])
+        refused = objection(document)
+        if refused is not None:
+            return ExecutionResult(None, [GraphQLError(refused, extensions={"code": Code.INVALID_REQUEST.text})])
         mistakes = validate(self.schema, document, max_errors=MAX_ERRORS)
         if mistakes:
             return ExecutionResult(None, mistakes)

@@ -16,6 +16,7 @@ from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
 from citadel_edge.listeners.rate_limiting.metrics import ACCOUNTS_METRICS
 
 T = TypeVar("T")
+LONGEST_VERSION = 18
 
 
 def read(request: web.Request, shape: type[T]) -> T:
@@ -57,7 +58,7 @@ def expected_version(request: web.Request) -> int | None:
     if text == "*":
         return None
     digits = text.removeprefix("W/").strip('"')
-    if not digits.isdecimal():
+    if not digits.isdecimal() or len(digits) > LONGEST_VERSION:
         raise RequestError(Code.STALE, "If-Match names no version of ours; read the resource again")
     return int(digits)
 

@@ -69,6 +69,7 @@ def rate_limiting_routes() -> list[Route]:
                 handler=handler,
                 summary=summary,
                 role=Role.ADMIN,
+                ends_with_key=False,
                 json_body=method != "DELETE",
                 response=None if status == 204 else _OBJECT,  # noqa: PLR2004 - the HTTP status
                 status=status,

@@ -132,7 +132,8 @@ def open_ledger(directory, clock, log):
 
     def opened(pool, *, max_bytes=2**30, **options):
         options = {"registry": CollectorRegistry(), "clock": clock, "log": log, **options}
-        return Ledger.open(options.pop("directory", directory), postgres=pool, max_bytes=max_bytes, **options)
+        bound = max_bytes if callable(max_bytes) else lambda: max_bytes
+        return Ledger.open(options.pop("directory", directory), postgres=pool, max_bytes=bound, **options)
 
     return opened
 

@@ -245,3 +245,15 @@ def _make_directory_of(path):
 def _make_file_of(path, content):
     path.rmdir()
     path.write_bytes(content)
+
+
+async def test_the_bound_of_the_spool_may_change(postgres, open_ledger, event):
+    bounds = [2**30]
+    async with open_ledger(postgres, max_bytes=lambda: bounds[-1]) as ledger:
+        ledger.record(event())
+        ledger.check_room()
+        bounds.append(1)
+        with pytest.raises(RequestError):
+            ledger.check_room()
+        bounds.append(2**30)
+        ledger.check_room()

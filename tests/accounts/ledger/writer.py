@@ -73,7 +73,9 @@ async def write_and_carry(directory, rows, dsn):
     parts = {"clock": CLOCK, "log": structlog.get_logger()}
     async with (
         PostgresPool.open(PostgresConfig(dsn=dsn), **parts) as postgres,
-        Ledger.open(directory, postgres=postgres, registry=CollectorRegistry(), max_bytes=2**30, **parts) as ledger,
+        Ledger.open(
+            directory, postgres=postgres, registry=CollectorRegistry(), max_bytes=lambda: 2**30, **parts
+        ) as ledger,
         asyncio.TaskGroup() as group,
     ):
         group.create_task(ledger.run())

@@ -1,9 +1,10 @@
 """The graph over HTTP: what it answers, to whom, and what it refuses."""
 
 import asyncio
+import time
 
 import pytest
-from graphql import build_schema
+from graphql import build_schema, get_introspection_query
 
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.errors import StartError
@@ -98,3 +99,30 @@ async def test_the_schema_is_published_as_written_and_described_to_the_last_fiel
 def test_a_root_field_without_a_resolver_refuses_to_start():
     with pytest.raises(StartError, match="orphan"):
         load_schema(read_schema() + '\nextend type Query { "Nobody resolves it." orphan: Int }')
+
+
+ATTACKS = (
+    "{" + "viewer{id} " * 240 + "}",
+    "{" + "b " * 900 + "}",
+    "{ models {" + " ".join(f"n{n}:name" for n in range(200)) + "} }",
+    "{" + "...{viewer{id}}" * 150 + "}",
+    "{ viewer " + "{ id @skip(if: false) " * 80 + "}" * 80 + "}",
+    "{ viewer {" + " id @include(if: true)" * 150 + "} }",
+)
+
+
+@pytest.mark.parametrize("query", ATTACKS)
+async def test_a_document_that_attacks_validation_is_refused_before_it(edge_with, query):
+    async with edge_with(options=()) as served:
+        began = time.process_time()
+        status, body = await ask(served, query, who=served.as_user())
+        assert time.process_time() - began < 0.1 * 5
+        assert status == 400
+        assert body["errors"]
+
+
+async def test_introspection_passes(edge_with):
+    async with edge_with(options=()) as served:
+        status, body = await ask(served, get_introspection_query(), who=served.as_user())
+        assert status == 200
+        assert "errors" not in body

@@ -165,6 +165,30 @@ async def test_names_are_taken_once_and_tiers_in_use_stay(edge_with):
         assert (await api("GET", "/v1/tiers/gold"))[0] == 404
 
 
+async def test_whoever_rotates_or_revokes_their_own_key_gets_the_answer(edge_with):
+    async with edge_with(options=()) as served:
+        api = Api(served)
+        _, users = await api("GET", "/v1/users")
+        admin = next(user["id"] for user in users["data"] if user["role"] == "admin")
+        _, keys = await api("GET", f"/v1/users/{admin}/keys")
+        status, made = await api("POST", f"/v1/users/{admin}/keys/{keys['data'][0]['id']}/rotate", {})
+        assert status == 201
+        assert (await api("GET", "/v1/users"))[0] == 401
+        headers = {"Authorization": f"Bearer {made['key']}"}
+        url = served.url(f"/v1/users/{admin}/keys/{made['id']}", ACCOUNTS)
+        async with served.client.delete(url, headers=headers) as answer:
+            assert answer.status == 200
+        async with served.client.get(url, headers=headers) as answer:
+            assert answer.status in (401, 405)
+
+
+async def test_an_etag_of_no_version_is_stale(edge_with):
+    async with edge_with(options=()) as served:
+        api = Api(served)
+        for etag in ("9" * 5000, '"x"', '"-1"'):
+            assert (await api("PATCH", "/v1/tiers/free", {"burst": 0.1}, If_Match=etag))[0] == 412
+
+
 async def test_the_last_admin_stays(edge_with):
     async with edge_with(options=()) as served:
         api = Api(served)
