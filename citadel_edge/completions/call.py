@@ -25,8 +25,16 @@ def spawn_uncounted(group: asyncio.TaskGroup, coro: Coroutine[Any, Any, None], *
     return group.create_task(coro, name=name)
 
 
+def hold_uncounted(_n_bytes: int) -> None:
+    """Bytes that count to nobody."""
+
+
+class ClientGone(ConnectionError):
+    """The client has left, or takes nothing any more: there is nobody to answer."""
+
+
 class Sink(Protocol):
-    """Where an answer goes. Awaiting it is the back-pressure. A `ConnectionError` says that the client is gone."""
+    """Where an answer goes. Awaiting it is the back-pressure. `ClientGone` says that there is nobody to write to."""
 
     async def begin(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
         """Status and headers; once, first."""
@@ -93,6 +101,8 @@ class Call(Struct, frozen=True, kw_only=True):
         traceparent: already the child to pass on.
         deadline_s: seconds that the client gave the whole, from now.
         spawn: how further tasks of this request are started.
+        hold: told how many bytes more of a whole answer lie in memory, before they are passed on; raises RequestError
+            OVERLOADED when that is too much. Whoever gave it lets them go when the request is over.
         on_end: told once how it ended, whichever way it did, also when `run` raises or is cancelled.
     """
 
@@ -104,4 +114,5 @@ class Call(Struct, frozen=True, kw_only=True):
     traceparent: str
     deadline_s: float | None = None
     spawn: Spawn = spawn_uncounted
+    hold: Callable[[int], None] = hold_uncounted
     on_end: Callable[[Report], None] | None = None

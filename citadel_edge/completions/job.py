@@ -50,6 +50,8 @@ class Job:
         judgement: what the last failure said.
         tried: replicas that failed this request, and whether each may be asked once more.
         trial: the last call made; `trial.ticket.open` while it is under way.
+        relay, usage, first_token_at: what the last call's answer says so far.
+        held: bytes of whole answers that the caller was asked to hold.
         answer_begun: a part of the answer, not only headers and heartbeats, may have reached the client.
         report: set when the request is settled, once.
     """
@@ -70,6 +72,7 @@ class Job:
     relay: Relay | None = None
     usage: Usage | None = None
     first_token_at: float | None = None
+    held: int = 0
     answer_begun: bool = False
     report: Report | None = None
 
@@ -86,6 +89,20 @@ class Job:
     def attempts_made(self) -> int:
         """Calls made, the one under way included."""
         return len(self.attempts) + bool(self.trial and self.trial.ticket.open)
+
+    def forget_answer(self) -> None:
+        """What an earlier call's answer said is nothing to the next one: none of it reached the client."""
+        self.relay = self.usage = self.first_token_at = None
+
+    def hold(self, n_bytes: int) -> None:
+        """Hold so much of a whole answer; an earlier call's part, let go since, makes room for it.
+
+        Raises:
+            RequestError: the caller may not hold more.
+        """
+        if n_bytes > self.held:
+            self.call.hold(n_bytes - self.held)
+            self.held = n_bytes
 
     def headers(self) -> dict[str, str]:
         """What is known of the decision, for the answer's headers."""
@@ -109,7 +126,7 @@ class Job:
             return 0, 0
         usage = self.relay.usage if self.relay else self.usage
         if usage:
-            return usage.prompt_tokens, usage.completion_tokens
+            return usage.prompt_tokens or 0, usage.completion_tokens or 0
         prompt_bytes = self.call.request.prompt_bytes
         tokens_in = ratios.estimate(self.model_name, prompt_bytes=prompt_bytes)
         return tokens_in, self.relay.content_chunks if self.relay else 0

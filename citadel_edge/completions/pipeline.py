@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.completions.books import Books, Recorder
-from citadel_edge.completions.call import Call, Report, Sink
+from citadel_edge.completions.call import Call, ClientGone, Report, Sink
 from citadel_edge.completions.decisions import Decisions
 from citadel_edge.completions.endings import EngineRefused, Failed, ending, error_event
 from citadel_edge.completions.job import Job, Trial
@@ -32,7 +32,7 @@ from citadel_edge.completions.stage import Pace, Stage
 from citadel_edge.completions.upstreams import Upstreams
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
-from citadel_edge.errors import RequestError, UpstreamError
+from citadel_edge.errors import Code, RequestError, UpstreamError
 from citadel_edge.fleet.client import UpstreamClient
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.routing.models import Catalogue
@@ -41,7 +41,7 @@ from citadel_edge.telemetry.hub import Hub
 from citadel_edge.telemetry.ids import uuid7
 from citadel_edge.wire.sse import DONE
 
-__all__ = ["Call", "Outcome", "Pace", "Pipeline", "Recorder", "Report", "Sink"]
+__all__ = ["Call", "ClientGone", "Outcome", "Pace", "Pipeline", "Recorder", "Report", "Sink"]
 
 T = TypeVar("T")
 _LINGER_S: Final = 0.1
@@ -89,7 +89,7 @@ class Pipeline:
 
         Raises:
             RequestError: the request failed before a status was sent; it is recorded all the same.
-            ConnectionError: the client is gone.
+            ClientGone: there is nobody to answer.
         """
         self._ledger.check_room()
         job = self._begin(call)
@@ -104,6 +104,11 @@ class Pipeline:
         except RequestError as error:
             self._books.settle(job, Outcome.ERROR, status=error.code.status, code=error.code.text)
             error.headers.update(job.headers())
+            raise
+        except ClientGone:
+            raise
+        except Exception:  # a fault of ours, whatever it is: nobody pays for what did not arrive, and it is raised on
+            self._books.settle(job, Outcome.ERROR, status=Code.INTERNAL.status, code=Code.INTERNAL.text)
             raise
         finally:
             self._books.close(job)
@@ -133,7 +138,7 @@ class Pipeline:
 
     async def _read_whole(self, job: Job, trial: Trial) -> tuple[bytes, str]:
         answer = await self._upstreams.open(job, trial)
-        body = await answer.read()
+        body = await self._upstreams.read(job, answer)
         job.usage = read_whole(body)
         return body, answer.content_type or "application/json"
 
@@ -156,7 +161,6 @@ class Pipeline:
         """Pass an answer on up to its terminal; the bytes that go out with it."""
         answer = await self._upstreams.open(job, trial)
         relay = job.relay = Relay(strip_usage=not job.call.request.include_usage)
-        job.first_token_at = None
         no_token, passed = True, b""
         async for data in answer.chunks():
             passed = relay.feed(data)
@@ -208,7 +212,7 @@ class Pipeline:
                 await stage.write(error_event(error))
                 await stage.finish()
         except TimeoutError as late:
-            raise ConnectionAbortedError("the client does not read") from late
+            raise ClientGone("the client does not read") from late
 
 
 async def _send(sink: Sink, status: int, content_type: str, body: bytes, job: Job) -> None:

@@ -94,7 +94,7 @@ class Relay:
         if chunk.error is not None:
             self.failure = reported(chunk.error)
             return False
-        choices = chunk.choices
+        choices = chunk.choices or ()
         for choice in choices:
             self._take(choice)
         if chunk.usage is None:
@@ -104,7 +104,7 @@ class Relay:
         return bool(choices) or not self._strip_usage
 
     def _take(self, choice: Choice) -> None:
-        index = choice.index
+        index = choice.index or 0
         if index not in self._seen:
             self._seen.add(index)
         if choice.finish_reason is not None:
@@ -144,7 +144,7 @@ def read_whole(body: bytes) -> Usage | None:
 
 def counts(usage: Usage) -> bool:
     """Whether a usage says anything: some engines send zeroes until they know."""
-    return usage.prompt_tokens > 0 or usage.completion_tokens > 0
+    return (usage.prompt_tokens or 0) > 0 or (usage.completion_tokens or 0) > 0
 
 
 def reported(error: object) -> UpstreamError:

@@ -12,7 +12,7 @@ from citadel_edge.completions.metrics import CompletionMetrics
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
 from citadel_edge.errors import RequestError, UpstreamError, UpstreamFault
-from citadel_edge.fleet.answer import UpstreamAnswer
+from citadel_edge.fleet.answer import MAX_ANSWER_BYTES, UpstreamAnswer
 from citadel_edge.fleet.client import CallTimeouts, UpstreamClient
 from citadel_edge.fleet.engines.known import dialect_of
 from citadel_edge.fleet.fleet import Fleet
@@ -52,6 +52,7 @@ class Upstreams:
             RequestError: none is left.
             EngineRefused: none is left, and the last one refused the request.
         """
+        job.forget_answer()
         now = self._clock.monotonic_s()
         choice = choose(self._fleet.table.deployments(job.model_name), now=now, tried=job.tried)
         self._metrics.decided(job.call.listener, self._clock.monotonic_s() - now)
@@ -96,6 +97,23 @@ class Upstreams:
             message = f"it answered a stream with {answer.content_type[:80]!r}"
             raise UpstreamError(UpstreamFault.MALFORMED, message, status=_OK)
         return answer
+
+    async def read(self, job: Job, answer: UpstreamAnswer) -> bytes:
+        """An answer's whole body, each part held as it comes.
+
+        Raises:
+            UpstreamError: it broke off, or is larger than any answer may be.
+            RequestError: the caller may not hold as much.
+        """
+        parts: list[bytes] = []
+        size = 0
+        async for part in answer.chunks():
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                raise UpstreamError(UpstreamFault.MALFORMED, f"its answer is larger than {MAX_ANSWER_BYTES} bytes")
+            job.hold(size)
+            parts.append(part)
+        return b"".join(parts)
 
     def _timeouts(self, job: Job) -> CallTimeouts:
         """The phases' bounds. An answer in one piece comes when its generation is over: it has no first token.

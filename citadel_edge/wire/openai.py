@@ -1,109 +1,73 @@
 """The shapes of OpenAI's HTTP API that both sides speak: chunks, answers, usage, errors.
 
-Decides which fields of a body matter to this product; all others are skipped unread. Refuses to know which engine
-sent a body: the structs accept what any of them sends.
+Decides which fields of a body matter to this product; all others are skipped unread, so that an engine's own way with
+a field that nobody reads never fails an answer. Refuses to know which engine sent a body.
 """
 
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 T = TypeVar("T")
-
-
-class PromptDetails(Struct, frozen=True):
-    """How the prompt was counted."""
-
-    cached_tokens: int | None = None
 
 
 class CompletionDetails(Struct, frozen=True):
     """How the completion was counted."""
 
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Any = None
 
 
 class Usage(Struct, frozen=True):
-    """Tokens of one request."""
+    """Tokens of one request. An engine that does not know a number may say null."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    prompt_tokens_details: PromptDetails | None = None
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    total_tokens: Any = 0
     completion_tokens_details: CompletionDetails | None = None
-
-    @property
-    def cached_tokens(self) -> int:
-        """Prompt tokens that the engine had in its prefix cache, 0 when it does not say."""
-        details = self.prompt_tokens_details
-        return (details.cached_tokens or 0) if details else 0
 
 
 class Delta(Struct, frozen=True):
-    """What a chunk adds to a message. Reasoning arrives in either of two fields, by engine."""
+    """What a chunk adds to a message; of most fields only their presence counts, whatever their type.
 
-    role: str | None = None
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[Raw] | None = None
-    function_call: Raw | None = None
+    Reasoning arrives in either of two fields, by engine.
+    """
+
+    content: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
 
     @property
-    def thought(self) -> str | None:
-        """Reasoning text, whichever field it came in."""
+    def thought(self) -> Any:
+        """Reasoning, whichever field it came in."""
         return self.reasoning_content or self.reasoning
 
 
 class Choice(Struct, frozen=True):
     """One choice of a chunk: `delta` for chat, `text` for legacy completions."""
 
-    index: int = 0
+    index: int | None = 0
     delta: Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
+    text: Any = None
+    finish_reason: Any = None
 
 
 class Chunk(Struct, frozen=True):
     """One event's data in a stream. `error` is set when the engine reports a failure inside the stream."""
 
-    choices: list[Choice] = []
+    choices: list[Choice] | None = []
     usage: Usage | None = None
     error: Any = None
-    id: str | None = None
-    model: str | None = None
-    created: int | float | None = None
-
-
-class Message(Struct, frozen=True):
-    """The message of a whole answer; `content` may be a list of parts."""
-
-    role: str | None = None
-    content: str | list[Any] | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[Raw] | None = None
-
-
-class AnswerChoice(Struct, frozen=True):
-    """One choice of a whole answer: `message` for chat, `text` for legacy completions."""
-
-    index: int = 0
-    message: Message | None = None
-    text: str | None = None
-    finish_reason: str | None = None
 
 
 class Answer(Struct, frozen=True):
-    """A whole answer. `choices` is empty for embeddings."""
+    """A whole answer, as far as it is read: what it says itself passes unread."""
 
-    choices: list[AnswerChoice] = []
     usage: Usage | None = None
     error: Any = None
-    id: str | None = None
-    model: str | None = None
 
 
 class ErrorDetail(Struct, frozen=True):

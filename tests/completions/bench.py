@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from citadel_edge.accounts.ledger.event import UsageEvent
 from citadel_edge.accounts.principal import Principal, Role
-from citadel_edge.completions.pipeline import Call, Pipeline, Report
+from citadel_edge.completions.pipeline import Call, ClientGone, Pipeline, Report
 from citadel_edge.completions.request import Kind, parse
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import (
@@ -76,7 +76,7 @@ class Client:
         if self.before_write:
             self.before_write(data)
         if self.gone:
-            raise ConnectionResetError("gone")
+            raise ClientGone("gone")
         self.parts.append(data)
         self.times.append(asyncio.get_running_loop().time())
         self.wrote.set()

@@ -11,7 +11,7 @@ import pytest
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.completions.pipeline import Pace
 from completions.bench import Bench, Client, OpenBench
-from completions.scripted import SPOKEN, Answer, chunk, drop, freeze, in_turn, replies, says, says_then, stall
+from completions.scripted import SPOKEN, Answer, chunk, drop, event, freeze, in_turn, replies, says, says_then, stall
 
 SOON_S = 0.1 * 5  # a tenth of a second, on a machine with five times the work
 
@@ -158,6 +158,21 @@ async def test_a_client_that_breaks_on_a_heartbeat_is_a_client_that_left(open_be
         await bench.pipeline.run(bench.call({"stream": True}), client)
     assert await heard_of_the_end(bench) < SOON_S
     assert bench.row.outcome is Outcome.CANCELLED
+
+
+async def test_a_client_that_leaves_the_second_call_owes_nothing_for_the_first(open_bench: OpenBench) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500}
+    held_back = event({"choices": [{"index": 0, "delta": {"content": "a"}}], "usage": usage})
+    bench = await open_bench(says(held_back + event({"error": {"message": "no", "code": 500}})), freeze)
+    task = asyncio.get_running_loop().create_task(bench.stream())
+    await asyncio.wait_for(bench.upstreams[1].arrived.wait(), 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    row = bench.row
+    assert (row.outcome, row.attempts, row.upstream) == (Outcome.CANCELLED, 2, "u1")
+    assert (row.tokens_out, row.ttft_ms) == (0, None)
+    assert row.tokens_in < 100, "the prompt's estimate, not what the first engine counted"
 
 
 async def test_a_client_that_leaves_after_the_terminal_had_its_answer(open_bench: OpenBench) -> None:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from citadel_edge.accounts.ledger.event import Outcome
-from citadel_edge.completions.pipeline import Pace
+from citadel_edge.completions.pipeline import ClientGone, Pace
 from citadel_edge.errors import Code, RequestError
 from completions.bench import Client, OpenBench
 from completions.scripted import (
@@ -332,6 +332,36 @@ async def test_an_upstream_that_lingers_after_its_terminal_does_not_hold_the_req
     await asyncio.wait_for(bench.upstreams[0].cut.wait(), 5)
 
 
+async def test_odd_fields_that_nobody_reads_are_no_fault(open_bench: OpenBench) -> None:
+    parts = {"index": None, "delta": {"content": [{"type": "text", "text": "a"}], "reasoning": {"text": "hm"}}}
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": None}
+    pieces = [
+        event({"id": 5, "created": "now", "choices": [parts]}),
+        chunk(finish="stop"),
+        event({"id": 5, "choices": None, "usage": usage}),
+        DONE,
+    ]
+    bench = await open_bench(says(*pieces))
+    client = await bench.stream()
+    assert client.text == pieces[0] + pieces[1] + DONE
+    assert (bench.row.outcome, bench.row.tokens_in, bench.row.tokens_out) == (Outcome.DONE, 7, 2)
+    assert bench.row.ttft_ms is not None
+    assert bench.fleet.table.rows["u0"].breaker.failures == 0
+
+
+async def test_a_fault_of_ours_in_mid_stream_is_an_error(open_bench: OpenBench) -> None:
+    bench = await open_bench(says(*[chunk("x")] * 1000, pause_s=0.01))
+
+    def fail(_: bytes) -> None:
+        raise ZeroDivisionError("ours")
+
+    with pytest.raises(ZeroDivisionError):
+        await bench.pipeline.run(bench.call({"stream": True}), Client(before_write=fail))
+    assert bench.row.outcome is Outcome.ERROR
+    assert bench.reports[0].code == "internal"
+    assert bench.in_flight() == 0
+
+
 async def test_the_last_words_to_a_client_that_does_not_read_are_bounded(open_bench: OpenBench) -> None:
     bench = await open_bench(says_then(chunk("a"), chunk("b"), then=reset), pace=Pace(last_words_s=0.2))
     client = Client()
@@ -341,6 +371,6 @@ async def test_the_last_words_to_a_client_that_does_not_read_are_bounded(open_be
             client.gate = asyncio.Event()
 
     client.before_write = shut
-    with pytest.raises(ConnectionError, match="does not read"):
+    with pytest.raises(ClientGone, match="does not read"):
         await bench.pipeline.run(bench.call({"stream": True}), client)
     assert bench.row.outcome is Outcome.TRUNCATED

@@ -189,6 +189,72 @@ async def test_a_prompt_that_is_too_long_is_named_as_such(open_bench: OpenBench,
     assert bench.row.outcome is Outcome.ERROR
 
 
+async def test_odd_fields_that_nobody_reads_are_no_fault(open_bench: OpenBench) -> None:
+    odd = {**WHOLE, "id": 5, "created": "now", "usage": {"prompt_tokens": 7, "completion_tokens": None}}
+    bench = await open_bench(replies(body=odd))
+    assert json.loads((await bench.whole()).text) == odd
+    assert (bench.row.outcome, bench.row.tokens_in, bench.row.tokens_out) == (Outcome.DONE, 7, 0)
+    assert bench.fleet.table.rows["u0"].breaker.failures == 0
+
+
+async def test_what_an_answer_takes_of_memory_is_held_before_it_is_sent(open_bench: OpenBench) -> None:
+    big = json.dumps({**WHOLE, "padding": "x" * 2**20}).encode()
+    bench = await open_bench(replies(raw=big))
+    held: list[int] = []
+    client = Client(before_write=lambda _: held.append(-1))
+    await bench.pipeline.run(bench.call(hold=held.append), client)
+    assert held.pop() == -1
+    assert sum(held) == len(big)
+    assert min(held) > 0
+
+
+async def test_the_next_call_holds_only_what_the_one_before_did_not(open_bench: OpenBench) -> None:
+    torn = b'{"padding": "' + b"x" * 1000
+    bench = await open_bench(replies(raw=torn), replies())
+    held: list[int] = []
+    client = await bench.whole(hold=held.append)
+    assert client.headers["X-Citadel-Attempts"] == "2"
+    assert sum(held) == max(len(torn), len(client.text))
+
+
+async def test_an_answer_too_large_to_be_held_is_overload_and_nobody_pays(open_bench: OpenBench) -> None:
+    bench = await open_bench(replies(raw=json.dumps({**WHOLE, "padding": "x" * 2**20}).encode()), replies())
+    held = 0
+
+    def hold(n_bytes: int) -> None:
+        nonlocal held
+        if held + n_bytes > 2**19:
+            raise RequestError(Code.OVERLOADED, "full", retry_after_s=1)
+        held += n_bytes
+
+    client = Client()
+    with pytest.raises(RequestError) as caught:
+        await bench.pipeline.run(bench.call(hold=hold), client)
+    assert caught.value.code is Code.OVERLOADED
+    assert client.status is None
+    assert 0 < held <= 2**19, "read no further than it may hold"
+    assert (bench.row.outcome, bench.row.tokens_in, bench.row.tokens_out) == (Outcome.ERROR, 0, 0)
+    assert (bench.reports[0].status, bench.reports[0].code) == (503, "overloaded")
+    assert bench.fleet.table.rows["u0"].breaker.failures == 0
+    assert not bench.upstreams[1].seen
+
+
+@pytest.mark.parametrize("ours", [ZeroDivisionError("ours"), ConnectionResetError("ours, not the client's")])
+async def test_a_fault_of_ours_is_an_error_that_nobody_pays(open_bench: OpenBench, ours: Exception) -> None:
+    bench = await open_bench(replies())
+
+    def fail(_: int) -> None:
+        raise ours
+
+    with pytest.raises(type(ours), match="ours"):
+        await bench.whole(hold=fail)
+    row, report = bench.row, bench.reports[0]
+    assert (row.outcome, row.tokens_in, row.tokens_out, row.cost_usd) == (Outcome.ERROR, 0, 0, 0)
+    assert (report.status, report.code) == (500, "internal")
+    assert bench.in_flight() == 0
+    assert bench.fleet.table.rows["u0"].breaker.failures == 0
+
+
 async def test_a_large_answer_passes_and_a_larger_one_is_refused(open_bench: OpenBench) -> None:
     big = json.dumps({**WHOLE, "padding": "x" * (8 * 2**20)}).encode()
     huge = b'{"padding": "' + b"x" * (65 * 2**20) + b'"}'

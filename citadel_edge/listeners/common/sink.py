@@ -48,15 +48,46 @@ class HttpSink:
         """Hand bytes to the socket; waits while the client's window is shut."""
         if self.response is None:
             raise RuntimeError("write before begin")
-        if len(data) <= PIECE_BYTES:
-            await self._put(self.response.write(data), len(data))
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone("the client is gone")
+        if len(data) > NEVER_WAITS_BYTES or transport.get_write_buffer_size() > 0:
+            await self._write_pieces(self.response, memoryview(data))
             return
-        rest = memoryview(data)
-        while rest:
-            piece, rest = rest[:PIECE_BYTES], rest[PIECE_BYTES:]
-            await self._put(self.response.write(piece), len(piece))
+        try:
+            await self.response.write(data)
+        except ConnectionError as error:
+            raise _gone(error) from error
 
     async def finish(self) -> None:
         """The last byte is out."""
         if self.response is not None:
-            await self._put(self.response.write_eof(), 0)
+            await self._in_time(self.response.write_eof())
+
+    async def _write_pieces(self, response: web.StreamResponse, rest: memoryview) -> None:
+        while rest:
+            await self._in_time(response.write(rest[:PIECE_BYTES]))
+            rest = rest[PIECE_BYTES:]
+
+    async def _in_time(self, writing: Awaitable[None]) -> None:
+        """Wait for the client to take it, or let go of one that does not."""
+        try:
+            async with asyncio.timeout(WRITE_WITHIN_S):
+                await writing
+        except TimeoutError:
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ClientStalled(f"the client took no byte for {WRITE_WITHIN_S:g} s") from None
+        except ConnectionError as error:
+            raise _gone(error) from error
+
+
+def _gone(error: ConnectionError) -> ClientGone:
+    return ClientGone(f"the client is gone: {error}")
+
+
+_SSE_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
