@@ -117,7 +117,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
                 registry=everywhere,
                 clock=clock,
                 log=log,
-                max_bytes=_spool_bytes(config),
+                max_bytes=lambda: _spool_bytes(live.value),
                 hub=hub,
             )
         )

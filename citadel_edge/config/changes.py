@@ -14,6 +14,7 @@ from citadel_edge.config.shape import Config, ListenerConfig
 
 # Everything else is bound, opened or started once: sockets, pools, children, the data directory.
 LIVE_SECTIONS = ("upstreams", "models", "routing", "tiers", "http", "logs", "process")
+SEEDS = "tiers"
 LIVE_LISTENER_SETTINGS = ("budget",)
 
 
@@ -22,31 +23,32 @@ class Changes:
     """The paths of changed settings, in the order of the shape. Never their values.
 
     Attributes:
-        applied: take effect at once. Those of `tiers` are seeds: they add tiers, they change none that exist.
+        applied: take effect at once.
         needs_restart: keep their old value until the process starts anew.
+        seeds: of `tiers`. A new one is put into the database if none of its name is there; nothing else has an effect,
+            not even at a restart: a tier that is there belongs to the operators.
     """
 
     applied: tuple[str, ...]
     needs_restart: tuple[str, ...]
+    seeds: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
-        return bool(self.applied or self.needs_restart)
+        return bool(self.applied or self.needs_restart or self.seeds)
 
 
 def compare(old: Config, new: Config) -> Changes:
     """Name every changed setting by its path (`routing.retries`, `upstreams[gpu-a].slots`)."""
     changed = list(_changed(old, new, ""))
+    seeds = tuple(path for path in changed if _section(path) == SEEDS)
+    applied = tuple(path for path in changed if _is_live(path) and path not in seeds)
+    waiting = tuple(path for path in changed if not _is_live(path))
     if bool(old.upstreams) != bool(new.upstreams):
         # The embedded model comes or goes with them.
-        return Changes(
-            tuple(path for path in changed if _is_live(path) and not _is_fleet(path)),
-            (*(path for path in changed if not _is_live(path)), "upstreams", "models"),
-        )
-    return Changes(
-        tuple(path for path in changed if _is_live(path)),
-        tuple(path for path in changed if not _is_live(path)),
-    )
+        applied = tuple(path for path in applied if not _is_fleet(path))
+        waiting = (*waiting, "upstreams", "models")
+    return Changes(applied, waiting, seeds)
 
 
 def applicable(old: Config, new: Config) -> Config:
@@ -66,11 +68,15 @@ def _is_live(path: str) -> bool:
     section, _, rest = path.partition(".")
     if section == "listeners":
         return rest.partition(".")[2].partition(".")[0] in LIVE_LISTENER_SETTINGS
-    return section.partition("[")[0] in LIVE_SECTIONS
+    return _section(path) in LIVE_SECTIONS
+
+
+def _section(path: str) -> str:
+    return path.partition(".")[0].partition("[")[0]
 
 
 def _is_fleet(path: str) -> bool:
-    return path.startswith(("upstreams", "models"))
+    return _section(path) in ("upstreams", "models")
 
 
 def _changed(old: Any, new: Any, path: str) -> Iterator[str]:

@@ -33,7 +33,6 @@ def test_nothing_changed(house):
     [
         ("routing: {retries: 5, timeouts: {idle_s: 3}}", ("routing.retries", "routing.timeouts.idle_s")),
         ("listeners: {routing-api: {budget: {tasks: 9}}}", ("listeners.routing-api.budget.tasks",)),
-        ("tiers: [{name: pro}]", ("tiers[pro]",)),
         ("http: {max_body_bytes: 5}", ("http.max_body_bytes",)),
         ("logs: {level: debug, directory: x}", ("logs.directory", "logs.level")),
         ("process: {grace_s: 5}", ("process.grace_s",)),
@@ -63,6 +62,13 @@ def test_what_needs_a_restart(house, text, paths):
     assert reloaded(house, text) == Changes(applied=(), needs_restart=paths)
 
 
+def test_tiers_are_seeds_and_neither_applied_nor_restarted_for(house):
+    old = "tiers: [{name: free, burst: 0.1}, {name: pro}]"
+    changes = reloaded(house, "tiers: [{name: free, burst: 0.3}, {name: gold}]", old)
+    assert changes == Changes((), (), seeds=("tiers[free].burst", "tiers[pro]", "tiers[gold]"))
+    assert changes
+
+
 def test_a_certificate_needs_a_restart(house):
     house.write("c.pem", "")
     assert reloaded(house, "listeners: {routing-api: {tls: {cert: c.pem, key: c.pem}}}").needs_restart == (
@@ -84,14 +90,14 @@ models:
             "upstreams[c]",
             "models[one].skills.code",
             "models[two].deployments",
-            "tiers[free]",
         ),
         needs_restart=(),
+        seeds=("tiers[free]",),
     )
 
 
 def test_the_embedded_model_comes_and_goes_at_a_start(house):
-    assert reloaded(house, FLEET) == Changes(applied=("tiers[free]",), needs_restart=("upstreams", "models"))
+    assert reloaded(house, FLEET) == Changes((), ("upstreams", "models"), ("tiers[free]",))
     old, new = house.load(FLEET).config, house.load("").config
     assert applicable(old, new).upstreams == old.upstreams
     assert applicable(old, new).models == old.models

@@ -6,7 +6,7 @@ Refuses to know what a request is and what it costs.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,7 @@ class Ledger:
         clock: Clock,
         log: FilteringBoundLogger,
         hub: Hub | None,
-        max_bytes: int,
+        max_bytes: Callable[[], int],
     ) -> None:
         self._spool = spool
         self._folds = Folds(spool, clock=clock)
@@ -102,7 +102,7 @@ class Ledger:
         registry: CollectorRegistry,
         clock: Clock,
         log: FilteringBoundLogger,
-        max_bytes: int,
+        max_bytes: Callable[[], int],
         hub: Hub | None = None,
     ) -> AsyncIterator["Ledger"]:
         """A ledger whose spool is `directory`, which no other process uses.
@@ -113,7 +113,7 @@ class Ledger:
             registry: gets the families `citadel_ledger_*`.
             clock: both its times are used.
             log: for what goes wrong.
-            max_bytes: the spool's size from which `check_room` refuses new work.
+            max_bytes: the spool's size from which `check_room` refuses new work; asked each time, it may change.
             hub: is told of each row, if given.
 
         Raises:
@@ -173,7 +173,7 @@ class Ledger:
         Raises:
             RequestError: OVERLOADED; the spool is at its bound, or the disk refuses writes.
         """
-        if self._spool.bytes >= self._max_bytes:
+        if self._spool.bytes >= self._max_bytes():
             reason = "usage records wait for the database and fill their storage budget"
         elif self._spool.held.half_full:
             reason = "usage records cannot be written to disk"
