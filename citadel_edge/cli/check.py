@@ -9,7 +9,7 @@ from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
-from citadel_edge.cli import local_looks, remote_looks
+from citadel_edge.cli import local_looks, remote_looks, running_looks
 from citadel_edge.cli.console import show_table
 from citadel_edge.cli.findings import HEAD, Finding, State, conclusion
 from citadel_edge.cli.options import add_config, loaded
@@ -58,9 +58,8 @@ def _looks(found: Loaded, clock: Clock, log: FilteringBoundLogger) -> Mapping[st
     here: dict[str, Callable[[], Finding]] = {
         "configuration": partial(local_looks.look_at_configuration, found),
         "data_dir": partial(local_looks.look_at_data_dir, config.data_dir),
-        **_embedded_looks(config),
     }
-    away = {
+    away: dict[str, Look] = {
         "redis": partial(remote_looks.look_at_redis, config.redis, clock=clock, log=log),
         "postgres": partial(remote_looks.look_at_postgres, config.postgres, clock=clock, log=log),
         **{
@@ -70,18 +69,23 @@ def _looks(found: Loaded, clock: Clock, log: FilteringBoundLogger) -> Mapping[st
         "metrics server": partial(remote_looks.look_at_metrics_server, config.metrics_server.url, clock=clock),
         "api gateway": partial(remote_looks.look_at_gateway, config.api_gateway.url, clock=clock),
     }
-    threads = {name: partial(asyncio.to_thread, look) for name, look in here.items()}
-    return {name: threads.get(name) or away[name] for name in dict.fromkeys((*threads, *away))}
+    threads: dict[str, Look] = {name: partial(asyncio.to_thread, look) for name, look in here.items()}
+    first = {**threads, **_embedded_looks(config)}
+    return first | {name: look for name, look in away.items() if name not in first}
 
 
-def _embedded_looks(config: Config) -> dict[str, Callable[[], Finding]]:
-    """What is embedded is looked at on this machine, instead of over the network."""
+def _embedded_looks(config: Config) -> dict[str, Look]:
+    """What is embedded is looked at on this machine, and in the edge that runs it, if one does."""
     looks = {
-        "redis": (config.redis.url == EMBEDDED, local_looks.look_at_embedded_redis),
-        "postgres": (config.postgres.dsn == EMBEDDED, local_looks.look_at_embedded_postgres),
-        "embedded model": (not config.upstreams, local_looks.look_at_embedded_model),
+        "redis": (config.redis.url == EMBEDDED, local_looks.look_at_embedded_redis, "redis"),
+        "postgres": (config.postgres.dsn == EMBEDDED, local_looks.look_at_embedded_postgres, "postgres"),
+        "embedded model": (not config.upstreams, local_looks.look_at_embedded_model, "upstreams"),
     }
-    return {name: look for name, (is_embedded, look) in looks.items() if is_embedded}
+    return {
+        name: partial(running_looks.look_at_embedded, installed, check=check, data_dir=config.data_dir)
+        for name, (is_embedded, installed, check) in looks.items()
+        if is_embedded
+    }
 
 
 async def _bounded(name: str, look: Look) -> Finding:

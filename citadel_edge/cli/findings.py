@@ -14,6 +14,9 @@ class State(Enum):
 
     OK = ("ok", Tone.GOOD)
     EMBEDDED = ("embedded", Tone.GOOD)
+    UP = ("up", Tone.GOOD)
+    PARTIAL = ("partial", Tone.ODD)
+    UNKNOWN = ("unknown", Tone.QUIET)
     ODD = ("warning", Tone.ODD)
     DOWN = ("down", Tone.BAD)
     ABSENT = ("not set", Tone.QUIET)

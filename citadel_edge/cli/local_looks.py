@@ -3,7 +3,6 @@
 Everything here blocks on the disk. Changes nothing: a directory that is missing stays so, a lock is not taken.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from citadel_edge.embedded.wheels import missing, package_directory
 from citadel_edge.errors import StartError
 
 LLAMA_PACKAGE = "xllamacpp"
+_PID_BYTES = 32
 
 
 def look_at_configuration(loaded: Loaded) -> Finding:
@@ -75,14 +75,14 @@ def _installed(distribution: str) -> str | None:
 
 
 def _use(path: Path) -> str:
-    """Whether a process holds it."""
+    """Whether the process that took it last still lives. Its lock is not tried: an edge that starts now needs it."""
     if not path.exists():
         return "will be made"
     try:
         with (path / LOCK_NAME).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return f"in use by process {(path / LOCK_NAME).read_text().strip() or 'unknown'}"
+            holder = lock.read(_PID_BYTES).strip()
     except OSError:  # no lock file, or one that only its owner reads
         return "writable"
+    if holder.isdigit() and Path("/proc", holder.decode()).exists():
+        return f"in use by process {holder.decode()}"
     return "writable, lock free"

@@ -63,23 +63,16 @@ async def look_at_postgres(config: PostgresConfig, *, clock: Clock, log: Filteri
 async def look_at_upstream(config: UpstreamConfig, *, clock: Clock) -> Finding:
     """Ask the engine's own probe route."""
     name = f"upstream {config.id}"
-    row = Row(
-        id=config.id,
-        url=config.url,
-        engine=config.engine,
-        api_key=config.api_key,
-        slots=config.slots,
-        breaker=Breaker(BreakerPolicy()),
-    )
+    row = Row.of(config, Breaker(BreakerPolicy()))
     path = dialect_of(config.engine).probe_path
     began_s = clock.monotonic_s()
     try:
         async with UpstreamClient.running() as client:
             status = await client.probe(row, path, timeout_s=PATIENCE_S)
     except UpstreamError as error:
-        return Finding(name, State.DOWN, f"{config.url}: {error}")
+        return Finding(name, State.DOWN, f"{row.url}: {error}")
     latency_ms = (clock.monotonic_s() - began_s) * 1000
-    return Finding(name, _state_of(status), f"{config.url}{path}: {_verdict(status, config)}", latency_ms)
+    return Finding(name, _state_of(status), f"{row.url}{path}: {_verdict(status, config)}", latency_ms)
 
 
 async def look_at_metrics_server(url: str | None, *, clock: Clock) -> Finding:

@@ -70,6 +70,18 @@ class Row:
     answered_at: float = float("-inf")
     turn: int = 0
 
+    @classmethod
+    def of(cls, upstream: UpstreamConfig, breaker: Breaker) -> "Row":
+        """A fresh row for a configured upstream."""
+        return cls(
+            id=upstream.id,
+            url=upstream.url.rstrip("/").removesuffix("/v1"),
+            engine=upstream.engine,
+            api_key=upstream.api_key,
+            slots=upstream.slots,
+            breaker=breaker,
+        )
+
     @property
     def healthy(self) -> bool:
         """Whether its probes succeed."""
@@ -139,16 +151,9 @@ class Table:
         self._deployments = {model.name: tuple(self._serving(model)) for model in config.models}
 
     def _row(self, old: Row | None, upstream: UpstreamConfig) -> Row:
-        url = upstream.url.rstrip("/").removesuffix("/v1")
-        if old is None or (old.url, old.engine) != (url, upstream.engine):
-            return Row(
-                id=upstream.id,
-                url=url,
-                engine=upstream.engine,
-                api_key=upstream.api_key,
-                slots=upstream.slots,
-                breaker=Breaker(self._policy),
-            )
+        new = Row.of(upstream, Breaker(self._policy))
+        if old is None or (old.url, old.engine) != (new.url, new.engine):
+            return new
         old.api_key, old.slots = upstream.api_key, upstream.slots
         return old
 

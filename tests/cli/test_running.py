@@ -83,6 +83,19 @@ def test_check_names_the_process_that_holds_the_data_directory(shell, running):
     assert "migrations applied" in done.out
 
 
+def test_check_shows_what_the_running_edge_says_of_its_embedded_parts(shell, running, tmp_path):
+    embedded = ("--set", "redis.url=embedded", "--set", "postgres.dsn=embedded")
+    done = shell.run("check", "--config", running.config, *embedded)
+    words = {line.split()[0]: line.split() for line in done.out.splitlines() if line}
+    assert done.code == 0
+    for name in ("redis", "postgres"):
+        assert words[name][1] == "up"
+        assert "in the running edge: connected to " in " ".join(words[name])
+    bare = shell.run("check", "--set", f"data_dir={running.data}", cwd=tmp_path)
+    (model,) = [line for line in bare.out.splitlines() if line.startswith("embedded model")]
+    assert "in the running edge: 1 of 1 replicas usable" in model
+
+
 def test_a_second_process_is_refused_in_one_line(shell, running):
     done = shell.spawn("serve", "--config", running.config)
     assert done.code == 1
