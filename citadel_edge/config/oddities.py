@@ -1,14 +1,24 @@
 """What is legal but probably not meant: the warnings of a configuration. Pure."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from citadel_edge.config.shape import Config
 from citadel_edge.config.urls import EMBEDDED
 
+_DEFAULTS: Final = Config()
+
 
 def oddities(config: Config) -> tuple[str, ...]:
     """A sentence for each thing to look at."""
-    return (*_production(config), *_credentials(config), *_upstreams(config), *_tiers(config), *_timeouts(config))
+    return (
+        *_production(config),
+        *_credentials(config),
+        *_upstreams(config),
+        *_tiers(config),
+        *_timeouts(config),
+        *_without_effect(config),
+    )
 
 
 def _production(config: Config) -> Iterator[str]:
@@ -19,8 +29,6 @@ def _production(config: Config) -> Iterator[str]:
             yield f"{path}: embedded in production; it serves this one process and is backed up by nobody"
     if not config.upstreams:
         yield "upstreams: none in production; the embedded model is a demonstration"
-    if config.logs.prompts:
-        yield "logs.prompts: on in production; what users write will stand in the logs"
 
 
 def _credentials(config: Config) -> Iterator[str]:
@@ -58,3 +66,19 @@ def _timeouts(config: Config) -> Iterator[str]:
     for name in ("connect_s", "first_token_s", "idle_s"):
         if getattr(timeouts, name) > timeouts.total_s:
             yield f"routing.timeouts.{name}: longer than total_s, which ends the request before"
+
+
+def _without_effect(config: Config) -> Iterator[str]:
+    """What nothing in this version reads, set to something else than its default. One sentence a setting."""
+    routing = config.routing
+    away = {
+        "upstreams[].gpu_hour_usd": any(upstream.gpu_hour_usd is not None for upstream in config.upstreams),
+        "models[].skills": any(model.skills for model in config.models),
+        "models[].fallbacks": any(model.fallbacks for model in config.models),
+        "routing.objective": routing.objective != _DEFAULTS.routing.objective,
+        "routing.hedge.enabled": routing.hedge != _DEFAULTS.routing.hedge,
+        "logs.prompts": config.logs.prompts != _DEFAULTS.logs.prompts,
+    }
+    for path, is_set in away.items():
+        if is_set:
+            yield f"{path}: accepted, has no effect in this version"

@@ -282,7 +282,6 @@ logs: {prompts: true}
         "config/services/old.yml: not read; only *.yaml is",
         "redis.url: embedded in production; it serves this one process and is backed up by nobody",
         "postgres.dsn: embedded in production; it serves this one process and is backed up by nobody",
-        "logs.prompts: on in production; what users write will stand in the logs",
         "redis: username and password are not used by the embedded Redis",
         "upstreams[0].url: '/v1' is added to it; leave it out",
         "upstreams[1].id: no model is deployed on 'b'; it will get no requests",
@@ -290,7 +289,36 @@ logs: {prompts: true}
         "upstreams[1].url: the same server as 'a'; its slots are counted twice",
         "tiers[0].models[1]: no model 'gone' here; the tier cannot use it",
         "routing.timeouts.idle_s: longer than total_s, which ends the request before",
+        "logs.prompts: accepted, has no effect in this version",
     )
+
+
+def test_what_has_no_effect_yet_is_warned_about_once(house):
+    loaded = house.load(
+        """
+upstreams: [{id: a, url: http://a, gpu_hour_usd: 0}, {id: b, url: http://b, gpu_hour_usd: 2}]
+models:
+  - {name: one, deployments: [{upstream: a}, {upstream: b}], skills: {chat: 1}, fallbacks: [two]}
+  - {name: two, deployments: [{upstream: a}], skills: {chat: 0.5}}
+tiers: [{name: free, requests_per_minute: 3}]
+routing: {objective: cost, hedge: {enabled: true}}
+"""
+    )
+    assert loaded.warnings == tuple(
+        f"{path}: accepted, has no effect in this version"
+        for path in (
+            "upstreams[].gpu_hour_usd",
+            "models[].skills",
+            "models[].fallbacks",
+            "routing.objective",
+            "routing.hedge.enabled",
+        )
+    )
+
+
+def test_defaults_written_down_are_no_reason_to_warn(house):
+    text = "routing: {objective: balanced, hedge: {enabled: false}}\nlogs: {prompts: false}\nupstreams: []\nmodels: []"
+    assert house.load(text).warnings == ()
 
 
 def test_the_data_directory_is_found_whatever_else_is_wrong(house):
