@@ -12,7 +12,7 @@ from citadel_edge.completions.endings import error_event
 from citadel_edge.completions.request import CompletionRequest, Kind, parse
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
-from citadel_edge.listeners.common.middlewares import LISTENER
+from citadel_edge.listeners.common.middlewares import HOLDING, LISTENER
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
 from citadel_edge.listeners.common.sink import HttpSink
 
@@ -72,6 +72,7 @@ def _call(request: web.Request, wanted: CompletionRequest) -> Call:
         traceparent=passage.trace.header,
         deadline_s=_deadline_s(request),
         spawn=request.app[EDGE].budgets[request.app[LISTENER]].spawn,
+        hold=request[HOLDING].hold,
         on_end=note,
     )
 

@@ -13,6 +13,7 @@ from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.body import Holding, read_json_body
 from citadel_edge.listeners.common.problems import as_request_error, internal_error, respond
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, ROUTES, Admission, Handler, Passage
+from citadel_edge.listeners.common.sink import ClientGone
 from citadel_edge.listeners.common.subscriptions import Subscriptions
 from citadel_edge.telemetry.ids import request_id, valid_request_id
 from citadel_edge.telemetry.trace import child
@@ -49,7 +50,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     """Map what was raised below to an answer; once an answer has begun it can only be broken off."""
     try:
         return await handler(request)
-    except ConnectionError:
+    except ClientGone:
         raise asyncio.CancelledError("the client is gone") from None
     except Exception as error:
         known = as_request_error(error)
