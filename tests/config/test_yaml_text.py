@@ -119,8 +119,9 @@ def test_a_reference_is_no_key():
     assert parsed.flaws[0].message == "text cannot be a key; write a name, or put it in quotes"
 
 
-PRINTABLE = st.text(
-    st.characters(exclude_categories=["Cs", "Cc", "Co", "Zl", "Zp"], exclude_characters="$\ufeff"), max_size=12
+PRINTABLE = st.text(  # as YAML 1.2, 5.1, has it: the last two code points of the first plane are none
+    st.characters(exclude_categories=["Cs", "Cc", "Co", "Zl", "Zp"], exclude_characters="$\ufeff\ufffe\uffff"),
+    max_size=12,
 )
 PLAIN = st.recursive(
     st.none()
