@@ -27,7 +27,10 @@ class ProcessControls:
             "version": citadel_edge.__version__,
             "uptime_s": round(board.uptime_s(), 1),
             "listeners": [await self.listener_status(name) for name in ListenerName],
-            "checks": {name: {"status": c.condition.value, "detail": c.detail} for name, c in board.checks().items()},
+            "checks": {
+                name: {"status": c.condition.value, "detail": c.detail, "latency_ms": c.latency_ms}
+                for name, c in board.checks().items()
+            },
         }
 
     async def start(self, name: ListenerName) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from citadel_edge.listeners.streaming.events import event_routes
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS, StreamingMetrics
 from citadel_edge.listeners.streaming.websocket import websocket_routes
 
-LOOPBACK = "127.0.0.1"
 Doors = Mapping[ListenerName, Door]
 
 
@@ -39,8 +38,7 @@ async def bound_sockets(
         for name in ListenerName:
             listener = config.listeners[name]
             tls_context(name, listener.tls)
-            host = listener.host or config.server_ip or LOOPBACK
-            taken = inherited.get(name.value) or bind(name, host, listener.port)
+            taken = inherited.get(name.value) or bind(name, config.bind_host(name), listener.port)
             bound[name] = stack.enter_context(taken)
         yield bound
 
