@@ -121,7 +121,7 @@ class HttpConfig:
     max_body_bytes: Count = 4 * 2**20
     max_header_bytes: Count = 16 * 2**10
     header_timeout_s: Positive = 15.0
-    body_timeout_s: Positive = 30.0
+    body_timeout_s: Positive = 25.0
     idle_timeout_s: Positive = 75.0
     max_connections: Count = 10_000
     max_subscriptions: Count = 5_000
