@@ -15,17 +15,19 @@ DOORS_SHARE = 0.6
 LAST_WORDS_SHARE = 0.1
 CLOSE_SHARE = 0.05  # which aiohttp may spend twice
 LEDGER_SHARE = 0.1
+SETTLE_S = 0.1
 
 
 async def drain(edge: Edge, doors: Sequence[Door], grace_s: float) -> None:
     """Close the doors within their share of the grace, then carry what usage can be carried."""
     log = edge.logs.logger()
     log.info("draining", grace_s=grace_s)
+    for door in doors:
+        door.stop_accepting()
+    await asyncio.sleep(min(SETTLE_S, grace_s * CLOSE_SHARE))  # a connection just accepted still has its say
     for name in ListenerName:
         edge.set_state(name, ListenerState.DRAINING)
     edge.draining.set()
-    for door in doors:
-        door.stop_accepting()
     edge.hub.close()
     finished = await _idle(doors, grace_s * DOORS_SHARE)
     if not finished:

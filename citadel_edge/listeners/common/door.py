@@ -48,13 +48,13 @@ class Door:
         return f"{self.scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
     def stop_accepting(self) -> None:
-        """Take no new connection; idle ones are closed, busy ones close after their answer."""
+        """Take no new connection."""
         self._server.close()
-        if self._runner.server is not None:
-            self._runner.server.pre_shutdown()
 
     async def wait_idle(self) -> None:
-        """Wait until no connection is left."""
+        """Close idle connections now and busy ones after their answer; wait until none is left."""
+        if self._runner.server is not None:
+            self._runner.server.pre_shutdown()
         await self.connections.none.wait()
 
     async def close(self, within_s: float = CANCEL_WITHIN_S) -> None:
