@@ -21,7 +21,8 @@ AT_ONCE: Final = 4
 LOAD_S: Final = 2.0
 ATTEMPTS: Final = 3
 _LOAD: Final = """
-SELECT k.id, k.hash, k.expires_at, k.revoked_at, k.user_id, u.organisation_id, u.name, u.role, u.tier, u.state, t.models
+SELECT k.id, k.hash, k.expires_at, k.revoked_at, k.user_id, u.organisation_id, u.name, u.role, u.tier, u.state,
+       t.models, t.priority
 FROM api_keys k JOIN users u ON u.id = k.user_id JOIN tiers t ON t.name = u.tier
 WHERE k.id = ANY($1::text[])"""
 
@@ -101,6 +102,7 @@ def _record(row: Any, made_s: float, epochs: tuple[int, ...]) -> Record:
             role=Role(row["role"]),
             tier=row["tier"],
             models=tuple(row["models"]),
+            priority=row["priority"],
         ),
         hash=row["hash"],
         expires_unix_s=row["expires_at"].timestamp() if row["expires_at"] else None,

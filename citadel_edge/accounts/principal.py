@@ -28,7 +28,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """An authenticated caller. Ids are the accounts' own (`org_…`, `usr_…`, `key_…`)."""
+    """An authenticated caller. Ids are the accounts' own (`org_…`, `usr_…`, `key_…`); `priority` is the tier's."""
 
     organisation_id: str
     user_id: str
@@ -37,6 +37,7 @@ class Principal:
     role: Role
     tier: str
     models: tuple[str, ...] = ("*",)
+    priority: int = 1
 
     def may_use(self, model: str) -> bool:
         """Whether the tier allows the model."""

@@ -44,14 +44,14 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamConfig:
-    """One model server. `slots`: how many requests it serves at once."""
+    """One model server. `slots`: how many requests it serves at once (null: what it says itself, or its engine's way)."""
 
     __pydantic_config__ = STRICT
     id: Id
     url: HttpUrl
     engine: Engine = Engine.OPENAI
     api_key: HeaderKey | None = None
-    slots: Count = 16
+    slots: Count | None = None
     gpu_hour_usd: NonNegative | None = None
 
 

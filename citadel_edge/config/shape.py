@@ -26,9 +26,11 @@ from citadel_edge.config.fields import (
     Count,
     Few,
     File,
+    Fraction,
     Host,
     HttpUrl,
     Limit,
+    NonNegative,
     Port,
     Positive,
     PostgresDsn,
@@ -42,6 +44,7 @@ __all__ = [
     "BudgetConfig",
     "Capability",
     "Config",
+    "DecisionsConfig",
     "DeploymentConfig",
     "EmbeddedConfig",
     "Engine",
@@ -53,6 +56,7 @@ __all__ = [
     "LogsConfig",
     "MetricsServerConfig",
     "ModelConfig",
+    "Objective",
     "OnRedisDown",
     "PostgresConfig",
     "PriceConfig",
@@ -60,6 +64,7 @@ __all__ = [
     "RedisConfig",
     "RoutingConfig",
     "Secret",
+    "StrategyName",
     "TierConfig",
     "TimeoutsConfig",
     "Tls",
@@ -78,6 +83,26 @@ class ListenerName(StrEnum):
     STREAMING = "streaming-api"
     ROUTING = "routing-api"
     RATE_LIMITING = "rate-limiting-api"
+
+
+class Objective(StrEnum):
+    """What a model is chosen for."""
+
+    BALANCED = "balanced"
+    COST = "cost"
+    LATENCY = "latency"
+    QUALITY = "quality"
+
+
+class StrategyName(StrEnum):
+    """How a replica is chosen among those that may be asked."""
+
+    ADAPTIVE = "adaptive"
+    LEAST_IN_FLIGHT = "least_in_flight"
+    PEAK_EWMA = "peak_ewma"
+    ROUND_ROBIN = "round_robin"
+    PREFIX = "prefix"
+    SESSION = "session"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +194,15 @@ class ApiGatewayConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeConfig:
-    """A second attempt after a delay; the loser is cancelled."""
+    """A second attempt after a delay; the loser is cancelled.
+
+    The delay is the time by which 95 % of such calls had begun to answer; `share` bounds how many of all requests may
+    have a second one.
+    """
 
     __pydantic_config__ = STRICT
     enabled: Switch = False
+    share: Fraction = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,15 +217,28 @@ class TimeoutsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingConfig:
-    """How requests find a replica."""
+class DecisionsConfig:
+    """What is kept of decisions: so many in memory; in PostgreSQL all that went wrong and a sample of the others."""
 
     __pydantic_config__ = STRICT
-    objective: Literal["balanced", "cost", "latency", "quality"] = "balanced"
+    kept: Annotated[Count, Field(le=100_000)] = 2048
+    sample: Fraction = 0.1
+    keep_days: Count = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingConfig:
+    """How requests find a model and a replica. `capacity_wait_s`: how long one may wait while all are full."""
+
+    __pydantic_config__ = STRICT
+    objective: Objective = Objective.BALANCED
+    strategy: StrategyName = StrategyName.ADAPTIVE
     retries: Few = 2
+    capacity_wait_s: NonNegative = 30.0
     hedge: HedgeConfig = field(default_factory=HedgeConfig)
     timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
     probe_interval_s: Positive = 1.0
+    decisions: DecisionsConfig = field(default_factory=DecisionsConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from citadel_edge.config.shape import Config, Engine, ModelConfig, Secret, Upstr
 from citadel_edge.fleet.breaker import Breaker, BreakerChange, BreakerPolicy, Rng
 
 UNHEALTHY_AFTER = 2
+DEFAULT_SLOTS = 64
 
 
 class RowState(StrEnum):
@@ -78,7 +79,7 @@ class Row:
             url=upstream.url.rstrip("/").removesuffix("/v1"),
             engine=upstream.engine,
             api_key=upstream.api_key,
-            slots=upstream.slots,
+            slots=upstream.slots or DEFAULT_SLOTS,
             breaker=breaker,
         )
 
@@ -154,7 +155,7 @@ class Table:
         new = Row.of(upstream, Breaker(self._policy))
         if old is None or (old.url, old.engine) != (new.url, new.engine):
             return new
-        old.api_key, old.slots = upstream.api_key, upstream.slots
+        old.api_key, old.slots = upstream.api_key, upstream.slots or DEFAULT_SLOTS
         return old
 
     def _serving(self, model: ModelConfig) -> Iterator[Deployment]:
