@@ -44,7 +44,7 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamConfig:
-    """One model server. `slots`: how many requests it serves at once (null: what it says itself, or its engine's way)."""
+    """One model server. `slots`: how many requests it serves at once (null: as it says itself, or its engine's way)."""
 
     __pydantic_config__ = STRICT
     id: Id
