@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from aiohttp import ClientError, ClientPayloadError, ClientResponse
 
-from citadel_edge.errors import UpstreamError, UpstreamFault
+from citadel_edge.errors import CitadelError, UpstreamError, UpstreamFault
 
 MAX_ANSWER_BYTES: Final = 64 * 2**20
 _YIELD_EVERY: Final = (
@@ -104,6 +104,10 @@ class UpstreamAnswer:
             if size >= limit:
                 break
         return b"".join(parts)[:limit]
+
+    def fail(self, error: CitadelError) -> None:
+        """Whoever reads gets this error instead of further bytes. From outside, at any time."""
+        self._response.content.set_exception(error)
 
     def abort(self) -> None:
         """Let go at once, without waiting. An answer that is not finished loses its connection: the engine sees it."""
