@@ -1,10 +1,36 @@
 """What the product must know of an engine to call it and to understand its refusals. Values; a dialect a file."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from citadel_edge.config.shape import Engine
 
 BUSY_STATUSES = frozenset({429, 503})
+
+
+class Resumes(Enum):
+    """How an engine is made to go on with a started answer of a chat.
+
+    FLAGS: the started answer as a last message, with `continue_final_message` and without a generation prompt.
+    TRAILING: a last message of the assistant is a started answer. UNSURE: it may be, by the model's template; what
+    comes must show it. NEVER: it is history, and another answer begins.
+    """
+
+    FLAGS = auto()
+    TRAILING = auto()
+    UNSURE = auto()
+    NEVER = auto()
+
+
+class UsageAlong(Enum):
+    """Whether a stream's chunks can bear the usage so far, and how they look without it.
+
+    NEVER: they cannot. ABSENT: there is no such field. NULL: it is null.
+    """
+
+    NEVER = auto()
+    ABSENT = auto()
+    NULL = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +41,19 @@ class Dialect:
         probe_path: the cheapest question that says whether it would serve; never one that generates.
         busy: statuses that mean "full, come back": backpressure, never a fault.
         own_faults: statuses below 500 by which it reports a failure of its own.
+        resumes: how it goes on with a started answer of a chat.
+        resumes_raw: the same of a legacy completion, whose started answer is the end of its prompt.
+        keeps_end: white space at the end of a chat's started answer is read as it stands, whatever the template.
+        usage_along: whether `stream_options.continuous_usage_stats` gives exact counts in mid-stream.
+        raw_max_tokens: what bounds a legacy completion that names no `max_tokens`.
     """
 
     engine: Engine
     probe_path: str
     busy: frozenset[int] = BUSY_STATUSES
     own_faults: frozenset[int] = frozenset()
+    resumes: Resumes = Resumes.NEVER
+    resumes_raw: Resumes = Resumes.TRAILING
+    keeps_end: bool = True
+    usage_along: UsageAlong = UsageAlong.NEVER
+    raw_max_tokens: int | None = None

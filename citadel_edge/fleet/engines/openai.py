@@ -3,4 +3,4 @@
 from citadel_edge.config.shape import Engine
 from citadel_edge.fleet.engines.dialect import Dialect
 
-OPENAI = Dialect(engine=Engine.OPENAI, probe_path="/v1/models")
+OPENAI = Dialect(engine=Engine.OPENAI, probe_path="/v1/models", raw_max_tokens=16)
