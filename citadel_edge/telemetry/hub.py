@@ -7,7 +7,7 @@ payloads mean, and never waits: publishing is a few appends on the loop's own th
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -38,6 +38,19 @@ class Message(msgspec.Struct, frozen=True):
     topic: Topic
     payload: Mapping[str, Any]
     at: float
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """A publication that nobody has read yet. `make` writes its payload, always the same, when somebody does."""
+
+    seq: int
+    topic: Topic
+    make: Callable[[], Mapping[str, Any]]
+    at: float
+
+    def message(self) -> Message:
+        """As it is read."""
+        return Message(self.seq, self.topic, self.make(), self.at)
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -110,7 +123,7 @@ class Hub:
         self._meter = meter
         self._seq = 0
         self._closed = False
-        self._recent: dict[Topic, deque[Message]] = {
+        self._recent: dict[Topic, deque[Message | Unread]] = {
             topic: deque(maxlen=1 if topic is Topic.METRICS else _RECENT) for topic in Topic
         }
         self._readers: dict[Topic, list[Subscription]] = {topic: [] for topic in Topic}
@@ -125,6 +138,14 @@ class Hub:
             dropped += reader.offer(message)
         if dropped and self._meter:
             self._meter.lost(dropped)
+
+    def publish_lazily(self, topic: Topic, make: Callable[[], Mapping[str, Any]]) -> None:
+        """As `publish`, for payloads that cost more to write than most of them are worth: none is, unread."""
+        if self._readers[topic]:
+            self.publish(topic, make())
+            return
+        self._seq += 1
+        self._recent[topic].append(Unread(self._seq, topic, make, self._clock.unix_s()))
 
     @contextmanager
     def subscribe(self, topics: Iterable[Topic], *, size: int = 1024) -> Iterator[Subscription]:
@@ -144,7 +165,8 @@ class Hub:
 
     def last(self, topic: Topic, n: int) -> list[Message]:
         """At most `n` of the topic's recent messages (256 are kept, of METRICS one), oldest first."""
-        return list(self._recent[topic])[-n:] if n > 0 else []
+        recent = list(self._recent[topic])[-n:] if n > 0 else []
+        return [each.message() if isinstance(each, Unread) else each for each in recent]
 
     def subscribers(self) -> Counter[Topic]:
         """How many read each topic now."""

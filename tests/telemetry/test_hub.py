@@ -112,6 +112,23 @@ async def test_late_joiners_see_the_recent_past_bounded(hub):
     assert hub.last(Topic.DECISIONS, 0) == []
 
 
+async def test_a_lazy_payload_is_written_when_somebody_reads_it(hub):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"n": len(made)}
+
+    hub.publish_lazily(Topic.DECISIONS, make)
+    assert made == []
+    with hub.subscribe([Topic.DECISIONS]) as feed:
+        hub.publish_lazily(Topic.DECISIONS, make)
+        assert (await anext(feed)).payload == {"n": 1}
+    late, read_already = hub.last(Topic.DECISIONS, 2)
+    assert (late.seq, late.payload, late.at) == (1, {"n": 2}, 1_800_000_000.25)
+    assert read_already == Message(2, Topic.DECISIONS, {"n": 1}, 1_800_000_000.25)
+
+
 async def test_closing_ends_readers_after_what_waits_and_those_who_come_later(hub):
     with hub.subscribe([Topic.HEALTH]) as feed:
         hub.publish(Topic.HEALTH, {"n": 1})
