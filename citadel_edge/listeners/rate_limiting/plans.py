@@ -11,16 +11,8 @@ from citadel_edge.accounts.organisations import NewOrganisation, OrganisationPat
 from citadel_edge.accounts.tiers import Tier
 from citadel_edge.config.shape import TierConfig
 from citadel_edge.edge import EDGE
-from citadel_edge.listeners.rate_limiting.payload import (
-    actor,
-    carried,
-    expected_version,
-    many,
-    one,
-    read,
-    read_object,
-    wanted_page,
-)
+from citadel_edge.listeners.common.payload import actor, expected_version, many, one, read, read_object, wanted_page
+from citadel_edge.listeners.rate_limiting.carry import carried
 
 
 async def create_organisation(request: web.Request) -> web.StreamResponse:

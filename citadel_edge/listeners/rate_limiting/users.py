@@ -10,15 +10,8 @@ from citadel_edge.accounts.api_keys import MadeKey, NewApiKey
 from citadel_edge.accounts.keys import env_of
 from citadel_edge.accounts.users import NewUser, UserPatch
 from citadel_edge.edge import EDGE
-from citadel_edge.listeners.rate_limiting.payload import (
-    actor,
-    carried,
-    expected_version,
-    many,
-    one,
-    read,
-    wanted_page,
-)
+from citadel_edge.listeners.common.payload import actor, expected_version, many, one, read, wanted_page
+from citadel_edge.listeners.rate_limiting.carry import carried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

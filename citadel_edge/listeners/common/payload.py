@@ -1,6 +1,5 @@
-"""What clients send to and get from the accounts: bodies read into their dataclasses, rows, pages, ETags written."""
+"""What clients send to and get from resources: bodies read into their dataclasses, rows, pages, ETags written."""
 
-from collections.abc import Coroutine
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -9,11 +8,8 @@ from aiohttp import web
 
 from citadel_edge.accounts.desk import Actor
 from citadel_edge.accounts.pages import Page, PageRequest
-from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
-from citadel_edge.listeners.common.middlewares import LISTENER
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
-from citadel_edge.listeners.rate_limiting.metrics import ACCOUNTS_METRICS
 
 T = TypeVar("T")
 LONGEST_VERSION = 18
@@ -38,18 +34,6 @@ def read_object(request: web.Request) -> dict[str, Any]:
 def actor(request: web.Request) -> Actor:
     """Who answers for a change."""
     return Actor.of(principal_of(request), request[PASSAGE].request_id)
-
-
-async def carried(request: web.Request, change: Coroutine[Any, Any, T]) -> T:
-    """A change's result; it is carried to its end although the client leaves."""
-    metrics = request.app[ACCOUNTS_METRICS]
-    try:
-        result = await request.app[EDGE].carry(change, listener=request.app[LISTENER])
-    except RequestError:
-        metrics.refused.inc()
-        raise
-    metrics.made.inc()
-    return result
 
 
 def expected_version(request: web.Request) -> int | None:

@@ -1,0 +1,214 @@
+"""Decisions kept in PostgreSQL: all that did not end well at the first attempt, and a sample of the others.
+
+Decides what is kept and for how long. A request never waits for it: what is offered joins a bounded queue, a worker
+carries it on in batches, and what does not fit (the database is away for long) is dropped, oldest first, and counted.
+Refuses to know how a decision is made and who may see it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from random import random
+from typing import Any, Final, Self
+
+import asyncpg
+import msgspec
+from prometheus_client import CollectorRegistry, Counter
+from structlog.typing import FilteringBoundLogger
+
+from citadel_edge.config.live import Live
+from citadel_edge.config.shape import Config
+from citadel_edge.errors import PostgresUnavailable
+from citadel_edge.routing.decision import Decision
+from citadel_edge.storage.postgres import PostgresPool
+from citadel_edge.telemetry.clock import Clock
+
+MOST_WAITING: Final = 4096
+BATCH: Final = 64
+WRITTEN_AT_ONCE: Final = 8  # put into words in one turn of the loop
+GATHER_S: Final = 0.5
+RETRY_S: Final = 1.0
+SWEEP_EVERY_S: Final = 3600.0
+SWEPT_AT_ONCE: Final = 5000
+LAST_WORDS_S: Final = 1.0
+_DAY_S: Final = 86_400.0
+_INSERT: Final = """
+INSERT INTO decisions (id, user_id, model, asked, upstreams, outcome, shown, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8)) ON CONFLICT DO NOTHING"""
+_FIND: Final = """
+SELECT shown FROM decisions
+WHERE ($2::text IS NULL OR id < $2) AND ($3::text IS NULL OR user_id = $3)
+  AND ($4::text IS NULL OR model = $4 OR asked = $4) AND ($5::text IS NULL OR $5 = ANY(upstreams))
+  AND ($6::text IS NULL OR outcome = $6)
+ORDER BY id DESC LIMIT $1"""
+_SWEEP: Final = "DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE id < $1 ORDER BY id LIMIT $2)"
+
+
+class DecisionStoreMetrics:
+    """`citadel_decisions_stored_total` and `citadel_decisions_dropped_total`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.stored = Counter("citadel_decisions_stored", "Decisions kept in PostgreSQL.", registry=registry)
+        self.dropped = Counter(
+            "citadel_decisions_dropped", "Decisions that PostgreSQL did not take in time.", registry=registry
+        )
+
+
+class DecisionStore:
+    """The table of decisions. Make it with `open`; `run` is its worker."""
+
+    def __init__(
+        self,
+        postgres: PostgresPool,
+        config: Live[Config],
+        *,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        metrics: DecisionStoreMetrics,
+        rng: Callable[[], float] = random,
+    ) -> None:
+        self._postgres = postgres
+        self._config = config
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
+        self._rng = rng
+        self._waiting: deque[Decision] = deque()
+        self._some = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        postgres: PostgresPool,
+        config: Live[Config],
+        *,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        registry: CollectorRegistry,
+    ) -> AsyncIterator[Self]:
+        """A store that carries on what waits, for a moment, when it is left."""
+        store = cls(postgres, config, clock=clock, log=log, metrics=DecisionStoreMetrics(registry))
+        yield store
+        with suppress(PostgresUnavailable, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await store.flush()
+
+    def offer(self, decision: Decision) -> None:
+        """Keep it, if it is one to be kept."""
+        if not decision.plain or self._rng() < self._config.value.routing.decisions.sample:
+            self.keep(decision)
+
+    def keep(self, decision: Decision) -> None:
+        """Keep it in any case: somebody will ask."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self._metrics.dropped.inc()
+        self._waiting.append(decision)
+        self._some.set()
+
+    async def run(self) -> None:
+        """Carry on what waits, and let go of what is old. Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._carry_on(), name="decisions to PostgreSQL")
+            group.create_task(self._sweep_now_and_then(), name="decisions grow old")
+
+    async def flush(self) -> None:
+        """Write what waits. Raises `PostgresUnavailable`; what was not written waits on."""
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            try:
+                await self._postgres.executemany(_INSERT, await _rows(batch))
+            except (asyncpg.UndefinedTableError, PostgresUnavailable, asyncio.CancelledError) as error:
+                self._put_back(batch)
+                if isinstance(error, asyncpg.UndefinedTableError):
+                    raise PostgresUnavailable("PostgreSQL has no decisions yet: migrations are to run") from error
+                raise
+            except asyncpg.PostgresError as error:
+                self._metrics.dropped.inc(len(batch))
+                self._log.error("decisions refused by PostgreSQL", count=len(batch), reason=type(error).__name__)
+            else:
+                self._metrics.stored.inc(len(batch))
+
+    async def get(self, decision_id: str) -> dict[str, Any] | None:
+        """One of them as it was shown. Raises `PostgresUnavailable`."""
+        text = await self._postgres.fetchval("SELECT shown FROM decisions WHERE id = $1", decision_id)
+        return None if text is None else _read(text)
+
+    async def find(
+        self,
+        *,
+        limit: int,
+        before: str | None = None,
+        user_id: str | None = None,
+        model: str | None = None,
+        upstream: str | None = None,
+        outcome: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """As `Decisions.find`, as they were shown. Raises `PostgresUnavailable`."""
+        rows = await self._postgres.fetch(_FIND, limit, before, user_id, model, upstream, outcome)
+        return [_read(row["shown"]) for row in rows]
+
+    async def sweep(self) -> None:
+        """Delete what is older than `keep_days`. Raises `PostgresUnavailable`."""
+        oldest_s = self._clock.unix_s() - self._config.value.routing.decisions.keep_days * _DAY_S
+        edge = f"dec_{int(oldest_s * 1000) << 80:032x}"  # ids begin with their milliseconds
+        whole = f"DELETE {SWEPT_AT_ONCE}"
+        gone = whole
+        while gone == whole:
+            gone = await self._postgres.execute(_SWEEP, edge, SWEPT_AT_ONCE)
+
+    async def _carry_on(self) -> None:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            await asyncio.sleep(GATHER_S)
+            try:
+                await self.flush()
+            except PostgresUnavailable:
+                self._some.set()
+                await asyncio.sleep(RETRY_S)
+                await self._postgres.wait_until_up()
+
+    async def _sweep_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S * (0.5 + self._rng()))  # several instances, not all at once
+            with suppress(PostgresUnavailable, asyncpg.UndefinedTableError):
+                await self.sweep()
+
+    def _put_back(self, batch: list[Decision]) -> None:
+        self._waiting.extendleft(reversed(batch))
+        for _ in range(len(self._waiting) - MOST_WAITING):
+            self._waiting.popleft()
+            self._metrics.dropped.inc()
+
+
+async def _rows(batch: list[Decision]) -> list[tuple[Any, ...]]:
+    """What is inserted; made with pauses, for each is work."""
+    rows = []
+    for number, decision in enumerate(batch, 1):
+        rows.append(_row(decision))
+        if number % WRITTEN_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return rows
+
+
+def _row(decision: Decision) -> tuple[Any, ...]:
+    """A JSON text of PostgreSQL holds no zero byte, not even an escaped one."""
+    shown = msgspec.json.encode(decision.shown()).decode().replace("\\u0000", "\\ufffd")
+    return (
+        decision.id,
+        decision.user_id,
+        decision.model,
+        decision.asked,
+        list(decision.upstreams()),
+        decision.outcome,
+        shown,
+        decision.at,
+    )
+
+
+def _read(text: str) -> dict[str, Any]:
+    shown: Mapping[str, Any] = msgspec.json.decode(text)
+    return dict(shown)
