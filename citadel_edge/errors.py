@@ -65,7 +65,7 @@ class PostgresUnavailable(DependencyError):
 
 
 class UpstreamFault(StrEnum):
-    """The phase in which an upstream failed."""
+    """The phase in which an upstream failed. LOST: its probes fail while it owes an answer."""
 
     REFUSED = "refused"
     CONNECT_TIMEOUT = "connect_timeout"
@@ -77,6 +77,7 @@ class UpstreamFault(StrEnum):
     STATUS = "status"
     BUSY = "busy"
     MALFORMED = "malformed"
+    LOST = "lost"
 
 
 class UpstreamError(CitadelError):

@@ -65,7 +65,7 @@ class Upstreams:
         if job.failures:
             fault = job.failures[-1].error.fault.value
             self._metrics.retried(job.call.listener, model=job.model_name, fault=fault)
-        trial = job.trial = Trial(deployment, self._fleet.take(deployment.row), now)
+        trial = job.trial = Trial(deployment, self._fleet.take(deployment), now)
         return trial
 
     def _none_left(self, job: Job) -> Failed:

@@ -8,31 +8,36 @@ Decides how a row's numbers change when work is taken and given back, when a pro
 is replaced. Refuses to know the time, the network and who is told: `now` is monotonic seconds, changes are returned.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 
-from citadel_edge.config.shape import Config, Engine, ModelConfig, Secret, UpstreamConfig
+from citadel_edge.config.shape import Config, ModelConfig, UpstreamConfig
+from citadel_edge.errors import UpstreamError, UpstreamFault
 from citadel_edge.fleet.breaker import Breaker, BreakerChange, BreakerPolicy, Rng
+from citadel_edge.fleet.breakers import BreakerEntry, breaker_id, deployment_may_trip, entries, row_may_trip
+from citadel_edge.fleet.row import DEFAULT_SLOTS, BreakerEvent, Deployment, Health, Row, RowState, Ticket
+
+__all__ = [
+    "DEFAULT_SLOTS",
+    "UNHEALTHY_AFTER",
+    "BreakerEntry",
+    "BreakerEvent",
+    "Deployment",
+    "Health",
+    "HealthChange",
+    "Row",
+    "RowState",
+    "Scope",
+    "Table",
+    "Ticket",
+    "Verdict",
+    "lost_error",
+]
 
 UNHEALTHY_AFTER = 2
-DEFAULT_SLOTS = 64
-
-
-class RowState(StrEnum):
-    """What the operator wants of a replica. DRAINING finishes what it has; DISABLED is not even counted on."""
-
-    ACTIVE = "active"
-    DRAINING = "draining"
-    DISABLED = "disabled"
-
-
-class Health(StrEnum):
-    """What the probes say. UNKNOWN, before the first answer, is not healthy."""
-
-    UNKNOWN = "unknown"
-    HEALTHY = "healthy"
-    UNHEALTHY = "unhealthy"
 
 
 class Verdict(StrEnum):
@@ -44,66 +49,11 @@ class Verdict(StrEnum):
     NONE = "none"
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Row:
-    """One replica. Mutable; see the module about who may change it when.
+class Scope(StrEnum):
+    """Of what a fault speaks: of the whole upstream, or of the one model there, where it serves several."""
 
-    Attributes:
-        url: without the trailing slash or `/v1`.
-        in_flight: requests taken and not given back, from the moment of the decision.
-        cooling_until: monotonic seconds; before, the engine itself said that it is full.
-        answered_at: monotonic seconds of the last call that went well.
-        turn: when it was last taken, as a count over the table; the tie-break.
-    """
-
-    id: str
-    url: str
-    engine: Engine
-    api_key: Secret | None
-    slots: int
-    breaker: Breaker
-    state: RowState = RowState.ACTIVE
-    health: Health = Health.UNKNOWN
-    health_detail: str = "not probed yet"
-    probe_failures: int = 0
-    in_flight: int = 0
-    cooling_until: float = 0.0
-    answered_at: float = float("-inf")
-    turn: int = 0
-
-    @classmethod
-    def of(cls, upstream: UpstreamConfig, breaker: Breaker) -> "Row":
-        """A fresh row for a configured upstream."""
-        return cls(
-            id=upstream.id,
-            url=upstream.url.rstrip("/").removesuffix("/v1"),
-            engine=upstream.engine,
-            api_key=upstream.api_key,
-            slots=upstream.slots or DEFAULT_SLOTS,
-            breaker=breaker,
-        )
-
-    @property
-    def healthy(self) -> bool:
-        """Whether its probes succeed."""
-        return self.health is Health.HEALTHY
-
-    def full(self, now: float) -> bool:
-        """Whether it said so itself, a short while ago."""
-        return now < self.cooling_until
-
-    def available(self, now: float) -> bool:
-        """Healthy and not full, wanted by the operator and let through by its breaker."""
-        return self.state is RowState.ACTIVE and self.healthy and not self.full(now) and self.breaker.admits(now)
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """A model on a replica, by the name the engine knows it under."""
-
-    row: Row
-    model: str
-    weight: float
+    UPSTREAM = "upstream"
+    MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +66,21 @@ class HealthChange:
     detail: str
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """The right to one call on a row, counted as its load until given back. `change`: its breaker went HALF_OPEN."""
-
-    row: Row
-    stamp: int
-    change: BreakerChange | None
-    open: bool = field(default=True)
-
-
 class Table:
-    """The rows, and which of them serve which model."""
+    """The rows, and which of them serve which model.
+
+    Attributes:
+        rows: by upstream id.
+        leaving: rows that the configuration has no more and that still have work.
+        breakers: every breaker by its public id.
+    """
 
     def __init__(self, config: Config, *, breaker: BreakerPolicy | None = None) -> None:
         self._policy = breaker or BreakerPolicy()
         self._turn = 0
         self.rows: dict[str, Row] = {}
         self.leaving: list[Row] = []
+        self.breakers: dict[str, BreakerEntry] = {}
         self._deployments: dict[str, tuple[Deployment, ...]] = {}
         self.replace(config)
 
@@ -149,19 +96,33 @@ class Table:
         for row in gone:
             row.state = RowState.DRAINING
         self.leaving = [row for row in (*self.leaving, *gone) if row.in_flight]
-        self._deployments = {model.name: tuple(self._serving(model)) for model in config.models}
+        models = Counter(one.upstream for model in config.models for one in model.deployments)
+        self._deployments = {model.name: tuple(self._serving(model, models)) for model in config.models}
+        self.breakers = entries(self.rows.values(), self._deployments.items())
 
     def _row(self, old: Row | None, upstream: UpstreamConfig) -> Row:
         new = Row.of(upstream, Breaker(self._policy))
-        if old is None or (old.url, old.engine) != (new.url, new.engine):
+        if old is None:
+            return new
+        if (old.url, old.engine) != (new.url, new.engine):
+            new.state, new.weight, new.source = old.state, old.weight, old.source
             return new
         old.api_key, old.slots = upstream.api_key, upstream.slots or DEFAULT_SLOTS
+        old.gpu_hour_usd = upstream.gpu_hour_usd
         return old
 
-    def _serving(self, model: ModelConfig) -> Iterator[Deployment]:
+    def _serving(self, model: ModelConfig, models: Counter[str]) -> Iterator[Deployment]:
         for deployment in model.deployments:
             row = self.rows[deployment.upstream]
-            yield Deployment(row, deployment.model or model.name, deployment.weight)
+            breaker = self._own_breaker(row, model.name) if models[row.id] > 1 else None
+            yield Deployment(row, deployment.model or model.name, deployment.weight, breaker, model.name)
+
+    def _own_breaker(self, row: Row, model: str) -> Breaker:
+        """The one it had, while the row is the same."""
+        for place in self._deployments.get(model, ()):
+            if place.row is row and place.breaker is not None:
+                return place.breaker
+        return Breaker(self._policy)
 
     def deployments(self, model: str) -> tuple[Deployment, ...]:
         """Where the model of this name (no alias) is served; empty when there is none of that name."""
@@ -175,39 +136,155 @@ class Table:
         """Every row that may still have work, those that leave included."""
         return (*self.rows.values(), *self.leaving)
 
-    def take(self, row: Row, *, now: float) -> Ticket:
-        """Count one more call on the row, from this moment. Its breaker must admit it."""
-        stamp, change = row.breaker.enter(now)
+    def take(
+        self,
+        deployment: Deployment,
+        *,
+        now: float,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        expected_s: float = math.inf,
+        panic: bool = False,
+    ) -> Ticket:
+        """Count one more call on the deployment's row, from this moment.
+
+        Args:
+            deployment: whose breakers admit it, or in a `panic` are not held by an operator.
+            now: monotonic seconds.
+            tokens_in: of the prompt.
+            tokens_out: expected in answer.
+            expected_s: predicted seconds to the first token (of a stream) or to the end (of a whole answer).
+            panic: go past open breakers; a success then closes them.
+        """
+        row, own = deployment.row, deployment.breaker
+        if own is not None and not panic and not deployment.admits(now):
+            raise ValueError("its breakers admit no call now: ask admits() first")
+        row_stamp, change = row.breaker.enter(now, panic=panic)
+        events: tuple[BreakerEvent, ...] = (BreakerEvent(row.id, change),) if change else ()
+        own_stamp = 0
+        if own is not None:
+            own_stamp, change = own.enter(now, panic=panic)
+            events += self._events(deployment, change)
         self._turn += 1
         row.turn = self._turn
         row.in_flight += 1
-        return Ticket(row, stamp, change)
+        ahead = row.prefilling_tokens
+        row.prefilling_tokens += tokens_in
+        row.reserved_tokens += tokens_in + tokens_out
+        ticket = Ticket(
+            row,
+            deployment,
+            row_stamp,
+            own_stamp,
+            now,
+            tokens_in,
+            tokens_out,
+            ahead,
+            row.in_flight,
+            expected_s,
+            events,
+        )
+        row.calls.add(ticket)
+        return ticket
+
+    def first_token(self, ticket: Ticket, *, now: float) -> None:
+        """A stream's prefill is over. Safe to repeat."""
+        if not ticket.open or ticket.first_token_at is not None:
+            return
+        row = ticket.row
+        ticket.first_token_at = ticket.last_byte_at = row.last_byte_at = now
+        row.prefilling_tokens -= ticket.tokens_in
+        row.signals.observe_first_token(
+            now - ticket.taken_at,
+            tokens_in=ticket.tokens_in,
+            prefilling_tokens=ticket.prefilling_tokens,
+            load=ticket.load,
+            now=now,
+        )
 
     def give_back(
-        self, ticket: Ticket, verdict: Verdict, *, now: float, rng: Rng, cooldown_s: float = 0.0
-    ) -> BreakerChange | None:
-        """End a call; a second time does nothing. `cooldown_s` counts with BUSY: how long the row stays full."""
+        self,
+        ticket: Ticket,
+        verdict: Verdict,
+        *,
+        now: float,
+        rng: Rng,
+        cooldown_s: float = 0.0,
+        tokens_out: int | None = None,
+        scope: Scope = Scope.UPSTREAM,
+    ) -> tuple[BreakerEvent, ...]:
+        """End a call; a second time does nothing.
+
+        Args:
+            ticket: the call's.
+            verdict: what it says of its replica.
+            now: monotonic seconds.
+            rng: a number in [0, 1), for a back-off.
+            cooldown_s: with BUSY, how long the row stays full.
+            tokens_out: with OK, the answer's tokens where they are known: they teach the row's speed.
+            scope: with FAULT, of what it speaks.
+        """
         if not ticket.open:
-            return None
+            return ()
         ticket.open = False
         row = ticket.row
         row.in_flight -= 1
+        row.calls.discard(ticket)
+        row.reserved_tokens -= ticket.tokens_in + ticket.tokens_out
+        if ticket.first_token_at is None:
+            row.prefilling_tokens -= ticket.tokens_in
         if not row.in_flight and row in self.leaving:
             self.leaving.remove(row)
         match verdict:
             case Verdict.OK:
                 row.answered_at = now
-                return row.breaker.succeed(ticket.stamp)
+                if tokens_out is not None:
+                    _teach(ticket, tokens_out, now)
+                return self._succeeded(ticket, now)
             case Verdict.FAULT:
-                return row.breaker.fail(ticket.stamp, now=now, rng=rng)
+                row.signals.penalize(now=now)
+                return self._failed(ticket, scope, now, rng)
             case Verdict.BUSY:
                 row.cooling_until = max(row.cooling_until, now + cooldown_s)
-        row.breaker.abandon(ticket.stamp)
-        return None
+        self._abandoned(ticket)
+        return ()
 
-    def probe_succeeded(self, row: Row, detail: str) -> HealthChange | None:
+    def _succeeded(self, ticket: Ticket, now: float) -> tuple[BreakerEvent, ...]:
+        row, own = ticket.row, ticket.deployment.breaker
+        change = row.breaker.succeed(ticket.row_stamp, now=now)
+        events = (BreakerEvent(row.id, change),) if change else ()
+        return (
+            events if own is None else events + self._events(ticket.deployment, own.succeed(ticket.own_stamp, now=now))
+        )
+
+    def _failed(self, ticket: Ticket, scope: Scope, now: float, rng: Rng) -> tuple[BreakerEvent, ...]:
+        place, row, own = ticket.deployment, ticket.row, ticket.deployment.breaker
+        if own is not None and scope is Scope.MODEL:
+            row.breaker.abandon(ticket.row_stamp)
+            change = own.fail(ticket.own_stamp, now=now, rng=rng, may_trip=self._asking(place))
+            return self._events(place, change)
+        if own is not None:
+            own.abandon(ticket.own_stamp)
+        change = row.breaker.fail(ticket.row_stamp, now=now, rng=rng, may_trip=lambda: row_may_trip(self.rows.values()))
+        return (BreakerEvent(row.id, change),) if change else ()
+
+    def _abandoned(self, ticket: Ticket) -> None:
+        ticket.row.breaker.abandon(ticket.row_stamp)
+        if ticket.deployment.breaker is not None:
+            ticket.deployment.breaker.abandon(ticket.own_stamp)
+
+    def _asking(self, place: Deployment) -> Callable[[], bool]:
+        return lambda: deployment_may_trip(self.deployments(place.name))
+
+    def _events(self, place: Deployment, change: BreakerChange | None) -> tuple[BreakerEvent, ...]:
+        return (BreakerEvent(breaker_id(place.row.id, place.name), change),) if change else ()
+
+    def probe_succeeded(self, row: Row, detail: str, *, now: float = -math.inf) -> HealthChange | None:
         """One success is enough."""
         row.probe_failures = 0
+        if not row.healthy:
+            row.healthy_since = -math.inf if row.health is Health.UNKNOWN else now
+            row.breaker.hurry(now)
         return self._turn_health(row, Health.HEALTHY, detail)
 
     def probe_failed(self, row: Row, detail: str, *, at_once: bool = False) -> HealthChange | None:
@@ -217,6 +294,32 @@ class Table:
             return self._turn_health(row, Health.UNHEALTHY, detail)
         return None
 
+    def lost(self, row: Row, *, since: float) -> list[Ticket]:
+        """The open calls of a row that have shown no byte since then."""
+        return [call for call in row.calls if call.last_byte_at < since]
+
     def _turn_health(self, row: Row, new: Health, detail: str) -> HealthChange | None:
         old, row.health, row.health_detail = row.health, new, detail
         return None if old is new else HealthChange(row, old, new, detail)
+
+
+def _teach(ticket: Ticket, tokens_out: int, now: float) -> None:
+    """Tell the row's signals what a whole call took."""
+    signals = ticket.row.signals
+    load = (ticket.load + ticket.row.in_flight + 2) // 2  # between what it met and what it left
+    if ticket.first_token_at is not None:
+        signals.observe_decode(now - ticket.first_token_at, tokens=tokens_out - 1, load=load, now=now)
+        return
+    signals.observe_whole(
+        now - ticket.taken_at,
+        tokens_in=ticket.tokens_in,
+        tokens_out=tokens_out,
+        prefilling_tokens=ticket.prefilling_tokens,
+        load=load,
+        now=now,
+    )
+
+
+def lost_error(detail: str) -> UpstreamError:
+    """What a call is told whose row's probes fail while it owes an answer."""
+    return UpstreamError(UpstreamFault.LOST, f"its probes fail: {detail}")

@@ -17,6 +17,7 @@ from citadel_edge.config.shape import (
 )
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.metrics import FleetMetrics
+from citadel_edge.fleet.table import Deployment
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub
 
@@ -67,6 +68,10 @@ def make_rig(config: Config) -> Rig:
     metrics = FleetMetrics(registry)
     fleet = Fleet(live, clock=Clock(), hub=hub, log=log, metrics=metrics, rng=lambda: 0.5)
     return Rig(live, fleet, hub, log, registry, metrics)
+
+
+def place(rig: Rig, upstream: str, model: str = "m") -> Deployment:
+    return next(one for one in rig.fleet.table.deployments(model) if one.row.id == upstream)
 
 
 @dataclass

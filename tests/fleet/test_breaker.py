@@ -35,11 +35,11 @@ def test_five_failures_in_a_row_open_it() -> None:
 
 
 def test_a_success_between_failures_starts_the_count_anew() -> None:
-    breaker = Breaker(POLICY)
+    breaker = Breaker(BreakerPolicy(success_rate=0.0))
     for _ in range(20):
         for _ in range(4):
             assert breaker.fail(breaker.enter(0.0)[0], now=0.0, rng=middle) is None
-        assert breaker.succeed(breaker.enter(0.0)[0]) is None
+        assert breaker.succeed(breaker.enter(0.0)[0], now=10.0) is None
     assert breaker.state is BreakerState.CLOSED
 
 
@@ -57,7 +57,7 @@ def test_half_open_admits_exactly_one() -> None:
 def test_the_probes_success_closes_it_and_forgets_the_trips() -> None:
     breaker = tripped()
     stamp, _ = breaker.enter(10.0)
-    assert breaker.succeed(stamp) == BreakerChange(BreakerState.HALF_OPEN, BreakerState.CLOSED)
+    assert breaker.succeed(stamp, now=10.0) == BreakerChange(BreakerState.HALF_OPEN, BreakerState.CLOSED)
     assert (breaker.trips, breaker.failures) == (0, 0)
 
 
@@ -72,10 +72,10 @@ def test_a_late_success_from_before_the_trip_cannot_close_it() -> None:
     early, _ = breaker.enter(0.0)
     for _ in range(5):
         breaker.fail(breaker.enter(0.0)[0], now=0.0, rng=middle)
-    assert breaker.succeed(early) is None
+    assert breaker.succeed(early, now=10.0) is None
     assert breaker.state is BreakerState.OPEN
     breaker.enter(10.0)
-    assert breaker.succeed(early) is None
+    assert breaker.succeed(early, now=10.0) is None
     assert breaker.fail(early, now=10.0, rng=middle) is None
     assert breaker.state is BreakerState.HALF_OPEN
 
@@ -88,8 +88,8 @@ def test_an_abandoned_probe_frees_the_place_and_its_late_answer_counts_for_nothi
     assert change is None
     breaker.abandon(first)
     assert not breaker.admits(10.0)
-    assert breaker.succeed(first) is None
-    assert breaker.succeed(second) is not None
+    assert breaker.succeed(first, now=10.0) is None
+    assert breaker.succeed(second, now=10.0) is not None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.breaker = Breaker(POLICY)
+        self.breaker = Breaker(BreakerPolicy(success_rate=0.0))
         self.now = 0.0
         self.calls: list[tuple[int, int]] = []  # stamp, epoch: how many changes of state or probes there were
         self.epoch = 0
@@ -139,7 +139,7 @@ class BreakerMachine(RuleBasedStateMachine):
         stamp, epoch = self.calls.pop(data.draw(st.integers(0, len(self.calls) - 1)))
         before = self.breaker.state
         if verdict == "succeed":
-            change = self.breaker.succeed(stamp)
+            change = self.breaker.succeed(stamp, now=self.now)
         elif verdict == "fail":
             change = self.breaker.fail(stamp, now=self.now, rng=lambda: chance)
         else:

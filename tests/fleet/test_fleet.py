@@ -4,7 +4,7 @@ import pytest
 
 from citadel_edge.fleet.table import Row, Verdict
 from citadel_edge.telemetry.hub import Topic
-from fleet.rig import Rig, make_config, make_rig
+from fleet.rig import Rig, make_config, make_rig, place
 
 A, B = ("a", "http://127.0.0.1:1001"), ("b", "http://127.0.0.1:1002")
 
@@ -35,10 +35,10 @@ def test_a_health_change_is_told_once_to_hub_log_and_metric(rig: Rig, row: Row) 
 
 def test_a_breakers_changes_are_told_to_hub_log_and_metric(rig: Rig, row: Row) -> None:
     for _ in range(5):
-        rig.fleet.give_back(rig.fleet.take(row), Verdict.FAULT)
+        rig.fleet.give_back(rig.fleet.take(place(rig, "a")), Verdict.FAULT)
     assert rig.metric("citadel_breaker_state", breaker="a") == 2
     row.breaker.retry_at = 0.0
-    rig.fleet.give_back(rig.fleet.take(row), Verdict.OK)
+    rig.fleet.give_back(rig.fleet.take(place(rig, "a")), Verdict.OK)
     told = [message.payload for message in rig.hub.last(Topic.BREAKERS, 9)]
     assert [(one["was"], one["state"]) for one in told] == [
         ("closed", "open"),
@@ -52,18 +52,18 @@ def test_a_breakers_changes_are_told_to_hub_log_and_metric(rig: Rig, row: Row) -
         assert rig.metric("citadel_breaker_changes_total", breaker="a", state=state) == 1
 
 
-def test_load_shows_at_once(rig: Rig, row: Row) -> None:
-    ticket = rig.fleet.take(row)
+def test_load_shows_at_once(rig: Rig) -> None:
+    ticket = rig.fleet.take(place(rig, "a"))
     assert rig.metric("citadel_upstream_in_flight", upstream="a") == 1
     rig.fleet.give_back(ticket, Verdict.NONE)
     rig.fleet.give_back(ticket, Verdict.NONE)
     assert rig.metric("citadel_upstream_in_flight", upstream="a") == 0
 
 
-def test_metrics_follow_the_configuration(rig: Rig, row: Row) -> None:
+def test_metrics_follow_the_configuration(rig: Rig) -> None:
     rig.metrics.probed("a", 0.1)
     for _ in range(5):
-        rig.fleet.give_back(rig.fleet.take(row), Verdict.FAULT)
+        rig.fleet.give_back(rig.fleet.take(place(rig, "a")), Verdict.FAULT)
     changes: list[str] = []
     rig.fleet.watch(lambda: changes.append("changed"))
     rig.config.replace(make_config(B, ("c", "http://127.0.0.1:1003")))

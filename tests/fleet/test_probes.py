@@ -12,7 +12,7 @@ from citadel_edge.fleet.client import UpstreamClient
 from citadel_edge.fleet.probes import Probes
 from citadel_edge.fleet.table import Health, Verdict
 from citadel_edge.telemetry.clock import Clock
-from fleet.rig import Prober, Rig, make_config, make_rig
+from fleet.rig import Prober, Rig, make_config, make_rig, place
 
 
 @asynccontextmanager
@@ -104,7 +104,7 @@ async def test_a_frozen_server_is_found_out_unless_it_answers_requests(client: U
         async with asyncio.TaskGroup() as group:
             probe = group.create_task(probes.probe(row))
             await asyncio.sleep(0.2)
-            rig.fleet.give_back(rig.fleet.take(row), Verdict.OK)
+            rig.fleet.give_back(rig.fleet.take(place(rig, "a")), Verdict.OK)
             await probe
         assert row.probe_failures == 0
         await probes.probe(row)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from citadel_edge.config.shape import Engine, Secret
 from citadel_edge.fleet.breaker import BreakerState
-from citadel_edge.fleet.table import Health, Row, RowState, Table, Ticket, Verdict
+from citadel_edge.fleet.table import Deployment, Health, Row, RowState, Table, Ticket, Verdict
 from fleet.rig import make_config
 
 A, B = ("a", "http://127.0.0.1:1001"), ("b", "http://127.0.0.1:1002")
@@ -16,6 +16,10 @@ A, B = ("a", "http://127.0.0.1:1001"), ("b", "http://127.0.0.1:1002")
 
 def half() -> float:
     return 0.5
+
+
+def place(table: Table, row: Row) -> Deployment:
+    return next(one for one in table.deployments("m") if one.row is row)
 
 
 def healthy(table: Table) -> list[Row]:
@@ -57,7 +61,7 @@ def test_nobody_listening_makes_it_unhealthy_at_once() -> None:
 def test_load_counts_from_taking_to_giving_back_once() -> None:
     table = Table(make_config(A))
     (row,) = healthy(table)
-    first, second = table.take(row, now=0.0), table.take(row, now=0.0)
+    first, second = table.take(place(table, row), now=0.0), table.take(place(table, row), now=0.0)
     assert row.in_flight == 2
     for _ in range(3):
         table.give_back(first, Verdict.FAULT, now=0.0, rng=half)
@@ -69,8 +73,8 @@ def test_load_counts_from_taking_to_giving_back_once() -> None:
 def test_busy_cools_and_a_shorter_cooldown_does_not_cut_a_longer_one() -> None:
     table = Table(make_config(A))
     (row,) = healthy(table)
-    table.give_back(table.take(row, now=0.0), Verdict.BUSY, now=0.0, rng=half, cooldown_s=10)
-    table.give_back(table.take(row, now=1.0), Verdict.BUSY, now=1.0, rng=half, cooldown_s=1)
+    table.give_back(table.take(place(table, row), now=0.0), Verdict.BUSY, now=0.0, rng=half, cooldown_s=10)
+    table.give_back(table.take(place(table, row), now=1.0), Verdict.BUSY, now=1.0, rng=half, cooldown_s=1)
     assert not row.available(9.9)
     assert row.available(10.0)
     assert row.breaker.failures == 0
@@ -80,7 +84,7 @@ def test_rows_that_stay_keep_their_state_over_a_reload() -> None:
     table = Table(make_config(A, B))
     row, _ = healthy(table)
     row.state = RowState.DRAINING
-    ticket = table.take(row, now=0.0)
+    ticket = table.take(place(table, row), now=0.0)
     config = make_config(A, B)
     changed = replace(
         config, upstreams=(replace(config.upstreams[0], slots=3, api_key=Secret("new")), config.upstreams[1])
@@ -96,7 +100,7 @@ def test_rows_that_stay_keep_their_state_over_a_reload() -> None:
 def test_rows_that_go_finish_what_they_have() -> None:
     table = Table(make_config(A, B))
     gone, stays = healthy(table)
-    ticket = table.take(gone, now=0.0)
+    ticket = table.take(place(table, gone), now=0.0)
     table.replace(make_config(B))
     assert list(table.rows.values()) == [stays]
     assert not table.holds(gone)
@@ -147,7 +151,7 @@ def test_load_is_the_number_of_open_tickets_whatever_happens(steps: list[tuple[s
         now += 100.0
         rows = list(table.rows.values())
         if what == "take" and rows[pick % len(rows)].breaker.admits(now):
-            open_tickets.append(table.take(rows[pick % len(rows)], now=now))
+            open_tickets.append(table.take(place(table, rows[pick % len(rows)]), now=now))
         elif what == "give" and open_tickets:
             closed.append(open_tickets.pop(pick % len(open_tickets)))
             table.give_back(closed[-1], verdict, now=now, rng=half)
