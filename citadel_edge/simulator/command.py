@@ -5,10 +5,13 @@ import asyncio
 import gc
 import signal
 import sys
+from collections.abc import Iterable
 
+from citadel_edge.simulator.background import background
+from citadel_edge.simulator.conduct import State, read_state
 from citadel_edge.simulator.faults import Fault, read_fault
 from citadel_edge.simulator.options import Engine, SimulatorOptions
-from citadel_edge.simulator.server import running
+from citadel_edge.simulator.server import Simulator, running
 from citadel_edge.simulator.timing import Timing
 
 SECOND_MS = 1000.0
@@ -64,9 +67,11 @@ def options_of(args: argparse.Namespace) -> SimulatorOptions:
         shortest=args.answer_tokens[0],
         longest=args.answer_tokens[1],
         cache_blocks=args.cache_blocks,
+        chunk_tokens=args.chunk_tokens,
         reasoning_tokens=args.reasoning_tokens,
         metrics=not args.no_metrics,
         metrics_prefix=args.metrics_prefix,
+        old_gauges=args.old_gauges,
         usage_always=args.usage_always,
         embeddings=not args.no_embeddings,
         faults=tuple(args.fault),
@@ -76,25 +81,35 @@ def options_of(args: argparse.Namespace) -> SimulatorOptions:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal; the exit code is 0 then, and 1 when the port is taken."""
     try:
-        asyncio.run(_serve(options_of(args)))
+        asyncio.run(_serve(options_of(args), args.at))
     except OSError as error:
         sys.stderr.write(f"cannot serve on {args.host}:{args.port}: {error.strerror or error}\n")
         return 1
     return 0
 
 
-async def _serve(options: SimulatorOptions) -> None:
+async def _serve(options: SimulatorOptions, script: Iterable[tuple[float, State]]) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with running(options) as simulator:
+    async with running(options) as simulator, background() as tasks:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         control = "" if simulator.control_url == simulator.url else f", control at {simulator.control_url}/control/"
         sys.stdout.write(f"{options.engine} simulator of {options.model} at {simulator.url}{control}\n")
         sys.stdout.flush()
+        tasks.spawn(_play(simulator, sorted(script, key=lambda item: item[0])))
         await stopped.wait()
+
+
+async def _play(simulator: Simulator, script: Iterable[tuple[float, State]]) -> None:
+    """Let it become what the script says, when it says so."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for after_s, state in script:
+        await asyncio.sleep(began + after_s - loop.time())
+        await simulator.become(state)
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:
@@ -119,17 +134,28 @@ def _add_size(parser: argparse.ArgumentParser) -> None:
 def _add_quirks(parser: argparse.ArgumentParser) -> None:
     quirks = parser.add_argument_group("quirks and faults")
     add = quirks.add_argument
+    add("--chunk-tokens", type=_positive, default=1, help="tokens that come together, as with speculative decoding")
     add("--reasoning-tokens", type=int, default=0, help="tokens of thought before each answer")
     add("--no-metrics", action="store_true", help="llama.cpp without --metrics")
     add("--metrics-prefix", default=DEFAULTS.metrics_prefix, help="of SGLang's metrics: sglang: or sglang_")
+    add("--old-gauges", action="store_true", help="an old vLLM: gpu_cache_usage_perc")
     add("--usage-always", action="store_true", help="an old llama.cpp")
     add("--no-embeddings", action="store_true")
     add("--fault", type=_fault, action="append", default=[], help='stall:after_tokens=5,times=1 or {"kind": "stall"}')
+    add("--at", type=_happening, action="append", default=[], help="20:frozen=true or 9:alive=false or 5:slowness=10")
 
 
 def _fault(text: str) -> Fault:
     try:
         return read_fault(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _happening(text: str) -> tuple[float, State]:
+    after_s, _, state = text.partition(":")
+    try:
+        return _not_negative(after_s), read_state(state)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

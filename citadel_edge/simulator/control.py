@@ -10,20 +10,23 @@
     PUT    /control/gauges          {"running", "waiting", "kv_usage"}: say this from now on; {}: what they say now
     DELETE /control/gauges          tell the truth again
     DELETE /control/cache           forget the prefix cache
+    GET    /control/state           {"alive", "frozen", "slowness"}
+    PUT    /control/state           kill it, start it again, freeze it, thaw it, slow it down; what is absent stays
 
 They are never struck by a fault themselves, and need no key.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
+from citadel_edge.simulator.conduct import State
 from citadel_edge.simulator.faults import Fault
 from citadel_edge.simulator.serving import Serving
 
 PREFIX = "/control/"
+OWN_PORT = "a control port of its own"
 
 
 class Gauges(msgspec.Struct, forbid_unknown_fields=True):
@@ -38,12 +41,28 @@ class Gauges(msgspec.Struct, forbid_unknown_fields=True):
         return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
 
 
-class Control:
-    """The handlers. `put` puts a fault in force, as the server does it."""
+class Controlled(Protocol):
+    """The server, as it is seen from here."""
 
-    def __init__(self, serving: Serving, put: Callable[[Fault], Awaitable[int]], *, own_port: bool) -> None:
-        self._serving = serving
-        self._put = put
+    serving: Serving
+
+    @property
+    def state(self) -> State:
+        """How it is."""
+
+    async def become(self, state: State) -> None:
+        """Be so."""
+
+    async def put(self, fault: Fault) -> int:
+        """Put a fault in force; its id."""
+
+
+class Control:
+    """The handlers."""
+
+    def __init__(self, server: Controlled, *, own_port: bool) -> None:
+        self._server = server
+        self._serving = server.serving
         self._own_port = own_port
 
     def add_routes(self, app: web.Application) -> None:
@@ -57,6 +76,8 @@ class Control:
         app.router.add_put("/control/gauges", self.set_gauges)
         app.router.add_delete("/control/gauges", self.clear_gauges)
         app.router.add_delete("/control/cache", self.clear_cache)
+        app.router.add_get("/control/state", self.show_state)
+        app.router.add_put("/control/state", self.set_state)
 
     async def list_faults(self, _: web.Request) -> web.Response:
         """GET faults."""
@@ -70,8 +91,8 @@ class Control:
             return _json({"error": str(error)}, status=400)
         faults = faults if isinstance(faults, list) else [faults]
         if any(fault.at_once and fault.duration_s is None for fault in faults) and not self._own_port:
-            return _json({"error": "unreachable for ever needs a control port of its own, or duration_s"}, status=400)
-        return _json({"ids": [await self._put(fault) for fault in faults]}, status=201)
+            return _json({"error": f"unreachable for ever needs {OWN_PORT}, or duration_s"}, status=400)
+        return _json({"ids": [await self._server.put(fault) for fault in faults]}, status=201)
 
     async def clear_faults(self, _: web.Request) -> web.Response:
         """DELETE faults."""
@@ -121,6 +142,21 @@ class Control:
         """DELETE cache."""
         self._serving.cache.clear()
         return web.Response(status=204)
+
+    async def show_state(self, _: web.Request) -> web.Response:
+        """GET state."""
+        return _json(self._server.state)
+
+    async def set_state(self, request: web.Request) -> web.Response:
+        """PUT state."""
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=State)
+        except msgspec.MsgspecError as error:
+            return _json({"error": str(error)}, status=400)
+        if wanted.alive is False and not self._own_port:
+            return _json({"error": f"who is killed needs {OWN_PORT} to come back"}, status=400)
+        await self._server.become(wanted)
+        return _json(self._server.state)
 
 
 def _json(value: Any, *, status: int = 200) -> web.Response:

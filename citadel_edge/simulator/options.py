@@ -37,10 +37,12 @@ class SimulatorOptions:
         shortest: tokens of the shortest answer.
         longest: tokens of the longest answer.
         cache_blocks: prefix cache and key-value memory, in blocks of 16 tokens.
+        chunk_tokens: how many tokens come together in the time of one and in one chunk (speculative decoding).
         reasoning_tokens: how many tokens it thinks before it answers a chat.
         api_key: the key it demands.
         metrics: whether the load metrics are served, where the engine has a switch for them.
         metrics_prefix: in SGLang's metric names, `sglang:` or `sglang_`.
+        old_gauges: an old vLLM, whose gauge of key-value memory is `vllm:gpu_cache_usage_perc`.
         usage_always: an old llama.cpp, which sends usage in streams unasked.
         embeddings: whether embeddings are served, where the engine has a switch for them.
         faults: in force from the start.
@@ -62,10 +64,12 @@ class SimulatorOptions:
     shortest: int = 24
     longest: int = 96
     cache_blocks: int = 4096
+    chunk_tokens: int = 1
     reasoning_tokens: int = 0
     api_key: str | None = None
     metrics: bool = True
     metrics_prefix: str = "sglang:"
+    old_gauges: bool = False
     usage_always: bool = False
     embeddings: bool = True
     faults: tuple[Fault, ...] = ()

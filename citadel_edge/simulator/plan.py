@@ -4,7 +4,7 @@ Decides the tokens, the stop strings and the reason for which the answer ends. R
 (dialects) and how long it takes (timing).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,19 @@ class Plan:
     def text(self) -> str:
         """The content."""
         return "".join(self.spoken)
+
+    def chunks(self, size: int, *, cut: int = -1) -> Iterator[tuple[int, int, str]]:
+        """The tokens, at most `size` together: number of the first from 1, of the last, and their text.
+
+        Thought and content never share a chunk, and none goes past the token `cut`.
+        """
+        every = (*self.thought, *self.spoken)
+        start = 0
+        while start < len(every):
+            ends = (start + size, *(edge for edge in (len(self.thought), cut) if edge > start))
+            end = min(*ends, len(every))
+            yield start + 1, end, "".join(every[start:end])
+            start = end
 
 
 def make_plan(ask: Ask, voice: Voice, *, limit: int, reasoning_tokens: int = 0) -> Plan:

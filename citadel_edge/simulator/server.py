@@ -13,10 +13,11 @@ from aiohttp import web
 
 from citadel_edge.simulator.asks import Kind, Refusal
 from citadel_edge.simulator.background import Background, background
+from citadel_edge.simulator.conduct import State
 from citadel_edge.simulator.control import PREFIX, Control
 from citadel_edge.simulator.dialects.choose import dialect_of
 from citadel_edge.simulator.door import Door
-from citadel_edge.simulator.faults import Entry, Facts, Fault, FaultBook
+from citadel_edge.simulator.faults import Entry, Facts, Fault, FaultBook, FaultKind
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.records import Stats
 from citadel_edge.simulator.serving import Serving, page_response
@@ -43,12 +44,13 @@ class Simulator:
         control_url: the base of the control routes.
     """
 
-    def __init__(self, options: SimulatorOptions, tasks: Background) -> None:
+    def __init__(self, options: SimulatorOptions, tasks: Background, faults: FaultBook) -> None:
         self.options = options
         self.url = ""
         self.control_url = ""
         self._tasks = tasks
         self._outages: dict[int, asyncio.Task[None]] = {}
+        self._killed: int | None = None
         self._loop = asyncio.get_running_loop()
         self._dialect = dialect_of(options)
         self._strikes = Strikes(self._dialect, self._fall)
@@ -56,11 +58,11 @@ class Simulator:
             options=options,
             dialect=self._dialect,
             clock=self._loop.time,
-            faults=FaultBook(seed=options.seed),
+            faults=faults,
             strikes=self._strikes,
             tasks=tasks,
         )
-        self._control = Control(self.serving, self.put, own_port=options.control_port is not None)
+        self._control = Control(self, own_port=options.control_port is not None)
         self._runner = web.AppRunner(
             self._app(), handler_cancellation=True, access_log=None, shutdown_timeout=0.01, keepalive_timeout=75.0
         )
@@ -70,6 +72,47 @@ class Simulator:
     def stats(self) -> Stats:
         """What happened."""
         return self.serving.stats
+
+    @property
+    def state(self) -> State:
+        """Whether it is killed, frozen, slow."""
+        conduct = self.serving.conduct
+        return State(alive=self._killed is None, frozen=conduct.frozen, slowness=conduct.slowness)
+
+    async def become(self, state: State) -> None:
+        """Be so from now on; the calls below say the same in words."""
+        if state.slowness is not None:
+            self.slow(state.slowness)
+        if state.alive is not None:
+            await (self.restart() if state.alive else self.kill())
+        if state.frozen is not None:
+            (self.freeze if state.frozen else self.thaw)()
+
+    async def kill(self) -> None:
+        """Die: nothing listens, open connections are reset."""
+        if self._killed is None:
+            self._killed = -1  # before the await, so that it dies once
+            self._killed = await self.put(Fault(kind=FaultKind.UNREACHABLE))
+
+    async def restart(self) -> None:
+        """Start again on the same port, with an empty prefix cache; a slow machine stays slow."""
+        if self._killed is not None:
+            self.serving.cache.clear()
+            self.thaw()
+            fault_id, self._killed = self._killed, None
+            await self.lift(fault_id)
+
+    def freeze(self) -> None:
+        """Accept connections and answer nothing, probes included; running answers stop in mid-token."""
+        self.serving.conduct.freeze()
+
+    def thaw(self) -> None:
+        """Go on where it stopped."""
+        self.serving.conduct.thaw()
+
+    def slow(self, times: float) -> None:
+        """Take `times` as long as the options say."""
+        self.serving.conduct.slow(times)
 
     async def put(self, fault: Fault) -> int:
         """Put a fault in force; the id with which `lift` ends it."""
@@ -182,6 +225,7 @@ class Simulator:
         """Key, and faults on everything that is no inference; control is exempt from both."""
         if request.path.startswith(PREFIX):
             return await handler(request)
+        await self.serving.conduct.moving()
         options = self.options
         if options.api_key is not None and request.path not in self._dialect.open_paths:
             given = request.headers.get("Authorization")
@@ -219,10 +263,15 @@ class Simulator:
 
 
 @asynccontextmanager
-async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
-    """A simulated server that listens while the context lasts."""
+async def running(options: SimulatorOptions, *, faults: FaultBook | None = None) -> AsyncIterator[Simulator]:
+    """A simulated server that listens while the context lasts.
+
+    Args:
+        options: what it is like.
+        faults: a book that several servers share, so that `times` counts for all of them; None: one of its own.
+    """
     async with background() as tasks, AsyncExitStack() as stack:
-        simulator = Simulator(options, tasks)
+        simulator = Simulator(options, tasks, FaultBook(seed=options.seed) if faults is None else faults)
         stack.push_async_callback(simulator.stop)
         await simulator.start()
         await simulator.start_control(stack)

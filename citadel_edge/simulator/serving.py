@@ -14,43 +14,27 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from citadel_edge.simulator.asks import Ask, Kind, Refusal, decode_body, texts_of
+from citadel_edge.simulator.asks import Kind, Refusal, decode_body, texts_of
 from citadel_edge.simulator.background import Background
+from citadel_edge.simulator.conduct import Conduct
 from citadel_edge.simulator.dialects.base import Dialect, Page, Reply
 from citadel_edge.simulator.dialects.frames import Frames
 from citadel_edge.simulator.embeddings import embeddings_body
 from citadel_edge.simulator.faults import Entry, Facts, FaultBook, FaultKind
+from citadel_edge.simulator.generation import Generation
 from citadel_edge.simulator.metrics import Snapshot
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.out import Out
-from citadel_edge.simulator.pace import Pace
-from citadel_edge.simulator.plan import Plan, make_plan
+from citadel_edge.simulator.plan import make_plan
 from citadel_edge.simulator.prefix_cache import PrefixCache
 from citadel_edge.simulator.records import Outcome, Record, Stats
 from citadel_edge.simulator.slots import QueueFull, Slots
 from citadel_edge.simulator.strikes import Strikes
 from citadel_edge.simulator.text import Voice, count_tokens, tokens
+from citadel_edge.simulator.work import Work
 from citadel_edge.simulator.wounds import Broken
 
 BLOCK_TOKENS = 16
-
-
-@dataclass(slots=True, kw_only=True)
-class Work:
-    """One request under way."""
-
-    request: web.Request
-    record: Record
-    ask: Ask
-    plan: Plan
-    read: list[str]
-    entry: Entry | None
-    kept: bool
-
-    @property
-    def trip(self) -> int:
-        """Before which token a fault of mid-stream strikes; -1: never."""
-        return -1 if self.entry is None else min(self.entry.fault.trip, len(self.plan))
 
 
 @dataclass(slots=True)
@@ -74,6 +58,8 @@ class Serving:
     tasks: Background
     stats: Stats = field(init=False)
     slots: Slots = field(init=False)
+    conduct: Conduct = field(init=False)
+    generation: Generation = field(init=False)
     cache: PrefixCache = field(init=False)
     voice: Voice = field(init=False)
     wrong_gauges: dict[str, float] = field(init=False, default_factory=dict)
@@ -83,6 +69,14 @@ class Serving:
         options = self.options
         self.stats = Stats(kept=options.kept_records)
         self.slots = Slots(capacity=self.dialect.slots, queue_limit=self.dialect.queue_limit())
+        self.conduct = Conduct(options.timing)
+        self.generation = Generation(
+            conduct=self.conduct,
+            slots=self.slots,
+            strikes=self.strikes,
+            clock=self.clock,
+            chunk_tokens=options.chunk_tokens,
+        )
         self.cache = PrefixCache(capacity=options.cache_blocks, block_tokens=BLOCK_TOKENS)
         name = options.voice or options.model
         self.voice = Voice(seed=options.seed, name=name, shortest=options.shortest, longest=options.longest)
@@ -188,7 +182,8 @@ class Serving:
             frames = Frames(self.dialect, reply)
             await out.open()
             await out.write(frames.opening())
-            whole = await self._speak(work, frames, out)
+            whole = await self._generate(work, frames, out)
+        await self.conduct.moving()
         if whole:
             await out.write(frames.closing())
             work.record.finish = work.plan.finish
@@ -197,7 +192,8 @@ class Serving:
 
     async def _whole(self, work: Work) -> web.StreamResponse:
         async with self._seat(work) as reply:
-            await self._speak(work, None, None)
+            await self._generate(work, None, None)
+        await self.conduct.moving()
         answer = await self.strikes.deliver(work.entry, work.request, msgspec.json.encode(self.dialect.whole(reply)))
         work.record.finish = work.plan.finish
         return answer
@@ -217,12 +213,13 @@ class Serving:
         """The prefill: what the prefix cache holds takes no time."""
         record = work.record
         record.cached_tokens = self.cache.match(work.read)
-        wait_s = self.options.timing.prefill_s(record.prompt_tokens - record.cached_tokens, self.slots.running)
+        wait_s = self.conduct.timing.prefill_s(record.prompt_tokens - record.cached_tokens, self.slots.running)
         slow = work.entry is not None and work.entry.fault.kind is FaultKind.SLOW_START
         self.stats.prefill_s += wait_s
         wait_s += work.entry.fault.delay_s if slow and work.entry is not None else 0.0
         if wait_s:
             await asyncio.sleep(wait_s)
+        await self.conduct.moving()
         self.stats.prompt_tokens += record.prompt_tokens
         record.first_token_at = self.clock()
         return self._reply(work)
@@ -240,28 +237,11 @@ class Serving:
             cached_tokens=work.record.cached_tokens,
         )
 
-    async def _speak(self, work: Work, frames: Frames | None, out: Out | None) -> bool:
-        """Generate the tokens, and send them when there is a stream; False: a fault ended the answer."""
-        record, trip = work.record, work.trip
-        if frames is None and trip < 0 and not self.options.timing.decode_ms:
-            record.generated = len(work.plan)
-            return True
-        pace = Pace(self.options.timing, self.slots, self.clock)
-        number = 0
-        for number, text in enumerate((*work.plan.thought, *work.plan.spoken), 1):
-            if number - 1 == trip and not await self._struck(work, out):
-                return False
-            if number > 1:
-                await pace.step()
-            record.generated = number
-            if text and frames is not None and out is not None:
-                await out.write(frames.token(text, number))
-                record.sent = number
-        self.stats.decode_s += self.clock() - (record.first_token_at or 0.0)
-        return number != trip or await self._struck(work, out)
-
-    async def _struck(self, work: Work, out: Out | None) -> bool:
-        return work.entry is None or await self.strikes.amid(work.entry, work.request, out)
+    async def _generate(self, work: Work, frames: Frames | None, out: Out | None) -> bool:
+        whole = await self.generation.speak(work, frames, out)
+        if whole:
+            self.stats.decode_s += self.clock() - (work.record.first_token_at or 0.0)
+        return whole
 
     async def _embed(self, body: Mapping[str, Any], record: Record) -> web.StreamResponse:
         if not self.dialect.serves_embeddings():
@@ -270,7 +250,7 @@ class Serving:
         texts = texts_of(body.get("input"), field="input")
         record.prompt_tokens = sum(count_tokens(text) for text in texts)
         async with self.slots.seat():
-            await asyncio.sleep(self.options.timing.prefill_s(record.prompt_tokens, self.slots.running))
+            await asyncio.sleep(self.conduct.timing.prefill_s(record.prompt_tokens, self.slots.running))
         self.stats.prompt_tokens += record.prompt_tokens
         packed = body.get("encoding_format") == "base64"
         model = str(body.get("model") or self.options.model)

@@ -3,7 +3,7 @@
 Refuses to know slots, queues and prompts: it is told how many tokens are to be read and how many requests run beside.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SECOND_MS = 1000.0
 
@@ -23,6 +23,11 @@ class Timing:
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     batch_slowdown: float = 0.0
+
+    def slower(self, times: float) -> "Timing":
+        """The same, with everything taking `times` as long."""
+        first, prefill, decode = (ms * times for ms in (self.first_token_ms, self.prefill_ms, self.decode_ms))
+        return replace(self, first_token_ms=first, prefill_ms=prefill, decode_ms=decode)
 
     def prefill_s(self, uncached_tokens: int, running: int) -> float:
         """Seconds from the slot to the first token, with `running` requests at work, this one included."""

@@ -32,12 +32,42 @@ def test_flags_become_options():
     assert options.faults == (Fault(kind=FaultKind.STALL, times=1),)
 
 
+def test_what_shall_happen_and_the_way_of_speaking_are_flags_too():
+    options = parsed("--chunk-tokens", "3", "--old-gauges")
+    assert (options.chunk_tokens, options.old_gauges) == (3, True)
+
+
+async def test_it_becomes_what_the_script_says_when_it_says_so():
+    process, line = await start("--control-port", "0", "--at", "0.2:frozen=true,slowness=2", "--at", "0:slowness=3")
+    url = line.split()[-1] + "state"
+    async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+        states = [{"slowness": 1}]
+        while not states[-1].get("frozen"):
+            async with session.get(url) as answer:
+                states.append(await answer.json())
+    process.terminate()
+    await process.communicate()
+    assert states[-1] == {"alive": True, "frozen": True, "slowness": 2}
+
+
 def test_no_tokens_per_s_is_no_delay():
     assert parsed("--tokens-per-s", "0").timing.decode_ms == 0
 
 
 @pytest.mark.parametrize(
-    "flags", ["--engine gpt", "--fault nonsense", "--slots 0", "--answer-tokens 9-5", "--tokens-per-s -1", "--port x"]
+    "flags",
+    [
+        "--engine gpt",
+        "--fault nonsense",
+        "--slots 0",
+        "--answer-tokens 9-5",
+        "--tokens-per-s -1",
+        "--port x",
+        "--at x:frozen=true",
+        "--at 5:frozen=maybe",
+        "--at -1:alive=false",
+        "--chunk-tokens 0",
+    ],
 )
 def test_a_wrong_flag_is_refused(flags, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -129,6 +129,7 @@ class Vllm(Dialect):
     def metrics(self, now: Snapshot) -> list[Family]:
         """The V1 engine's names."""
         labels = f'{{engine="0",model_name="{self.options.model}"}}'
+        kv_usage = "vllm:gpu_cache_usage_perc" if self.options.old_gauges else "vllm:kv_cache_usage_perc"
         finished = {
             f'{{engine="0",finished_reason="{reason}",model_name="{self.options.model}"}}': float(number)
             for reason, number in now.finished.items()
@@ -136,7 +137,7 @@ class Vllm(Dialect):
         return [
             gauge("vllm:num_requests_running", "Number of requests in model execution batches.", now.running, labels),
             gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.", now.waiting, labels),
-            gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", now.kv_usage, labels),
+            gauge(kv_usage, "KV-cache usage. 1 means 100 percent usage.", now.kv_usage, labels),
             counter("vllm:prefix_cache_queries_total", "Prefix cache queries, in tokens.", now.cache_queries, labels),
             counter("vllm:prefix_cache_hits_total", "Prefix cache hits, in tokens.", now.cache_hits, labels),
             counter("vllm:prompt_tokens_total", "Number of prefill tokens processed.", now.prompt_tokens, labels),
