@@ -7,7 +7,7 @@ a field that nobody reads never fails an answer. Refuses to know which engine se
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 T = TypeVar("T")
 
@@ -87,6 +87,10 @@ class ErrorBody(Struct, frozen=True):
 
 CHUNK_DECODER: Final = msgspec.json.Decoder(Chunk)
 ANSWER_DECODER: Final = msgspec.json.Decoder(Answer)
+FIELDS_DECODER: Final = msgspec.json.Decoder(dict[str, Raw])
+ENCODER: Final = msgspec.json.Encoder()
+NULL: Final = Raw(b"null")
+USAGE_FIELD: Final = b',"usage":'
 
 ERROR_TYPES: Final = {
     401: "authentication_error",
@@ -118,6 +122,26 @@ def decode_answer(body: bytes) -> Answer:
     return _decode(ANSWER_DECODER, body)
 
 
+def without_usage(data: bytes, *, null: bool) -> bytes:
+    """A chunk's JSON as the engine writes it when no usage rides along: without the field, or with null in it.
+
+    Engines write it last, where it can be cut off without reading the rest. A quote inside a string is escaped, so
+    these bytes are nowhere but before a field's value; a value that reaches to the last brace is the outermost
+    object's.
+
+    Raises:
+        ValueError: `data` is no JSON object.
+    """
+    start = data.rfind(USAGE_FIELD)
+    if start < 0 or not data.endswith(b"}}"):
+        return _rewritten(data, null=null)
+    try:
+        FIELDS_DECODER.decode(data[start + len(USAGE_FIELD) : -1])
+    except (msgspec.MsgspecError, RecursionError):
+        return _rewritten(data, null=null)
+    return data[:start] + (b',"usage":null}' if null else b"}")
+
+
 def error_type(status: int) -> str:
     """The `type` that OpenAI's SDKs and their users expect with an HTTP status of 400 and above."""
     return ERROR_TYPES.get(status, "api_error" if status >= FIRST_SERVER_ERROR else "invalid_request_error")
@@ -135,3 +159,12 @@ def _decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
         return decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"malformed JSON from the upstream: {error}") from error
+
+
+def _rewritten(data: bytes, *, null: bool) -> bytes:
+    fields = _decode(FIELDS_DECODER, data)
+    if null:
+        fields["usage"] = NULL
+    else:
+        fields.pop("usage", None)
+    return ENCODER.encode(fields)
