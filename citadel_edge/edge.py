@@ -20,6 +20,9 @@ from citadel_edge.accounts.ledger.ledger import Ledger
 from citadel_edge.accounts.presence import Presence
 from citadel_edge.budgets.budget import Budget
 from citadel_edge.budgets.metrics import BudgetMetrics
+from citadel_edge.completions.decision_store import DecisionStore
+from citadel_edge.completions.feedback_store import FeedbackStore
+from citadel_edge.completions.history import History
 from citadel_edge.completions.metrics import CompletionMetrics
 from citadel_edge.completions.pipeline import Pipeline
 from citadel_edge.config.live import Live
@@ -31,6 +34,7 @@ from citadel_edge.fleet.probes import Probes
 from citadel_edge.groups import plain_group
 from citadel_edge.health.board import Board
 from citadel_edge.health.verdict import ListenerState
+from citadel_edge.operations.operations import Operations
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
@@ -63,6 +67,10 @@ class Edge:
     fleet: Fleet
     probes: Probes
     pipeline: Pipeline
+    operations: Operations
+    decision_store: DecisionStore
+    history: History
+    feedback: FeedbackStore
     budgets: Mapping[ListenerName, Budget]
     board: Board
     draining: asyncio.Event
@@ -121,12 +129,26 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
                 hub=hub,
             )
         )
+        decision_store = await stack.enter_async_context(
+            DecisionStore.open(postgres, live, clock=clock, log=log, registry=everywhere)
+        )
         shelter = await stack.enter_async_context(plain_group())  # last in: changes still find the pools
         fleet_metrics = FleetMetrics(everywhere)
         fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=fleet_metrics)
         directory = Directory(postgres=postgres, redis=redis, clock=clock, log=log)
         presence = Presence()
         directory.on_revoked(presence.end)
+        changes = Changes(postgres=postgres, redis=redis, directory=directory, clock=clock)
+        pipeline = Pipeline(
+            config=live,
+            fleet=fleet,
+            client=client,
+            ledger=ledger,
+            hub=hub,
+            clock=clock,
+            metrics=CompletionMetrics(everywhere),
+        )
+        _remember(pipeline, decision_store, live)
         budget_metrics = BudgetMetrics(everywhere)
         edge = Edge(
             config=live,
@@ -138,19 +160,15 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             postgres=postgres,
             directory=directory,
             presence=presence,
-            changes=Changes(postgres=postgres, redis=redis, directory=directory, clock=clock),
+            changes=changes,
             ledger=ledger,
             fleet=fleet,
             probes=Probes(fleet, client, live, clock=clock, metrics=fleet_metrics),
-            pipeline=Pipeline(
-                config=live,
-                fleet=fleet,
-                client=client,
-                ledger=ledger,
-                hub=hub,
-                clock=clock,
-                metrics=CompletionMetrics(everywhere),
-            ),
+            pipeline=pipeline,
+            operations=Operations(fleet=fleet, desk=changes, postgres=postgres, redis=redis, log=log),
+            decision_store=decision_store,
+            history=History(pipeline.decisions, decision_store),
+            feedback=FeedbackStore(postgres),
             budgets={
                 name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
                 for name in ListenerName
@@ -160,6 +178,14 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             shelter=shelter,
         )
         yield edge
+
+
+def _remember(pipeline: Pipeline, store: DecisionStore, config: Live[Config]) -> None:
+    """Keep decisions as configured: so many in memory, and what shall outlive it in the store."""
+    decisions = pipeline.decisions
+    decisions.watch(store.offer)
+    decisions.resize(config.value.routing.decisions.kept)
+    config.watch(lambda new: decisions.resize(new.routing.decisions.kept))
 
 
 async def _settle(change: Coroutine[Any, Any, T], done: asyncio.Future[T]) -> None:

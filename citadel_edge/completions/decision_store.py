@@ -32,6 +32,7 @@ RETRY_S: Final = 1.0
 SWEEP_EVERY_S: Final = 3600.0
 SWEPT_AT_ONCE: Final = 5000
 LAST_WORDS_S: Final = 1.0
+_NO_TABLE: Final = "PostgreSQL has no decisions yet: the migrations are still to run"
 _DAY_S: Final = 86_400.0
 _INSERT: Final = """
 INSERT INTO decisions (id, user_id, model, asked, upstreams, outcome, shown, created_at)
@@ -120,11 +121,12 @@ class DecisionStore:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             try:
                 await self._postgres.executemany(_INSERT, await _rows(batch))
-            except (asyncpg.UndefinedTableError, PostgresUnavailable, asyncio.CancelledError) as error:
+            except (PostgresUnavailable, asyncio.CancelledError):
                 self._put_back(batch)
-                if isinstance(error, asyncpg.UndefinedTableError):
-                    raise PostgresUnavailable("PostgreSQL has no decisions yet: migrations are to run") from error
                 raise
+            except asyncpg.UndefinedTableError as error:
+                self._put_back(batch)
+                raise PostgresUnavailable(_NO_TABLE) from error
             except asyncpg.PostgresError as error:
                 self._metrics.dropped.inc(len(batch))
                 self._log.error("decisions refused by PostgreSQL", count=len(batch), reason=type(error).__name__)
@@ -133,8 +135,8 @@ class DecisionStore:
 
     async def get(self, decision_id: str) -> dict[str, Any] | None:
         """One of them as it was shown. Raises `PostgresUnavailable`."""
-        text = await self._postgres.fetchval("SELECT shown FROM decisions WHERE id = $1", decision_id)
-        return None if text is None else _read(text)
+        rows = await self._rows("SELECT shown FROM decisions WHERE id = $1", decision_id)
+        return _read(rows[0]["shown"]) if rows else None
 
     async def find(
         self,
@@ -147,8 +149,14 @@ class DecisionStore:
         outcome: str | None = None,
     ) -> list[dict[str, Any]]:
         """As `Decisions.find`, as they were shown. Raises `PostgresUnavailable`."""
-        rows = await self._postgres.fetch(_FIND, limit, before, user_id, model, upstream, outcome)
+        rows = await self._rows(_FIND, limit, before, user_id, model, upstream, outcome)
         return [_read(row["shown"]) for row in rows]
+
+    async def _rows(self, query: str, *args: Any) -> list[Any]:
+        try:
+            return await self._postgres.fetch(query, *args)
+        except asyncpg.UndefinedTableError as error:
+            raise PostgresUnavailable(_NO_TABLE) from error
 
     async def sweep(self) -> None:
         """Delete what is older than `keep_days`. Raises `PostgresUnavailable`."""

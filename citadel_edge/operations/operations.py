@@ -107,7 +107,7 @@ class Operations:
     def _stands(self, kind: SettingKind, identity: str) -> bool:
         if kind is SettingKind.UPSTREAM:
             return identity in self._fleet.table.rows
-        return self._fleet.breaker(identity) is not None
+        return identity in self._fleet.table.breakers
 
     async def _changed(self, setting: Setting) -> None:
         """It is committed: it holds here at once. A trigger tells the others; Redis is the second way."""
@@ -165,8 +165,7 @@ class Operations:
         if not self._stands(*setting.key):
             return
         if setting.kind is SettingKind.UPSTREAM:
-            state = RowState.ACTIVE if setting.state is None else setting.state
-            self._fleet.set_row(setting.id, weight=setting.weight, state=state, source=setting.source.value)
+            self._set_row(setting)
         elif setting.tripped:
             self._fleet.trip(setting.id, source=Source.API.value)
         elif ordered:
@@ -175,6 +174,12 @@ class Operations:
             return
         if ordered:
             self._log.info("fleet setting", kind=setting.kind.value, id=setting.id, **dict(_words(setting)))
+
+    def _set_row(self, setting: Setting) -> None:
+        row, source = self._fleet.table.rows[setting.id], setting.source.value
+        state = RowState.ACTIVE if setting.state is None else setting.state
+        if (row.weight, row.state, row.source) != (setting.weight, state, source):
+            self._fleet.set_row(setting.id, weight=setting.weight, state=state, source=source)
 
 
 def _words(setting: Setting) -> Iterator[tuple[str, object]]:

@@ -18,8 +18,7 @@ from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
 from citadel_edge.listeners.graphql.schema import load_schema, read_schema
 from citadel_edge.listeners.rate_limiting.metrics import ACCOUNTS_METRICS, AccountsMetrics
 from citadel_edge.listeners.rate_limiting.routes import rate_limiting_routes
-from citadel_edge.listeners.routing.fleet import fleet_routes
-from citadel_edge.listeners.routing.openai import openai_routes
+from citadel_edge.listeners.routing.routes import routing_routes
 from citadel_edge.listeners.streaming.completions import completion_routes
 from citadel_edge.listeners.streaming.events import event_routes
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS, StreamingMetrics
@@ -72,7 +71,7 @@ def _apps(edge: Edge, schema_text: str) -> dict[ListenerName, web.Application]:
             schema, text=schema_text, metrics=GraphQLMetrics(edge.registries.of(ListenerName.GRAPHQL))
         ),
         ListenerName.STREAMING: [*completion_routes(), *event_routes(), *websocket_routes(production=production)],
-        ListenerName.ROUTING: [*openai_routes(), *fleet_routes()],
+        ListenerName.ROUTING: routing_routes(),
         ListenerName.RATE_LIMITING: rate_limiting_routes(),
     }
     apps = {name: build_app(name, edge, each) for name, each in routes.items()}

@@ -24,6 +24,7 @@ from citadel_edge.telemetry.loop_lag import watch_loop
 
 AGAIN_AFTER_S = 1.0
 REPORT_EVERY_S = 1.0
+SETTINGS_WITHIN_S = 1.0
 
 
 @asynccontextmanager
@@ -37,10 +38,14 @@ async def workers(edge: Edge, parts: Parts | None = None) -> AsyncIterator[async
     timeout = aiohttp.ClientTimeout(total=2)
     async with aiohttp.ClientSession(timeout=timeout) as session, plain_group() as group:
         _watch_health(edge, session, Parts() if parts is None else parts)
+        await edge.operations.look_first(within_s=SETTINGS_WITHIN_S)
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
             "directory": edge.directory.run,
             "ledger": edge.ledger.run,
             "probes": edge.probes.run,
+            "operations": edge.operations.run,
+            "decisions": edge.decision_store.run,
+            "feedback": edge.feedback.run,
             "health": edge.board.run,
             "loop lag": lambda: watch_loop(edge.registries.loop_lag, edge.clock),
             "storage": lambda: _report_storage(edge),

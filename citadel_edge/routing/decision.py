@@ -161,8 +161,8 @@ def _shown_candidate(candidate: Candidate) -> dict[str, Any]:
         "model": candidate.model,
         "weight": candidate.weight,
         "in_flight": candidate.in_flight,
-        "score": _plain(getattr(candidate, "score", None)),
-        "parts": _plain(getattr(candidate, "parts", {})),
+        "score": _plain(candidate.score),
+        "parts": _plain(candidate.parts()),
         "excluded": None if excluded is None else {"code": excluded.code.value, "reason": excluded.reason},
     }
 

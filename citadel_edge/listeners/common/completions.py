@@ -31,7 +31,7 @@ async def complete(
         wanted = wanted.streaming(stream)
     sink = HttpSink(request, headers=headers)
     try:
-        await edge.pipeline.run(_call(request, wanted), sink)
+        await edge.pipeline.run(call_of(request, wanted), sink)
     except asyncio.CancelledError as error:
         await _end(sink, error)
     if sink.response is None:
@@ -57,7 +57,8 @@ async def _end(sink: HttpSink, error: asyncio.CancelledError) -> None:
         raise error from None
 
 
-def _call(request: web.Request, wanted: CompletionRequest) -> Call:
+def call_of(request: web.Request, wanted: CompletionRequest) -> Call:
+    """What the pipeline is asked for, with the caller, the headers and the listener's budget."""
     passage = request[PASSAGE]
 
     def note(report: Report) -> None:

@@ -11,7 +11,7 @@ import citadel_edge
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.listeners.common.routes import Admission, Route
 
-_PARAMETER = re.compile(r"\{(\w+)")
+_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "code", "detail", "request_id"],
@@ -67,7 +67,7 @@ def document(name: ListenerName, routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI document of a listener."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(_template(route.path), {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {"title": f"Citadel Edge {name.value}", "version": citadel_edge.__version__},
@@ -79,10 +79,15 @@ def document(name: ListenerName, routes: Sequence[Route]) -> dict[str, Any]:
     }
 
 
+def _template(path: str) -> str:
+    """A path as OpenAPI writes it: a parameter is its name alone."""
+    return _PARAMETER.sub(r"{\1}", path)
+
+
 def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
+        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{_template(route.path)}").strip("_"),
         "responses": _responses(route),
         "security": [{"key": []}] if route.role is not None else [],
     }

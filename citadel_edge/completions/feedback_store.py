@@ -1,0 +1,125 @@
+"""What users thought of answers, kept in PostgreSQL: one opinion a user and decision, the last one counts.
+
+Decides which scores are scores and what is learned again at a start. Refuses to know what is learned from them: whoever
+does listens (`watch`).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from citadel_edge.errors import Code, PostgresUnavailable, RequestError
+from citadel_edge.storage.postgres import PostgresPool
+
+LONGEST_COMMENT: Final = 2000
+REMEMBERED: Final = 20_000
+RETRY_S: Final = 1.0
+_PUT: Final = """
+WITH before AS (SELECT score FROM feedback WHERE decision_id = $1 AND user_id = $2)
+INSERT INTO feedback (decision_id, user_id, model, tasks, score, comment) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (decision_id, user_id) DO UPDATE SET score = $5, comment = $6, updated_at = now()
+RETURNING updated_at, (SELECT score FROM before) AS before"""
+_LATEST: Final = """
+SELECT model, tasks, score FROM feedback WHERE updated_at > now() - interval '90 days'
+ORDER BY updated_at DESC LIMIT $1"""
+
+
+class Opinion(Struct, frozen=True, kw_only=True):
+    """What there is to learn of one feedback.
+
+    Attributes:
+        model: the model that answered.
+        tasks: how much of which task the request was, by name.
+        score: 0 (useless) to 1 (perfect).
+        replaces: the score that this user gave the same answer before, no longer true.
+    """
+
+    model: str
+    tasks: Mapping[str, float]
+    score: float
+    replaces: float | None = None
+
+
+class Feedback(Struct, frozen=True, kw_only=True):
+    """One as it is kept."""
+
+    decision_id: str
+    score: float
+    comment: str | None
+    replaced: bool
+    at: datetime
+
+
+class FeedbackStore:
+    """The table of feedback."""
+
+    def __init__(self, postgres: PostgresPool) -> None:
+        self._postgres = postgres
+        self._watchers: list[Callable[[Opinion], None]] = []
+
+    def watch(self, watcher: Callable[[Opinion], None]) -> None:
+        """Call `watcher(opinion)` for each that is given, and at the start for those that were."""
+        self._watchers.append(watcher)
+
+    async def put(
+        self, decision: Mapping[str, Any], *, user_id: str, score: float, comment: str | None = None
+    ) -> Feedback:
+        """Keep what a user thinks of a decision (as it is shown) and learn from it.
+
+        Raises:
+            RequestError: the score is none from 0 to 1, or the comment cannot be kept.
+            PostgresUnavailable: the database is away; nothing was learned.
+        """
+        _check(score, comment)
+        tasks = _tasks(decision)
+        row = await self._postgres.fetchrow(
+            _PUT, decision["id"], user_id, decision["model"], msgspec.json.encode(tasks).decode(), score, comment
+        )
+        self._tell(Opinion(model=decision["model"], tasks=tasks, score=score, replaces=row["before"]))
+        return Feedback(
+            decision_id=decision["id"],
+            score=score,
+            comment=comment,
+            replaced=row["before"] is not None,
+            at=row["updated_at"],
+        )
+
+    async def run(self) -> None:
+        """Learn once what was said before this start; as soon as the database is there."""
+        while not await self._learn_again():
+            await asyncio.sleep(RETRY_S)
+            await self._postgres.wait_until_up()
+
+    async def _learn_again(self) -> bool:
+        with suppress(PostgresUnavailable, asyncpg.UndefinedTableError):
+            rows = await self._postgres.fetch(_LATEST, REMEMBERED)
+            for number, row in enumerate(reversed(rows)):
+                self._tell(Opinion(model=row["model"], tasks=msgspec.json.decode(row["tasks"]), score=row["score"]))
+                if number % 256 == 0:
+                    await asyncio.sleep(0)
+            return True
+        return False
+
+    def _tell(self, opinion: Opinion) -> None:
+        for watcher in self._watchers:
+            watcher(opinion)
+
+
+def _tasks(decision: Mapping[str, Any]) -> dict[str, float]:
+    features = decision.get("features") or {}
+    tasks: dict[str, float] = features.get("tasks") or {}
+    return dict(tasks)
+
+
+def _check(score: float, comment: str | None) -> None:
+    if not 0 <= score <= 1:  # NaN is not
+        raise RequestError(Code.INVALID_REQUEST, "score is a number from 0 (useless) to 1 (perfect)", param="score")
+    if comment is not None and (len(comment) > LONGEST_COMMENT or "\0" in comment):
+        message = f"comment is a text of at most {LONGEST_COMMENT} characters without zero bytes"
+        raise RequestError(Code.INVALID_REQUEST, message, param="comment")

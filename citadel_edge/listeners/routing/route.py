@@ -1,0 +1,99 @@
+"""Where a request would go, and why, without sending it."""
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from citadel_edge.completions.request import Kind, parse
+from citadel_edge.edge import EDGE
+from citadel_edge.listeners.common.completions import call_of, schema_of
+from citadel_edge.listeners.common.payload import one
+from citadel_edge.listeners.common.routes import BODY, Route
+
+_NUMBER_OR_NULL = {"type": ["number", "null"]}
+_CANDIDATE: dict[str, Any] = {
+    "type": "object",
+    "required": ["upstream", "model", "score", "parts", "excluded"],
+    "properties": {
+        "upstream": {"type": "string"},
+        "model": {"type": "string"},
+        "score": {**_NUMBER_OR_NULL, "description": "smaller is better; null when it was not weighed"},
+        "parts": {"type": "object", "additionalProperties": {"type": "number"}},
+        "excluded": {
+            "type": ["object", "null"],
+            "properties": {"code": {"type": "string"}, "reason": {"type": "string"}},
+        },
+    },
+}
+_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["decision", "model", "chosen", "candidates", "estimate"],
+    "properties": {
+        "decision": {"type": "string"},
+        "model": {"type": "string"},
+        "chosen": {"type": ["string", "null"]},
+        "candidates": {"type": "array", "items": _CANDIDATE},
+        "estimate": {
+            "type": ["object", "null"],
+            "properties": {
+                "tokens_in": {"type": "integer"},
+                "tokens_out": {"type": "integer"},
+                "cost_usd": {"type": "number"},
+                "ttft_s": _NUMBER_OR_NULL,
+                "total_s": _NUMBER_OR_NULL,
+            },
+        },
+        "strategy": {"type": "string"},
+        "objective": {"type": ["string", "null"]},
+        "features": {"type": ["object", "null"]},
+        "models": {"type": "array", "items": {"type": "object"}},
+    },
+}
+
+
+class _Prompts(Struct):
+    """The fields that tell the three kinds of bodies apart."""
+
+    messages: Raw | UnsetType = UNSET
+    prompt: Raw | UnsetType = UNSET
+    input: Raw | UnsetType = UNSET
+
+
+_PROMPTS = msgspec.json.Decoder(_Prompts)
+
+
+async def route(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/route`."""
+    body = request[BODY]
+    call = call_of(request, parse(body, kind_of(body)))
+    return one(request.app[EDGE].pipeline.explain(call).explained())
+
+
+def kind_of(body: bytes) -> Kind:
+    """What a body asks for: by `messages`, `prompt` or `input`, the first of them that is there; else a chat."""
+    try:
+        prompts = _PROMPTS.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return Kind.CHAT  # whose parser says what is wrong
+    if prompts.messages is not UNSET:
+        return Kind.CHAT
+    if prompts.prompt is not UNSET:
+        return Kind.COMPLETION
+    return Kind.CHAT if prompts.input is UNSET else Kind.EMBEDDINGS
+
+
+def route_routes() -> list[Route]:
+    """One."""
+    return [
+        Route(
+            method="POST",
+            path="/v1/route",
+            handler=route,
+            summary="Explain where a request would go; nothing is sent",
+            json_body=True,
+            request={"anyOf": [schema_of(kind) for kind in Kind]},
+            response=_ANSWER,
+        )
+    ]
