@@ -7,6 +7,7 @@ arrives: no engine can read another one than was checked here.
 Refuses to know who asks, what the model is, and whether an engine understands the rest.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final, NoReturn, TypeVar
 
@@ -14,7 +15,10 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from citadel_edge.completions.looks import Turn, Weight, excerpt, kept, largest_item, needs_of, sample_of, weigh
+from citadel_edge.config.shape import Capability
 from citadel_edge.errors import Code, RequestError
+from citadel_edge.routing.features import Sample
 
 T = TypeVar("T")
 
@@ -50,10 +54,6 @@ _PATHS: Final = {
 _PROMPT_FIELDS: Final = {Kind.CHAT: "messages", Kind.COMPLETION: "prompt", Kind.EMBEDDINGS: "input"}
 
 
-class _Message(Struct):
-    role: str
-
-
 class _StreamOptions(Struct):
     include_usage: bool | None = None
 
@@ -62,7 +62,7 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 _STRING: Final = msgspec.json.Decoder(str)
 _FLAG: Final = msgspec.json.Decoder(bool | None)
 _COUNT: Final = msgspec.json.Decoder(int | None)
-_MESSAGES: Final = msgspec.json.Decoder(list[_Message])
+_MESSAGES: Final = msgspec.json.Decoder(list[Turn])
 _STREAM_OPTIONS: Final = msgspec.json.Decoder(_StreamOptions | None)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw] | None)
 _ENCODER: Final = msgspec.json.Encoder()
@@ -80,7 +80,9 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
         max_tokens: the bound the client set on the answer, if any.
         n: how many choices were asked for.
         tools: tools were offered to the model.
-        prompt_bytes: size of the prompt's JSON (and the tools'), for estimates.
+        prompt_bytes: size of the prompt's JSON (and the tools') without pictures' data, for estimates.
+        pictures: how many of them the prompt holds.
+        turns: a conversation's opening and last messages.
         fields: the body's fields, each as the bytes it came in.
     """
 
@@ -92,7 +94,30 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     n: int
     tools: bool
     prompt_bytes: int
+    pictures: int
+    turns: tuple[Turn, ...]
     fields: dict[str, Raw]
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What a model must be able to do for it."""
+        embeddings = self.kind is Kind.EMBEDDINGS
+        return needs_of(self.fields, tools=self.tools, pictures=self.pictures, embeddings=embeddings)
+
+    @property
+    def context_bytes(self) -> int:
+        """Size of what a model reads at once: of several prompts or inputs the largest."""
+        if self.kind is Kind.CHAT:
+            return self.prompt_bytes
+        return largest_item(self.fields[self.kind.prompt_field])
+
+    def sample(self) -> Sample:
+        """A bounded part of its text, to judge it by."""
+        return Sample() if self.kind is Kind.EMBEDDINGS else sample_of(self.turns)
+
+    def texts(self) -> Iterator[str]:
+        """A bounded part of the texts of `turns`, in order."""
+        return (excerpt(turn.content) for turn in self.turns)
 
     def streaming(self, stream: bool) -> "CompletionRequest":  # noqa: FBT001 - the field's own name and value
         """The same request, asked to be streamed or not."""
@@ -119,7 +144,9 @@ def parse(body: bytes, kind: Kind) -> CompletionRequest:
         RequestError: INVALID_REQUEST, with the field at fault as `param` where it is one field's fault.
     """
     fields = _parse_fields(body)
-    prompt_bytes = _check_prompt(fields, kind)
+    turns = _check_prompt(fields, kind)
+    prompt = fields[kind.prompt_field]
+    weight = weigh(prompt, body) if kind is Kind.CHAT else Weight(_size(prompt), 0)
     options = _read(fields, "stream_options", _STREAM_OPTIONS, "an object with a boolean `include_usage`")
     tools = fields.get("tools", _NULL)
     has_tools = bytes(tools) not in (b"null", b"[]")
@@ -131,7 +158,9 @@ def parse(body: bytes, kind: Kind) -> CompletionRequest:
         max_tokens=_parse_max_tokens(fields),
         n=_parse_count(fields, "n", low=1, high=_MOST_CHOICES) or 1,
         tools=has_tools,
-        prompt_bytes=prompt_bytes + (_size(tools) if has_tools else 0),
+        prompt_bytes=weight.text_bytes + (_size(tools) if has_tools else 0),
+        pictures=weight.pictures,
+        turns=turns,
         fields=fields,
     )
 
@@ -172,18 +201,20 @@ def _parse_model(fields: dict[str, Raw]) -> str:
     return model
 
 
-def _check_prompt(fields: dict[str, Raw], kind: Kind) -> int:
-    """The prompt is there and of a type that an engine can read; its size in bytes."""
+def _check_prompt(fields: dict[str, Raw], kind: Kind) -> tuple[Turn, ...]:
+    """The prompt is there and of a type that an engine can read; what of it is worth a look."""
     name = kind.prompt_field
     prompt = fields.get(name, _NULL)
     if bytes(memoryview(prompt)[:4]) == b"null":
         _refuse(name, f"'{name}' is missing.")
     if kind is Kind.CHAT:
-        if not _read(fields, name, _MESSAGES, "an array of objects, each with a string `role`"):
+        turns = _read(fields, name, _MESSAGES, "an array of objects, each with a string `role`")
+        if not turns:
             _refuse(name, "'messages' must hold at least one message.")
-    elif memoryview(prompt)[0] not in (_QUOTE, _BRACKET):
+        return kept(turns)
+    if memoryview(prompt)[0] not in (_QUOTE, _BRACKET):
         _refuse(name, f"'{name}' must be a string or an array.")
-    return _size(prompt)
+    return (Turn("user", prompt),)
 
 
 def _parse_max_tokens(fields: dict[str, Raw]) -> int | None:
