@@ -31,6 +31,7 @@ from citadel_edge.edge import Edge, open_edge
 from citadel_edge.process.doors import Doors, bound_sockets, open_doors
 from citadel_edge.process.launch import prepare_accounts
 from citadel_edge.process.workers import workers
+from citadel_edge.simulator.faults import FaultBook
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.server import Simulator, running
 from citadel_edge.telemetry.logs import Logs
@@ -51,6 +52,10 @@ class Served:
 
     def url(self, path: str, listener: ListenerName = ListenerName.ROUTING) -> str:
         return self.doors[listener].url + path
+
+    def replica(self, upstream: str) -> Simulator:
+        """The simulator behind an upstream's id."""
+        return self.simulators[int(upstream.rpartition("-")[2])]
 
     def as_user(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys.demo_key}"}
@@ -73,9 +78,10 @@ def config_for(
     redis_url: str,
     data_dir: Path,
     budget: BudgetConfig | None = None,
+    slots: int | None = None,
     **changes: Any,
 ) -> Config:
-    """One model on all the simulators."""
+    """One model on all the simulators; `slots` as the operator says them, for each."""
     listener = ListenerConfig(port=0, budget=budget or BudgetConfig())
     config = Config(
         environment="test",
@@ -84,7 +90,7 @@ def config_for(
         redis=RedisConfig(url=redis_url, deadline_ms=500),
         postgres=PostgresConfig(dsn=dsn),
         upstreams=tuple(
-            UpstreamConfig(id=f"sim-{n}", url=sim.url, engine=Engine(sim.options.engine.value))
+            UpstreamConfig(id=f"sim-{n}", url=sim.url, engine=Engine(sim.options.engine.value), slots=slots)
             for n, sim in enumerate(simulators)
         ),
         models=(
@@ -112,13 +118,21 @@ async def serving(
     data_dir: Path,
     options: tuple[SimulatorOptions, ...] = (SimulatorOptions(),),
     budget: BudgetConfig | None = None,
+    slots: int | None = None,
+    faults: FaultBook | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Served]:
-    """The whole edge, with its accounts made and its replicas probed."""
+    """The whole edge, with its accounts made and its replicas probed; the replicas may share a book of faults."""
     async with AsyncExitStack() as stack:
-        simulators = tuple([await stack.enter_async_context(running(each)) for each in options])
+        simulators = tuple([await stack.enter_async_context(running(each, faults=faults)) for each in options])
         config = config_for(
-            simulators, dsn=dsn, redis_url=redis_url, data_dir=data_dir, budget=budget, **dict(changes or {})
+            simulators,
+            dsn=dsn,
+            redis_url=redis_url,
+            data_dir=data_dir,
+            budget=budget,
+            slots=slots,
+            **dict(changes or {}),
         )
         log = StringIO()
         logs = stack.enter_context(Logs.open(config.logs, stream=log))
