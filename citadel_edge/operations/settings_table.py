@@ -15,6 +15,7 @@ from citadel_edge.storage.postgres import PostgresPool
 
 POSTGRES_CHANNEL: Final = "citadel_fleet"
 """Where the trigger of migration 0003 tells of changes."""
+_NO_TABLE: Final = "PostgreSQL has no settings yet: the migrations are still to run"
 _ADD: Final = "INSERT INTO fleet_settings (kind, id, set_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 _LOCK: Final = "SELECT * FROM fleet_settings WHERE kind = $1 AND id = $2 FOR UPDATE"
 _WRITE: Final = """
@@ -28,8 +29,12 @@ async def lock(change: Change, kind: SettingKind, identity: str, *, version: int
 
     Raises:
         RequestError: STALE, when the caller has seen another version.
+        PostgresUnavailable: there is no such table yet.
     """
-    await change.connection.execute(_ADD, kind.value, identity, change.actor.who)
+    try:
+        await change.connection.execute(_ADD, kind.value, identity, change.actor.who)
+    except asyncpg.UndefinedTableError as error:
+        raise PostgresUnavailable(_NO_TABLE) from error
     row = await change.fetchrow(_LOCK, kind.value, identity)
     if version is not None and row["version"] != version:
         message = f"The {kind.value} was changed meanwhile. Read it again, then repeat the change."
@@ -62,7 +67,7 @@ async def read_all(postgres: PostgresPool, *, timeout_s: float | None = None) ->
     try:
         rows = await postgres.fetch("SELECT * FROM fleet_settings", timeout_s=timeout_s)
     except asyncpg.UndefinedTableError as error:
-        raise PostgresUnavailable("PostgreSQL has no settings yet: the migrations are still to run") from error
+        raise PostgresUnavailable(_NO_TABLE) from error
     return [_made(row) for row in rows]
 
 
