@@ -11,7 +11,7 @@ How a caller uses it, a replica being called at a time::
 
     relay = listen(request, dialect, recording=forbidden(request) is None)     # sent: first_body(...)
     while the stream under `relay` fails, and a part of the answer has reached the client:
-        if nothing_left(request, relay): send last_words(request, relay); it is done
+        if nothing_left(request, relay): send last_words(request, relay, ...); it is done
         if refusal(request, relay): it ends as broken off
         choose a replica for which unable(request, relay, its dialect) is None
         body = next_body(request, relay, dialect=..., model=...)
@@ -165,12 +165,18 @@ def nothing_left(request: CompletionRequest, relay: Relay) -> bool:
     return bound is not None and relay.generated >= bound
 
 
-def last_words(request: CompletionRequest, relay: Relay) -> bytes:
-    """The events that an answer still lacks of which nothing is left to say; `[DONE]` is the caller's."""
+def last_words(request: CompletionRequest, relay: Relay, *, prompt_tokens: int) -> bytes:
+    """The events that an answer still lacks of which nothing is left to say; `[DONE]` is the caller's.
+
+    Args:
+        request: as the client sent it.
+        relay: of the last call.
+        prompt_tokens: an estimate, told to a client that asked for usage when no engine has told it.
+    """
     head = head_of(relay)
     payloads = [] if relay.finished else [finish_chunk(head, chat=request.kind is Kind.CHAT, finish="length")]
     if request.include_usage and not relay.usage_passed:
-        payloads.append(usage_chunk(head, prompt=relay.prompt_tokens or 0, generated=relay.generated))
+        payloads.append(usage_chunk(head, prompt=relay.prompt_tokens or prompt_tokens, generated=relay.generated))
     return framed(payloads) if payloads else b""
 
 
