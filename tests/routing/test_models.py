@@ -7,6 +7,7 @@ import pytest
 from citadel_edge.config.shape import DeploymentConfig, ModelConfig, PriceConfig
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.routing.models import Catalogue
+from citadel_edge.routing.objective import AUTO_NAMES
 
 CATALOGUE = Catalogue(
     (
@@ -50,7 +51,7 @@ def test_a_model_outside_the_tier_is_forbidden_under_every_name_and_not_listed()
         with pytest.raises(RequestError) as caught:
             CATALOGUE.resolve(name, small_only)
         assert caught.value.code is Code.MODEL_NOT_ALLOWED
-    assert [entry["id"] for entry in CATALOGUE.entries(small_only)] == ["meta/small"]
+    assert [entry["id"] for entry in CATALOGUE.entries(small_only)] == ["meta/small", *AUTO_NAMES]
 
 
 def test_a_tier_may_list_a_model_by_its_alias() -> None:
@@ -60,7 +61,7 @@ def test_a_tier_may_list_a_model_by_its_alias() -> None:
 
 
 def test_entries_have_openais_shape_and_hold_the_aliases() -> None:
-    assert [entry["id"] for entry in CATALOGUE.entries(everything)] == ["big", "gpt-4o", "large", "meta/small"]
+    assert [entry["id"] for entry in CATALOGUE.entries(everything)] == ["big", "gpt-4o", "large", "meta/small", *AUTO_NAMES]
     assert CATALOGUE.entry("gpt-4o", everything) == {
         "id": "gpt-4o",
         "object": "model",
