@@ -68,7 +68,7 @@ AMID = frozenset(
         FaultKind.UNREACHABLE,
     }
 )
-EVERYWHERE = frozenset({FaultKind.REFUSE, FaultKind.FREEZE, FaultKind.UNREACHABLE})
+EVERYWHERE = frozenset({FaultKind.REFUSE, FaultKind.FREEZE})
 
 
 class Match(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -43,6 +43,8 @@ def test_match(match, hit):
 def test_most_kinds_leave_probes_alone_and_freeze_does_not():
     assert struck(Fault(kind=FaultKind.FAILED), HEALTH, CHAT) == [False, True]
     assert struck(Fault(kind=FaultKind.FREEZE), HEALTH, CHAT) == [True, True]
+    dying = Fault(kind=FaultKind.UNREACHABLE, after_tokens=3, times=1)
+    assert struck(dying, HEALTH, CHAT) == [False, True], "nobody dies in the middle of a probe's answer"
     assert struck(Fault(kind=FaultKind.UNAVAILABLE, match=Match(path="/health")), HEALTH, CHAT) == [True, False]
 
 

@@ -20,8 +20,8 @@ COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def replica(engine, **changes):
-    """Replicas of one voice say the same, whatever engine they are."""
-    fields = {"seed": 11, "voice": "one", "shortest": LENGTH, "longest": LENGTH}
+    """Replicas of one voice say the same, whatever engine they are; slowly enough for each token to travel alone."""
+    fields = {"seed": 11, "voice": "one", "shortest": LENGTH, "longest": LENGTH, "timing": Timing(decode_ms=4)}
     return SimulatorOptions(engine=Engine(engine), **{**fields, **changes})
 
 
@@ -66,6 +66,7 @@ async def check_every(served, book, positions, *, listener=ROUTING, kind=FaultKi
     expected = await stream(served, served.chat(**USAGE), listener=listener)
     assert expected.whole
     assert len(expected.pieces) == LENGTH
+    await settled(served)
     for position in positions:
         fault = Fault(kind=kind, after_tokens=position, duration_s=GONE_S, times=1)
         heard, row = await broken(served, book, fault, listener=listener)
@@ -77,6 +78,13 @@ async def check_every(served, book, positions, *, listener=ROUTING, kind=FaultKi
         assert (row["outcome"], row["attempts"]) == ("done", 2), position
         assert (row["tokens_in"], row["tokens_out"]) == tuple(counts(expected)[name] for name in COUNTS[:2]), position
         await settled(served)
+    assert continuations(served) >= 0.8 * sum(position > 1 for position in positions), "they were not just made again"
+
+
+def continuations(served):
+    """Calls that brought a started answer along."""
+    bodies = [record.body for sim in served.simulators for record in sim.stats.records]
+    return sum(body["messages"][-1]["role"] == "assistant" for body in bodies if "messages" in body)
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "llamacpp", "tgi"])
