@@ -35,6 +35,7 @@ from citadel_edge.groups import plain_group
 from citadel_edge.health.board import Board
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.operations.operations import Operations
+from citadel_edge.routing.feedback import LearnedSkills
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
@@ -71,6 +72,7 @@ class Edge:
     decision_store: DecisionStore
     history: History
     feedback: FeedbackStore
+    skills: LearnedSkills
     budgets: Mapping[ListenerName, Budget]
     board: Board
     draining: asyncio.Event
@@ -148,6 +150,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             clock=clock,
             metrics=CompletionMetrics(everywhere),
         )
+        skills = LearnedSkills()
         _remember(pipeline, decision_store, live)
         budget_metrics = BudgetMetrics(everywhere)
         edge = Edge(
@@ -168,7 +171,8 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             operations=Operations(fleet=fleet, desk=changes, postgres=postgres, redis=redis, log=log),
             decision_store=decision_store,
             history=History(pipeline.decisions, decision_store),
-            feedback=FeedbackStore(postgres),
+            feedback=FeedbackStore(postgres, learn=skills),
+            skills=skills,
             budgets={
                 name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
                 for name in ListenerName

@@ -1,11 +1,10 @@
 """What users thought of answers, kept in PostgreSQL: one opinion a user and decision, the last one counts.
 
-Decides which scores are scores and what is learned again at a start. Refuses to know what is learned from them: whoever
-does listens (`watch`).
+Decides which scores are scores and what is learned again at a start. Refuses to know what is learned from them.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from citadel_edge.errors import Code, PostgresUnavailable, RequestError
+from citadel_edge.routing.feedback import LearnedSkills
 from citadel_edge.storage.postgres import PostgresPool
 
 LONGEST_COMMENT: Final = 2000
@@ -30,22 +30,6 @@ SELECT model, tasks, score FROM feedback WHERE updated_at > now() - interval '90
 ORDER BY updated_at DESC LIMIT $1"""
 
 
-class Opinion(Struct, frozen=True, kw_only=True):
-    """What there is to learn of one feedback.
-
-    Attributes:
-        model: the model that answered.
-        tasks: how much of which task the request was, by name.
-        score: 0 (useless) to 1 (perfect).
-        replaces: the score that this user gave the same answer before, no longer true.
-    """
-
-    model: str
-    tasks: Mapping[str, float]
-    score: float
-    replaces: float | None = None
-
-
 class Feedback(Struct, frozen=True, kw_only=True):
     """One as it is kept."""
 
@@ -57,15 +41,11 @@ class Feedback(Struct, frozen=True, kw_only=True):
 
 
 class FeedbackStore:
-    """The table of feedback."""
+    """The table of feedback. What is given, and at a start what was given before, teaches `learn`."""
 
-    def __init__(self, postgres: PostgresPool) -> None:
+    def __init__(self, postgres: PostgresPool, *, learn: LearnedSkills) -> None:
         self._postgres = postgres
-        self._watchers: list[Callable[[Opinion], None]] = []
-
-    def watch(self, watcher: Callable[[Opinion], None]) -> None:
-        """Call `watcher(opinion)` for each that is given, and at the start for those that were."""
-        self._watchers.append(watcher)
+        self._learn = learn
 
     async def put(
         self, decision: Mapping[str, Any], *, user_id: str, score: float, comment: str | None = None
@@ -81,7 +61,7 @@ class FeedbackStore:
         row = await self._postgres.fetchrow(
             _PUT, decision["id"], user_id, decision["model"], msgspec.json.encode(tasks).decode(), score, comment
         )
-        self._tell(Opinion(model=decision["model"], tasks=tasks, score=score, replaces=row["before"]))
+        self._learn.observe(decision["model"], tasks=tasks, score=score, replaces=row["before"])
         return Feedback(
             decision_id=decision["id"],
             score=score,
@@ -100,15 +80,11 @@ class FeedbackStore:
         with suppress(PostgresUnavailable, asyncpg.UndefinedTableError):
             rows = await self._postgres.fetch(_LATEST, REMEMBERED)
             for number, row in enumerate(reversed(rows)):
-                self._tell(Opinion(model=row["model"], tasks=msgspec.json.decode(row["tasks"]), score=row["score"]))
+                self._learn.observe(row["model"], tasks=msgspec.json.decode(row["tasks"]), score=row["score"])
                 if number % 256 == 0:
                     await asyncio.sleep(0)
             return True
         return False
-
-    def _tell(self, opinion: Opinion) -> None:
-        for watcher in self._watchers:
-            watcher(opinion)
 
 
 def _tasks(decision: Mapping[str, Any]) -> dict[str, float]:

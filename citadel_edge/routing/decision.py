@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from citadel_edge.routing.candidates import Candidate
+from citadel_edge.routing.features import Features
+from citadel_edge.routing.outlook import ModelScore
 
 PREVIEW = "preview"
 """The outcome of a decision that was only asked for: nothing was sent."""
@@ -88,8 +90,8 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
     outcome: str
     at: float
     objective: str | None = None
-    features: Struct | None = None
-    considered: tuple[Struct, ...] = ()
+    features: Features | None = None
+    considered: tuple[ModelScore, ...] = ()
     panic: bool = False
     estimate: Estimate | None = None
     code: str | None = None

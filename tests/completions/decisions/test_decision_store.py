@@ -11,13 +11,22 @@ from prometheus_client import CollectorRegistry
 from citadel_edge.completions import decision_store
 from citadel_edge.completions.decision_store import BATCH, MOST_WAITING, DecisionStore, DecisionStoreMetrics
 from citadel_edge.completions.decisions import Decisions
-from citadel_edge.completions.feedback_store import FeedbackStore, Opinion
+from citadel_edge.completions.feedback_store import FeedbackStore
 from citadel_edge.completions.history import History, Wanted
 from citadel_edge.config.live import Live
-from citadel_edge.config.shape import Config, DecisionsConfig, PostgresConfig, RoutingConfig
+from citadel_edge.config.shape import (
+    Config,
+    DecisionsConfig,
+    DeploymentConfig,
+    ModelConfig,
+    PostgresConfig,
+    RoutingConfig,
+)
 from citadel_edge.errors import Code, PostgresUnavailable, RequestError
 from citadel_edge.routing.candidates import Candidate, Excluded, Exclusion
 from citadel_edge.routing.decision import Attempt, Decision, Estimate, Mark
+from citadel_edge.routing.feedback import LearnedSkills
+from citadel_edge.routing.models import Catalogue
 from citadel_edge.storage.migrate import migrate
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.clock import Clock
@@ -25,6 +34,8 @@ from citadel_edge.telemetry.hub import Hub, Topic
 from citadel_edge.telemetry.ids import uuid7
 
 CLOCK = Clock()
+ONE = ModelConfig(name="one", deployments=(DeploymentConfig(upstream="a"),), skills={"chat": 0.5, "code": 0.5})
+(MODEL,) = Catalogue([ONE], created=0)
 
 
 def attempt(outcome="done", upstream="a"):
@@ -289,23 +300,20 @@ async def test_memory_answers_alone_while_the_database_is_away(decisions):
 
 async def test_the_last_word_of_a_user_counts_and_is_learned_again(migrated_dsn):
     async with opened(migrated_dsn) as pool:
-        feedback, heard = FeedbackStore(pool.postgres), []
-        feedback.watch(heard.append)
+        skills = LearnedSkills()
+        feedback = FeedbackStore(pool.postgres, learn=skills)
         shown = {**decision().shown(), "features": {"tasks": {"code": 0.75, "chat": 0.25}}}
         first = await feedback.put(shown, user_id="usr_1", score=0.25, comment="meh")
         second = await feedback.put(shown, user_id="usr_1", score=1, comment=None)
         other = await feedback.put({**shown, "features": None}, user_id="usr_2", score=0)
         assert (first.replaced, second.replaced, other.replaced) == (False, True, False)
-        tasks = {"code": 0.75, "chat": 0.25}
-        assert heard == [
-            Opinion(model="one", tasks=tasks, score=0.25),
-            Opinion(model="one", tasks=tasks, score=1, replaces=0.25),
-            Opinion(model="one", tasks={}, score=0),
-        ]
-        again, remembered = FeedbackStore(pool.postgres), []
-        again.watch(remembered.append)
-        await again.run()
-        assert remembered == [Opinion(model="one", tasks=tasks, score=1), Opinion(model="one", tasks={}, score=0)]
+        assert skills.opinions("one", "code") == pytest.approx(0.75)  # one opinion, though it was changed
+        again = LearnedSkills()
+        await FeedbackStore(pool.postgres, learn=again).run()
+        for task in ("code", "chat"):
+            assert again.opinions("one", task) == pytest.approx(skills.opinions("one", task))
+            assert again.skill(MODEL, task) == pytest.approx(skills.skill(MODEL, task))
+        assert again.skill(MODEL, "code") > LearnedSkills().skill(MODEL, "code")
 
 
 @pytest.mark.parametrize(
@@ -315,7 +323,9 @@ async def test_the_last_word_of_a_user_counts_and_is_learned_again(migrated_dsn)
 async def test_what_is_no_feedback_is_refused_by_name(migrated_dsn, score, comment, param):
     async with opened(migrated_dsn) as pool:
         with pytest.raises(RequestError) as refused:
-            await FeedbackStore(pool.postgres).put(decision().shown(), user_id="u", score=score, comment=comment)
+            await FeedbackStore(pool.postgres, learn=LearnedSkills()).put(
+                decision().shown(), user_id="u", score=score, comment=comment
+            )
         assert (refused.value.code, refused.value.param) == (Code.INVALID_REQUEST, param)
         assert await pool.postgres.fetchval("SELECT count(*) FROM feedback") == 0
 
