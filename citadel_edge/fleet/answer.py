@@ -7,7 +7,8 @@ rings, whether it should have. Refuses to know what the bytes mean.
 
 import asyncio
 import math
-from typing import Final, Self
+from collections.abc import Sequence
+from typing import Final, Protocol, Self
 
 from aiohttp import ClientError, ClientPayloadError, ClientResponse
 
@@ -19,6 +20,12 @@ _YIELD_EVERY: Final = (
 )
 
 
+class Watched(Protocol):
+    """Whoever wants to know when the last byte came, in the loop's time (monotonic seconds)."""
+
+    last_byte_at: float
+
+
 class UpstreamAnswer:
     """Status and body of one call. Whoever opened it calls `abort` in the end, whatever happened.
 
@@ -28,10 +35,18 @@ class UpstreamAnswer:
         retry_after_s: what it asked for, in seconds, None when it did not or sent a date.
     """
 
-    def __init__(self, response: ClientResponse, *, idle_s: float, first_token_due: float = math.inf) -> None:
+    def __init__(
+        self,
+        response: ClientResponse,
+        *,
+        idle_s: float,
+        first_token_due: float = math.inf,
+        seen: Sequence[Watched] = (),
+    ) -> None:
         self._response = response
         self._loop = asyncio.get_running_loop()
         self._idle_s = idle_s
+        self._seen = seen
         self._first_token_due = first_token_due
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -77,6 +92,9 @@ class UpstreamAnswer:
             self._waiting_since = None
         if not data:
             raise StopAsyncIteration
+        now = self._loop.time()
+        for watched in self._seen:
+            watched.last_byte_at = now
         return data
 
     async def read(self, limit: int = MAX_ANSWER_BYTES) -> bytes:

@@ -6,15 +6,16 @@ a fault that all share is not mended by leaving all alone. Refuses to count thos
 that their probes have taken out anyway.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 
 from citadel_edge.fleet.breaker import Breaker, BreakerState
+from citadel_edge.fleet.guards import breaker_id
 from citadel_edge.fleet.row import Deployment, Row, RowState
 
-EJECTED_SHARE: Final = 10  # one in ten
+ONE_IN: Final = 10
 
 
 class BreakerEntry(Struct, frozen=True):
@@ -26,24 +27,18 @@ class BreakerEntry(Struct, frozen=True):
     breaker: Breaker
 
 
-def entries(rows: Iterable[Row], deployments: Iterable[tuple[str, Sequence[Deployment]]]) -> dict[str, BreakerEntry]:
+def entries(rows: Iterable[Row], places: Iterable[Deployment]) -> dict[str, BreakerEntry]:
     """All breakers by id: the rows' first, then those of models."""
     found = {row.id: BreakerEntry(row.id, row.id, None, row.breaker) for row in rows}
-    for model, places in deployments:
-        for place in places:
-            if place.breaker is not None:
-                name = breaker_id(place.row.id, model)
-                found[name] = BreakerEntry(name, place.row.id, model, place.breaker)
+    for place in places:
+        if place.breaker is not None:
+            name = breaker_id(place)
+            found[name] = BreakerEntry(name, place.row.id, place.name, place.breaker)
     return found
 
 
-def breaker_id(upstream: str, model: str) -> str:
-    """The id of a model's own breaker."""
-    return f"{upstream}:{model}"
-
-
 def row_may_trip(rows: Iterable[Row]) -> bool:
-    """Whether one row's breaker more may open."""
+    """Whether one breaker more of these rows may open."""
     judged = [row for row in rows if _counts(row)]
     return _room(len(judged), sum(_ejected(row.breaker) for row in judged))
 
@@ -66,4 +61,4 @@ def _ejected(breaker: Breaker) -> bool:
 
 
 def _room(judged: int, out: int) -> bool:
-    return out < max(1, judged // EJECTED_SHARE)
+    return out < max(1, judged // ONE_IN)

@@ -32,7 +32,7 @@ from aiohttp import (
 
 from citadel_edge.errors import UpstreamError, UpstreamFault
 from citadel_edge.fleet.answer import UpstreamAnswer, broken
-from citadel_edge.fleet.table import Row
+from citadel_edge.fleet.row import Row, Ticket
 
 _KEEPALIVE_S: Final = 4.0  # uvicorn and cpp-httplib close after 5: a call must not meet a connection about to die
 _READ_BUFFER: Final = 2**16
@@ -75,9 +75,17 @@ class UpstreamClient:
             yield cls(session)
 
     async def open(
-        self, row: Row, path: str, body: bytes, *, headers: Mapping[str, str], timeouts: CallTimeouts, stream: bool
+        self,
+        row: Row,
+        path: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str],
+        timeouts: CallTimeouts,
+        stream: bool,
+        ticket: Ticket | None = None,
     ) -> UpstreamAnswer:
-        """Send the body and wait for the answer's status.
+        """Send the body and wait for the answer's status. Every byte that comes is noted on the row and the ticket.
 
         Raises:
             UpstreamError: REFUSED, CONNECT_TIMEOUT, FIRST_TOKEN_TIMEOUT, RESET or MALFORMED.
@@ -87,7 +95,9 @@ class UpstreamClient:
         first_token_s = math.inf if timeouts.first_token_s is None else timeouts.first_token_s
         due = asyncio.get_running_loop().time() + first_token_s
         response = await self._send(row, path, body, headers=sent, timeouts=timeouts)
-        return UpstreamAnswer(response, idle_s=timeouts.idle_s, first_token_due=due)
+        return UpstreamAnswer(
+            response, idle_s=timeouts.idle_s, first_token_due=due, seen=(row,) if ticket is None else (row, ticket)
+        )
 
     async def _send(
         self, row: Row, path: str, body: bytes, *, headers: Mapping[str, str], timeouts: CallTimeouts
@@ -120,16 +130,33 @@ class UpstreamClient:
         Raises:
             UpstreamError: REFUSED, CONNECT_TIMEOUT or RESET.
         """
+        status, _ = await self.fetch(row, path, timeout_s=timeout_s, limit=0)
+        return status
+
+    async def fetch(self, row: Row, path: str, *, timeout_s: float, limit: int) -> tuple[int, bytes]:
+        """The status of a GET, and the first `limit` bytes of its body; the rest is not waited for.
+
+        Raises:
+            UpstreamError: REFUSED, CONNECT_TIMEOUT or RESET.
+        """
         try:
             async with (
                 asyncio.timeout(timeout_s),
                 self._session.get(row.url + path, headers=_key(row), allow_redirects=False) as response,
             ):
-                return response.status
+                return response.status, await _start(response, limit)
         except TimeoutError as error:
             raise UpstreamError(UpstreamFault.CONNECT_TIMEOUT, f"no answer within {timeout_s:g} s") from error
         except (ClientError, OSError) as error:
             raise _failed(error) from error
+
+
+async def _start(response: ClientResponse, limit: int) -> bytes:
+    parts: list[bytes] = []
+    while limit > 0 and (part := await response.content.readany()):
+        parts.append(part[:limit])
+        limit -= len(part)
+    return b"".join(parts)
 
 
 def _key(row: Row) -> dict[str, str]:

@@ -1,36 +1,31 @@
 """The fleet as the rest of the process meets it: the table, and everybody who wants to know when it changes.
 
-Decides who is told of a change: the hub, the log, the metrics, whoever waits for capacity, and the calls that a dead
-row will not answer; each change once. What changes and when is the table's and the breaker's to decide. Nothing here
-awaits, for the reason given in `table`.
+Decides nothing of its own: it asks the clock, acts on the table, and passes on what changed: to `news`, to those who
+wait for capacity, and to the calls that a dead row will not answer. Nothing here awaits, for the reason given in
+`table`.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import random
 
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
-from citadel_edge.fleet.breaker import BreakerChange, BreakerState, Rng
+from citadel_edge.errors import UpstreamError, UpstreamFault
+from citadel_edge.fleet import vitals
+from citadel_edge.fleet.breaker import BreakerChange, Rng
+from citadel_edge.fleet.capacity import Capacity
+from citadel_edge.fleet.engines.facts import Facts
+from citadel_edge.fleet.gauges import Reading
+from citadel_edge.fleet.guards import Events
 from citadel_edge.fleet.metrics import FleetMetrics
-from citadel_edge.fleet.table import (
-    BreakerEntry,
-    BreakerEvent,
-    Deployment,
-    Health,
-    HealthChange,
-    Row,
-    RowState,
-    Scope,
-    Table,
-    Ticket,
-    Verdict,
-    lost_error,
-)
+from citadel_edge.fleet.news import News
+from citadel_edge.fleet.row import BreakerEvent
+from citadel_edge.fleet.table import Deployment, HealthChange, Row, RowState, Scope, Table, Ticket, Verdict
 from citadel_edge.telemetry.clock import Clock
-from citadel_edge.telemetry.hub import Hub, Topic
+from citadel_edge.telemetry.hub import Hub
 
 
 class Fleet:
@@ -47,23 +42,30 @@ class Fleet:
         rng: Rng = random,
     ) -> None:
         self._clock = clock
-        self._hub = hub
-        self._log = log
         self._metrics = metrics
         self._rng = rng
         self._watchers: list[Callable[[], None]] = []
-        self._capacity: list[Callable[[], None]] = []
+        self._news = News(clock=clock, hub=hub, log=log, metrics=metrics)
         self.table = Table(config.value)
-        metrics.follow(self.table)
+        self._capacity = Capacity(self.table, clock)
+        metrics.follow(self.table, clock)
         config.watch(self._replace)
+
+    def close(self) -> None:
+        """Let go of the timer."""
+        self._capacity.close()
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call `watcher()` whenever rows came or went."""
         self._watchers.append(watcher)
 
     def watch_capacity(self, watcher: Callable[[], None]) -> None:
-        """Call `watcher()` whenever a place may have come free. It must be quick and must not take rows itself."""
-        self._capacity.append(watcher)
+        """Call `watcher()` whenever a place may have come free.
+
+        That is: a call ended, a cooldown or a back-off is over, health or a breaker turned better, rows, weights,
+        states or slots changed. It is called inside of such changes: it must be quick, and take no row itself.
+        """
+        self._capacity.watch(watcher)
 
     def take(
         self,
@@ -114,107 +116,89 @@ class Fleet:
         )
         if events:
             self._tell_breakers(ticket.row, events)
-        self._tell_capacity()
+        if events or verdict is Verdict.BUSY:
+            self._capacity.expect()
+        self._capacity.tell()
 
     def suspect(self, row: Row, detail: str) -> None:
         """Nobody listened at its address: no more requests until a probe succeeds."""
-        self._tell_health(self.table.probe_failed(row, detail, at_once=True))
+        self.probe_failed(row, detail, at_once=True, asked=self._clock.monotonic_s())
 
     def probe_succeeded(self, row: Row, detail: str) -> None:
         """A probe was answered well."""
-        self._tell_health(self.table.probe_succeeded(row, detail, now=self._clock.monotonic_s()))
-
-    def probe_failed(self, row: Row, detail: str, *, at_once: bool, asked: float = math.inf) -> None:
-        """A probe failed; `at_once` when nobody listened. `asked`: when the first of those that fail was sent."""
-        change = self.table.probe_failed(row, detail, at_once=at_once)
-        self._tell_health(change)
+        change = self.table.probe_succeeded(row, detail, now=self._clock.monotonic_s())
         if change is not None:
-            for ticket in self.table.lost(row, since=asked):
-                if ticket.on_lost is not None:
-                    ticket.on_lost(lost_error(detail))
+            self._tell_health(change)
+            self._capacity.tell()
+
+    def probe_failed(self, row: Row, detail: str, *, at_once: bool, asked: float) -> None:
+        """A probe failed that was sent at `asked` (monotonic seconds); `at_once` when nobody listened.
+
+        Calls that the row will hardly answer are told, each once.
+        """
+        change = self.table.probe_failed(row, detail, at_once=at_once, asked=asked)
+        if change is not None:
+            self._tell_health(change)
+        for call in vitals.lost(row, now=self._clock.monotonic_s()):
+            told, call.on_lost = call.on_lost, None
+            if told is not None:
+                told(UpstreamError(UpstreamFault.LOST, "its probes fail"))
+
+    def scraped(self, row: Row, reading: Reading, *, own_in_flight: int) -> None:
+        """A row showed its load, when it had so many requests of ours."""
+        row.gauges.read(reading, now=self._clock.monotonic_s(), own_in_flight=own_in_flight)
+
+    def learn(self, row: Row, facts: Facts) -> None:
+        """A row told its slots, its models' contexts, or that it sleeps."""
+        before = row.slots
+        self.table.learn(row, facts)
+        if row.slots > before:
+            self._capacity.tell()
 
     def trip(self, breaker_id: str, *, source: str) -> None:
-        """An operator opens a breaker until `reset`.
+        """An operator opens a breaker until `reset`; no panic goes past it.
 
         Raises:
             KeyError: there is none of that id.
         """
-        entry = self.table.breakers[breaker_id]
-        self._tell_hand(entry, entry.breaker.trip(source))
+        self._tell_hand(breaker_id, self.table.breakers[breaker_id].breaker.trip(source), source)
 
     def reset(self, breaker_id: str, *, source: str) -> None:
-        """An operator closes a breaker.
+        """An operator closes a breaker, whoever opened it.
 
         Raises:
             KeyError: there is none of that id.
         """
-        entry = self.table.breakers[breaker_id]
-        self._tell_hand(entry, entry.breaker.reset(source))
-        self._tell_capacity()
+        self._tell_hand(breaker_id, self.table.breakers[breaker_id].breaker.reset(source), source)
+        self._capacity.tell()
 
     def set_row(self, upstream_id: str, *, weight: float | None, state: RowState, source: str) -> None:
-        """An operator changes a row, both values as they shall be. `weight` None: its deployments' own.
+        """An operator changes a row: both values as they shall be. `weight` None: its deployments' own.
 
         Raises:
             KeyError: there is none of that id.
         """
         row = self.table.rows[upstream_id]
         row.weight, row.state, row.source = weight, state, source
-        payload = {"upstream": row.id, "health": row.health.value, "state": state.value, "weight": weight}
-        self._hub.publish(Topic.HEALTH, {**payload, "source": source})
-        self._log.info("upstream changed", **payload, source=source)
-        self._tell_capacity()
+        self._news.row(row, source=source)
+        self._capacity.tell()
 
     def _replace(self, config: Config) -> None:
         self.table.replace(config)
-        self._metrics.follow(self.table)
+        self._metrics.follow(self.table, self._clock)
         for watcher in self._watchers:
             watcher()
-        self._tell_capacity()
+        self._capacity.tell()
 
-    def _tell_capacity(self) -> None:
-        for watcher in self._capacity:
-            watcher()
-
-    def _tell_hand(self, entry: BreakerEntry, change: BreakerChange | None) -> None:
+    def _tell_hand(self, breaker_id: str, change: BreakerChange | None, source: str) -> None:
         if change is not None:
-            self._tell_breaker(BreakerEvent(entry.id, change), source=entry.breaker.source)
+            self._news.breaker(BreakerEvent(breaker_id, change), source=source)
 
-    def _tell_breakers(self, row: Row, events: Iterable[BreakerEvent]) -> None:
+    def _tell_breakers(self, row: Row, events: Events) -> None:
         if self.table.holds(row):
             for event in events:
-                self._tell_breaker(event)
+                self._news.breaker(event)
 
-    def _tell_breaker(self, event: BreakerEvent, source: str | None = None) -> None:
-        change = event.change
-        if change.capped:
-            self._metrics.breaker_capped(event.breaker)
-            self._log.warning("breaker kept closed: too many others are open", breaker=event.breaker)
-            return
-        self._metrics.breaker_changed(event.breaker, change.new)
-        retry_in_s = None if change.retry_at is None else round(change.retry_at - self._clock.monotonic_s(), 3)
-        payload = {
-            "breaker": event.breaker,
-            "state": change.new.value,
-            "was": change.old.value,
-            "retry_in_s": retry_in_s,
-            "source": source,
-        }
-        self._hub.publish(Topic.BREAKERS, payload)
-        tell = self._log.warning if change.new is BreakerState.OPEN else self._log.info
-        tell("breaker changed", **payload)
-
-    def _tell_health(self, change: HealthChange | None) -> None:
-        if change is None or not self.table.holds(change.row):
-            return
-        payload = {
-            "upstream": change.row.id,
-            "health": change.new.value,
-            "was": change.old.value,
-            "detail": change.detail,
-        }
-        self._hub.publish(Topic.HEALTH, payload)
-        tell = self._log.info if change.new is Health.HEALTHY else self._log.warning
-        tell("upstream health changed", **payload)
-        if change.new is Health.HEALTHY:
-            self._tell_capacity()
+    def _tell_health(self, change: HealthChange) -> None:
+        if self.table.holds(change.row):
+            self._news.health(change)

@@ -1,27 +1,35 @@
 """What an engine says of its own load, and how much of that is still worth believing.
 
-Decides how fast a scraped reading loses weight: by half every five seconds since it was read, and also since it last
-*changed* while the replica was given or gave back work: a gauge that does not follow the work is stuck, whatever it
-says and however often it is read. So a replica stuck at 99 % of its cache, or at zero, is soon judged by what we know
-ourselves (vllm#29928). Refuses to know how a reading is got: that is the dialects'.
+Decides how a scraped reading loses weight: by half every five seconds since it was read, and also since the first work
+that was given or taken back after it last *changed*. A gauge that does not follow the work is stuck, whatever it says
+and however often it is read: a replica stuck at 99 % of its cache is soon judged by what we know ourselves
+(vllm#29928), and one stuck at zero attracts nobody, because a reading only ever adds to our own count. Requests and
+cache are believed apart: one may be stuck while the other moves.
+
+Refuses to know how a reading is got: that is the dialects'. Times are monotonic seconds.
 """
 
-from dataclasses import dataclass
+import math
 from math import exp2
 from typing import Final
 
+from msgspec import Struct
+
 HALF_LIFE_S: Final = 5.0
-KV_TIGHT: Final = 0.8
+KV_TIGHT: Final = 0.8  # vLLM preempts when it is full; above this, the next long prompt may do it
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One look at an engine: requests running and waiting there, and the share of its KV cache in use (0 to 1)."""
+class Reading(Struct, frozen=True, gc=False):
+    """One look at an engine: requests running and waiting there, and the share of its KV cache in use.
+
+    Attributes:
+        running, waiting: everybody's, at least 0.
+        kv: 0 to 1, None where the engine does not tell.
+    """
 
     running: int
     waiting: int
     kv: float | None = None
-    sleeping: bool = False
 
 
 class Gauges:
@@ -29,45 +37,45 @@ class Gauges:
 
     Attributes:
         reading: None before the first.
-        read_at, changed_at: monotonic seconds.
+        read_at: when it was read.
+        changed_at: when it last differed from the one before.
     """
 
-    __slots__ = ("_stuck_since", "changed_at", "own_in_flight", "read_at", "reading")
+    __slots__ = ("_foreign", "_idle", "_kv_since", "_load_since", "_tight", "changed_at", "read_at", "reading")
 
     def __init__(self) -> None:
         self.reading: Reading | None = None
-        self.read_at = float("-inf")
-        self.changed_at = float("-inf")
-        self.own_in_flight = 0
-        self._stuck_since: float | None = None
+        self.read_at = self.changed_at = -math.inf
+        self._foreign = self._tight = 0.0
+        self._load_since = self._kv_since = math.inf  # work since the last change; none: inf
+        self._idle = False  # no work was noted since the last reading
 
     def read(self, reading: Reading, *, now: float, own_in_flight: int) -> None:
         """Note a reading, and how many requests of ours were there at that moment."""
-        if reading != self.reading:
-            self.changed_at = now
-            self._stuck_since = None
-        self.reading, self.read_at, self.own_in_flight = reading, now, own_in_flight
+        old, self.reading = self.reading, reading
+        if old is None or (old.running, old.waiting) != (reading.running, reading.waiting):
+            self._load_since, self.changed_at = math.inf, now
+        if old is None or old.kv != reading.kv:
+            self._kv_since, self.changed_at = math.inf, now
+        self.read_at = now
+        self._idle = True
+        self._foreign = float(max(0, reading.running + reading.waiting - own_in_flight))
+        self._tight = max(0.0, min(1.0, reading.kv or 0.0) - KV_TIGHT) / (1.0 - KV_TIGHT)
 
     def worked(self, now: float) -> None:
         """The replica was given work, or gave some back: its gauges should move."""
-        if self._stuck_since is None:
-            self._stuck_since = now
+        if self._idle:
+            self._idle = False
+            self._load_since = min(self._load_since, now)
+            self._kv_since = min(self._kv_since, now)
 
-    def weight(self, now: float) -> float:
-        """How far the reading is believed: 1 when fresh, then half of it every `HALF_LIFE_S`."""
-        if self.reading is None:
-            return 0.0
-        since = self.read_at if self._stuck_since is None else min(self.read_at, self._stuck_since)
-        return exp2(min(0.0, since - now) / HALF_LIFE_S)
-
-    def foreign(self, now: float, own_in_flight: int) -> float:
-        """Requests there that are not ours, as far as believed. `own_in_flight`: ours now, when none was noted."""
-        if self.reading is None:
-            return 0.0
-        return max(0, self.reading.running + self.reading.waiting - own_in_flight) * self.weight(now)
+    def foreign(self, now: float, own_in_flight: int = 0) -> float:  # noqa: ARG002 - those at the reading count
+        """Requests there that are not ours, as far as believed: those read, less our own of that moment."""
+        return self._foreign * self._believed(self._load_since, now) if self._foreign else 0.0
 
     def pressure(self, now: float) -> float:
         """1.0 while the KV cache has room, up to 2.0 when it is full, as far as believed."""
-        if self.reading is None or self.reading.kv is None or self.reading.kv <= KV_TIGHT:
-            return 1.0
-        return 1.0 + (min(1.0, self.reading.kv) - KV_TIGHT) / (1.0 - KV_TIGHT) * self.weight(now)
+        return 1.0 + self._tight * self._believed(self._kv_since, now) if self._tight else 1.0
+
+    def _believed(self, since: float, now: float) -> float:
+        return exp2(min(0.0, min(since, self.read_at) - now) / HALF_LIFE_S)

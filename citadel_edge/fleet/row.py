@@ -15,10 +15,11 @@ from msgspec import Struct
 from citadel_edge.config.shape import Engine, Secret, UpstreamConfig
 from citadel_edge.errors import UpstreamError
 from citadel_edge.fleet.breaker import Breaker, BreakerChange
+from citadel_edge.fleet.engines.known import dialect_of
 from citadel_edge.fleet.gauges import Gauges
+from citadel_edge.fleet.overdue import Overdue
 from citadel_edge.fleet.signals import Signals
 
-DEFAULT_SLOTS: Final = 64
 SLOW_START_S: Final = 10.0
 COLD: Final = 0.1
 CONFIG_SOURCE: Final = "config"
@@ -47,6 +48,7 @@ class Row:
     Attributes:
         url: without the trailing slash or `/v1`.
         slots: how many requests it serves at once: as configured, else as it says, else its engine's way.
+        configured_slots, learned_slots: where `slots` comes from, None where nobody said.
         weight: an operator's override of its deployments' own; None without.
         in_flight: requests taken and not given back, from the moment of the decision.
         prefilling_tokens: prompt tokens of calls that have no first token yet.
@@ -54,6 +56,10 @@ class Row:
         cooling_until: before, the engine itself said that it is full.
         answered_at: of the last call that went well.
         last_byte_at: of the last byte that any call of it brought.
+        failing_since: when the first of its probes in a row that fail was sent; inf while they succeed.
+        probe_s: how long its probes take, the slow ones remembered.
+        late: it came when the process ran already: its first requests are for warming up.
+        sleeping: its model is out of memory: the next request has to wait for it.
         healthy_since: -inf when it was healthy from the first probe on.
         context_tokens: learned, by the engine's own model name.
         turn: when it was last taken, as a count over the table; the tie-break.
@@ -66,6 +72,8 @@ class Row:
     api_key: Secret | None
     slots: int
     breaker: Breaker
+    configured_slots: int | None = None
+    learned_slots: int | None = None
     gpu_hour_usd: float | None = None
     state: RowState = RowState.ACTIVE
     weight: float | None = None
@@ -74,6 +82,10 @@ class Row:
     health_detail: str = "not probed yet"
     healthy_since: float = -math.inf
     probe_failures: int = 0
+    failing_since: float = math.inf
+    probe_s: float = 0.0
+    late: bool = False
+    sleeping: bool = False
     in_flight: int = 0
     prefilling_tokens: int = 0
     reserved_tokens: int = 0
@@ -84,6 +96,7 @@ class Row:
     signals: Signals = field(default_factory=Signals, repr=False)
     gauges: Gauges = field(default_factory=Gauges, repr=False)
     calls: set["Ticket"] = field(default_factory=set, repr=False)
+    overdue: Overdue = field(default_factory=Overdue, repr=False)
     turn: int = 0
 
     @classmethod
@@ -94,7 +107,8 @@ class Row:
             url=upstream.url.rstrip("/").removesuffix("/v1"),
             engine=upstream.engine,
             api_key=upstream.api_key,
-            slots=upstream.slots or DEFAULT_SLOTS,
+            slots=upstream.slots or dialect_of(upstream.engine).slots,
+            configured_slots=upstream.slots,
             breaker=breaker,
             gpu_hour_usd=upstream.gpu_hour_usd,
         )
@@ -122,13 +136,17 @@ class Row:
         return self.state is RowState.ACTIVE and self.healthy and not self.full(now) and self.breaker.admits(now)
 
     def warmth(self, now: float) -> float:
-        """Slow start: `COLD` when it has just turned healthy, 1.0 ten seconds later and from the first probe on."""
+        """Slow start: `COLD` when it has just turned healthy, 1.0 ten seconds later; 1.0 from its first probe on.
+
+        A model that sleeps is as cold.
+        """
+        if self.sleeping:
+            return COLD
         return min(1.0, COLD + (1.0 - COLD) * (now - self.healthy_since) / SLOW_START_S)
 
     def stalled_s(self, now: float) -> float:
-        """Seconds that the most overdue of its calls without a first token is past what it was predicted to take."""
-        late = [now - call.taken_at - call.expected_s for call in self.calls if call.first_token_at is None]
-        return max(0.0, 0.0, *late)
+        """How far the most overdue of its calls without a first token is past what it was predicted to take."""
+        return max(0.0, now - self.overdue.since()) if self.in_flight else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +207,7 @@ class Ticket(Struct, eq=False):
     prefilling_tokens: int
     load: int
     expected_s: float
-    events: tuple[BreakerEvent, ...] = ()
+    events: tuple[BreakerEvent, ...]
     first_token_at: float | None = None
     last_byte_at: float = -math.inf
     on_lost: Callable[[UpstreamError], None] | None = None

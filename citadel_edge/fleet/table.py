@@ -10,19 +10,19 @@ is replaced. Refuses to know the time, the network and who is told: `now` is mon
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from citadel_edge.config.shape import Config, ModelConfig, UpstreamConfig
-from citadel_edge.errors import UpstreamError, UpstreamFault
-from citadel_edge.fleet.breaker import Breaker, BreakerChange, BreakerPolicy, Rng
-from citadel_edge.fleet.breakers import BreakerEntry, breaker_id, deployment_may_trip, entries, row_may_trip
-from citadel_edge.fleet.row import DEFAULT_SLOTS, BreakerEvent, Deployment, Health, Row, RowState, Ticket
+from citadel_edge.fleet import guards, vitals
+from citadel_edge.fleet.breaker import Breaker, BreakerPolicy, BreakerState, Rng
+from citadel_edge.fleet.breakers import BreakerEntry, deployment_may_trip, entries, row_may_trip
+from citadel_edge.fleet.engines.facts import Facts
+from citadel_edge.fleet.guards import Events, Scope
+from citadel_edge.fleet.row import BreakerEvent, Deployment, Health, Row, RowState, Ticket
+from citadel_edge.fleet.vitals import HealthChange
 
 __all__ = [
-    "DEFAULT_SLOTS",
-    "UNHEALTHY_AFTER",
     "BreakerEntry",
     "BreakerEvent",
     "Deployment",
@@ -34,10 +34,9 @@ __all__ = [
     "Table",
     "Ticket",
     "Verdict",
-    "lost_error",
 ]
 
-UNHEALTHY_AFTER = 2
+MAX_COOLDOWN_S = 60.0
 
 
 class Verdict(StrEnum):
@@ -49,23 +48,6 @@ class Verdict(StrEnum):
     NONE = "none"
 
 
-class Scope(StrEnum):
-    """Of what a fault speaks: of the whole upstream, or of the one model there, where it serves several."""
-
-    UPSTREAM = "upstream"
-    MODEL = "model"
-
-
-@dataclass(frozen=True, slots=True)
-class HealthChange:
-    """A row's health turned."""
-
-    row: Row
-    old: Health
-    new: Health
-    detail: str
-
-
 class Table:
     """The rows, and which of them serve which model.
 
@@ -73,16 +55,19 @@ class Table:
         rows: by upstream id.
         leaving: rows that the configuration has no more and that still have work.
         breakers: every breaker by its public id.
+        models: where each model is served, by its own name.
     """
 
     def __init__(self, config: Config, *, breaker: BreakerPolicy | None = None) -> None:
         self._policy = breaker or BreakerPolicy()
         self._turn = 0
+        self._late = False
         self.rows: dict[str, Row] = {}
         self.leaving: list[Row] = []
         self.breakers: dict[str, BreakerEntry] = {}
-        self._deployments: dict[str, tuple[Deployment, ...]] = {}
+        self.models: dict[str, tuple[Deployment, ...]] = {}
         self.replace(config)
+        self._late = True
 
     def replace(self, config: Config) -> None:
         """Follow a configuration: rows that stay keep their state, rows that go finish what they have.
@@ -97,18 +82,20 @@ class Table:
             row.state = RowState.DRAINING
         self.leaving = [row for row in (*self.leaving, *gone) if row.in_flight]
         models = Counter(one.upstream for model in config.models for one in model.deployments)
-        self._deployments = {model.name: tuple(self._serving(model, models)) for model in config.models}
-        self.breakers = entries(self.rows.values(), self._deployments.items())
+        self.models = {model.name: tuple(self._serving(model, models)) for model in config.models}
+        self.breakers = entries(self.rows.values(), self._places())
 
     def _row(self, old: Row | None, upstream: UpstreamConfig) -> Row:
         new = Row.of(upstream, Breaker(self._policy))
+        new.late = self._late
         if old is None:
             return new
         if (old.url, old.engine) != (new.url, new.engine):
             new.state, new.weight, new.source = old.state, old.weight, old.source
             return new
-        old.api_key, old.slots = upstream.api_key, upstream.slots or DEFAULT_SLOTS
-        old.gpu_hour_usd = upstream.gpu_hour_usd
+        old.api_key, old.gpu_hour_usd = new.api_key, new.gpu_hour_usd
+        old.configured_slots = new.configured_slots
+        vitals.settle_slots(old)
         return old
 
     def _serving(self, model: ModelConfig, models: Counter[str]) -> Iterator[Deployment]:
@@ -119,14 +106,14 @@ class Table:
 
     def _own_breaker(self, row: Row, model: str) -> Breaker:
         """The one it had, while the row is the same."""
-        for place in self._deployments.get(model, ()):
+        for place in self.models.get(model, ()):
             if place.row is row and place.breaker is not None:
                 return place.breaker
         return Breaker(self._policy)
 
     def deployments(self, model: str) -> tuple[Deployment, ...]:
         """Where the model of this name (no alias) is served; empty when there is none of that name."""
-        return self._deployments.get(model, ())
+        return self.models.get(model, ())
 
     def holds(self, row: Row) -> bool:
         """Whether this very row is still part of the fleet."""
@@ -156,21 +143,10 @@ class Table:
             expected_s: predicted seconds to the first token (of a stream) or to the end (of a whole answer).
             panic: go past open breakers; a success then closes them.
         """
-        row, own = deployment.row, deployment.breaker
-        if own is not None and not panic and not deployment.admits(now):
-            raise ValueError("its breakers admit no call now: ask admits() first")
-        row_stamp, change = row.breaker.enter(now, panic=panic)
-        events: tuple[BreakerEvent, ...] = (BreakerEvent(row.id, change),) if change else ()
-        own_stamp = 0
-        if own is not None:
-            own_stamp, change = own.enter(now, panic=panic)
-            events += self._events(deployment, change)
-        self._turn += 1
-        row.turn = self._turn
+        row_stamp, own_stamp, events = guards.enter(deployment, now, panic=panic)
+        row = deployment.row
+        self._turn = row.turn = self._turn + 1
         row.in_flight += 1
-        ahead = row.prefilling_tokens
-        row.prefilling_tokens += tokens_in
-        row.reserved_tokens += tokens_in + tokens_out
         ticket = Ticket(
             row,
             deployment,
@@ -179,12 +155,17 @@ class Table:
             now,
             tokens_in,
             tokens_out,
-            ahead,
+            row.prefilling_tokens,
             row.in_flight,
             expected_s,
             events,
         )
+        row.prefilling_tokens += tokens_in
+        row.reserved_tokens += tokens_in + tokens_out
         row.calls.add(ticket)
+        if expected_s != math.inf:
+            row.overdue.add(ticket, now + expected_s)
+        row.gauges.worked(now)
         return ticket
 
     def first_token(self, ticket: Ticket, *, now: float) -> None:
@@ -212,7 +193,7 @@ class Table:
         cooldown_s: float = 0.0,
         tokens_out: int | None = None,
         scope: Scope = Scope.UPSTREAM,
-    ) -> tuple[BreakerEvent, ...]:
+    ) -> Events:
         """End a call; a second time does nothing.
 
         Args:
@@ -226,81 +207,63 @@ class Table:
         """
         if not ticket.open:
             return ()
-        ticket.open = False
         row = ticket.row
-        row.in_flight -= 1
-        row.calls.discard(ticket)
-        row.reserved_tokens -= ticket.tokens_in + ticket.tokens_out
-        if ticket.first_token_at is None:
-            row.prefilling_tokens -= ticket.tokens_in
-        if not row.in_flight and row in self.leaving:
-            self.leaving.remove(row)
+        self._release(row, ticket)
+        row.gauges.worked(now)
         match verdict:
             case Verdict.OK:
                 row.answered_at = now
                 if tokens_out is not None:
                     _teach(ticket, tokens_out, now)
-                return self._succeeded(ticket, now)
+                return guards.succeed(ticket, now)
             case Verdict.FAULT:
                 row.signals.penalize(now=now)
-                return self._failed(ticket, scope, now, rng)
+                return guards.fail(ticket, scope, now=now, rng=rng, may_trip=self._may_trip)
             case Verdict.BUSY:
-                row.cooling_until = max(row.cooling_until, now + cooldown_s)
-        self._abandoned(ticket)
+                row.cooling_until = max(row.cooling_until, now + min(cooldown_s, MAX_COOLDOWN_S))
+        guards.abandon(ticket)
         return ()
 
-    def _succeeded(self, ticket: Ticket, now: float) -> tuple[BreakerEvent, ...]:
-        row, own = ticket.row, ticket.deployment.breaker
-        change = row.breaker.succeed(ticket.row_stamp, now=now)
-        events = (BreakerEvent(row.id, change),) if change else ()
-        return (
-            events if own is None else events + self._events(ticket.deployment, own.succeed(ticket.own_stamp, now=now))
-        )
+    def _release(self, row: Row, ticket: Ticket) -> None:
+        """What the call held goes back, once."""
+        ticket.open = False
+        ticket.on_lost = None
+        row.in_flight -= 1
+        row.calls.discard(ticket)
+        row.reserved_tokens -= ticket.tokens_in + ticket.tokens_out
+        if ticket.first_token_at is None:
+            row.prefilling_tokens -= ticket.tokens_in
+        if not row.in_flight and self.leaving and row in self.leaving:
+            self.leaving.remove(row)
 
-    def _failed(self, ticket: Ticket, scope: Scope, now: float, rng: Rng) -> tuple[BreakerEvent, ...]:
-        place, row, own = ticket.deployment, ticket.row, ticket.deployment.breaker
-        if own is not None and scope is Scope.MODEL:
-            row.breaker.abandon(ticket.row_stamp)
-            change = own.fail(ticket.own_stamp, now=now, rng=rng, may_trip=self._asking(place))
-            return self._events(place, change)
-        if own is not None:
-            own.abandon(ticket.own_stamp)
-        change = row.breaker.fail(ticket.row_stamp, now=now, rng=rng, may_trip=lambda: row_may_trip(self.rows.values()))
-        return (BreakerEvent(row.id, change),) if change else ()
+    def _may_trip(self, place: Deployment, scope: Scope) -> bool:
+        if scope is Scope.MODEL:
+            return deployment_may_trip(self.deployments(place.name))
+        return row_may_trip(self.rows.values())
 
-    def _abandoned(self, ticket: Ticket) -> None:
-        ticket.row.breaker.abandon(ticket.row_stamp)
-        if ticket.deployment.breaker is not None:
-            ticket.deployment.breaker.abandon(ticket.own_stamp)
+    def next_capacity_at(self, now: float) -> float:
+        """When, after `now`, the next cooldown or back-off of an active row is over; inf when none runs."""
+        waits = [row.cooling_until for row in self.rows.values() if row.state is RowState.ACTIVE]
+        shut = (entry.breaker for entry in self.breakers.values())
+        waits += [breaker.retry_at for breaker in shut if breaker.state is BreakerState.OPEN and not breaker.held]
+        return min((at for at in waits if at > now), default=math.inf)
 
-    def _asking(self, place: Deployment) -> Callable[[], bool]:
-        return lambda: deployment_may_trip(self.deployments(place.name))
+    def learn(self, row: Row, facts: Facts) -> None:
+        """Note what a replica says of itself."""
+        vitals.learn(row, facts, models=[place.model for place in self._places() if place.row is row])
 
-    def _events(self, place: Deployment, change: BreakerChange | None) -> tuple[BreakerEvent, ...]:
-        return (BreakerEvent(breaker_id(place.row.id, place.name), change),) if change else ()
+    def _places(self) -> Iterator[Deployment]:
+        return (place for places in self.models.values() for place in places)
 
     def probe_succeeded(self, row: Row, detail: str, *, now: float = -math.inf) -> HealthChange | None:
-        """One success is enough."""
-        row.probe_failures = 0
-        if not row.healthy:
-            row.healthy_since = -math.inf if row.health is Health.UNKNOWN else now
-            row.breaker.hurry(now)
-        return self._turn_health(row, Health.HEALTHY, detail)
+        """See `vitals.answered`."""
+        return vitals.answered(row, detail, now=now)
 
-    def probe_failed(self, row: Row, detail: str, *, at_once: bool = False) -> HealthChange | None:
-        """The second failure in a row counts, the first already when `at_once`: nobody listens there."""
-        row.probe_failures += 1
-        if at_once or row.probe_failures >= UNHEALTHY_AFTER:
-            return self._turn_health(row, Health.UNHEALTHY, detail)
-        return None
-
-    def lost(self, row: Row, *, since: float) -> list[Ticket]:
-        """The open calls of a row that have shown no byte since then."""
-        return [call for call in row.calls if call.last_byte_at < since]
-
-    def _turn_health(self, row: Row, new: Health, detail: str) -> HealthChange | None:
-        old, row.health, row.health_detail = row.health, new, detail
-        return None if old is new else HealthChange(row, old, new, detail)
+    def probe_failed(
+        self, row: Row, detail: str, *, at_once: bool = False, asked: float = math.inf
+    ) -> HealthChange | None:
+        """See `vitals.failed`."""
+        return vitals.failed(row, detail, at_once=at_once, asked=asked)
 
 
 def _teach(ticket: Ticket, tokens_out: int, now: float) -> None:
@@ -318,8 +281,3 @@ def _teach(ticket: Ticket, tokens_out: int, now: float) -> None:
         load=load,
         now=now,
     )
-
-
-def lost_error(detail: str) -> UpstreamError:
-    """What a call is told whose row's probes fail while it owes an answer."""
-    return UpstreamError(UpstreamFault.LOST, f"its probes fail: {detail}")
