@@ -212,9 +212,10 @@ def resume(request: CompletionRequest, relay: Relay, *, dialect: Dialect) -> Res
 
 
 def _along(request: CompletionRequest, dialect: Dialect) -> UsageAlong:
-    """How usage beside choices is taken out: not at all where the client itself asked for it."""
+    """How counts beside choices are taken out: not at all where the client itself asked for them."""
     options = value(request, "stream_options") or {}
-    return UsageAlong.NEVER if options.get("continuous_usage_stats") else dialect.usage_along
+    asked = options.get("continuous_usage_stats") or value(request, "timings_per_token") is not None
+    return UsageAlong.NEVER if asked else dialect.usage_along
 
 
 def _stops(request: CompletionRequest) -> tuple[str, ...]:

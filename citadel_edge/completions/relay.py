@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from citadel_edge.errors import UpstreamError, UpstreamFault
 from citadel_edge.fleet.engines.dialect import Dialect, UsageAlong
-from citadel_edge.wire.openai import Choice, Chunk, Delta, Usage, decode_answer, decode_chunk, without_usage
+from citadel_edge.wire.openai import Choice, Chunk, Delta, Usage, decode_answer, decode_chunk, without_field
 from citadel_edge.wire.sse import Decoder, SseError
 
 MOST_SAID: Final = 2**20
@@ -152,26 +152,22 @@ class Relay:
         choices = chunk.choices or ()
         for choice in choices:
             self._hear(choice)
-        if chunk.usage is not None:
+        if chunk.usage is not None or self._along is UsageAlong.TIMINGS:
             self._count(chunk, data)
             if choices:
-                data = self._without_usage(data)
-            elif self._strip_usage:
-                return
-            else:
+                data = uncounted(data, chunk, self._along)
+            elif chunk.usage is not None:
+                if self._strip_usage:
+                    return
                 self.usage_passed = True
         if self.first is None:
             self.first = data
         passed.append(data)
 
-    def _without_usage(self, data: bytes) -> bytes:
-        if self._along is UsageAlong.NEVER:
-            return data
-        return without_usage(data, null=self._along is UsageAlong.NULL)
-
     def _count(self, chunk: Chunk, data: bytes) -> None:
-        if chunk.usage is not None and counts(chunk.usage):
-            self.usage = chunk.usage
+        usage = chunk.usage or chunk.timed
+        if usage is not None and counts(usage):
+            self.usage = usage
             self.usage_chunk = data
             self._counted_at = self.content_chunks
 
@@ -261,6 +257,16 @@ def odd(index: int, text: Any, delta: Delta | None) -> str | None:
             return "it bears reasoning"
         return "it is a refusal" if delta.refusal else "it calls tools"
     return None if isinstance(text, str) else "its content is no text"
+
+
+def uncounted(data: bytes, chunk: Chunk, along: UsageAlong) -> bytes:
+    """A chunk with choices as the engine writes it when no counts were asked for; the last one may bear some anyway."""
+    if along is UsageAlong.NEVER:
+        return data
+    if along is not UsageAlong.TIMINGS:
+        return data if chunk.usage is None else without_field(data, "usage", null=along is UsageAlong.NULL)
+    ending = any(choice.finish_reason is not None for choice in chunk.choices or ())
+    return data if chunk.timings is None or ending else without_field(data, "timings")
 
 
 def framed(payloads: list[bytes]) -> bytes:

@@ -143,7 +143,7 @@ class Resumed(Relay):
             self.content_chunks += 1
 
     def _count(self, chunk: Chunk, data: bytes) -> None:
-        usage = chunk.usage
+        usage = chunk.usage or (chunk.timed if self._along is UsageAlong.TIMINGS else None)
         if usage is None or not counts(usage):
             return
         self._own = usage.completion_tokens or 0
@@ -201,7 +201,7 @@ class Resumed(Relay):
         if text:
             self._write_down(0, text, None)
         if text or piece.finish:
-            self._put_usage(piece.fields, beside=True)
+            self._put_usage(piece.fields, beside=True, ending=piece.finish)
             passed.append(piece.bytes(text))
 
     def _take_rest(self, fields: dict[str, Raw], passed: list[bytes], *, counted: bool) -> None:
@@ -210,11 +210,13 @@ class Resumed(Relay):
         self._put_usage(fields, beside=False)
         passed.append(_ENCODER.encode(fields))
 
-    def _put_usage(self, fields: dict[str, Raw], *, beside: bool) -> None:
+    def _put_usage(self, fields: dict[str, Raw], *, beside: bool, ending: bool = True) -> None:
         """Let usage count all parts; where it was asked for on our own account, take it out."""
+        if beside and not ending and self._along is UsageAlong.TIMINGS:
+            fields.pop("timings", None)
         if fields.get("usage", _NULL) == _NULL:
             return
-        if not beside or self._along is UsageAlong.NEVER:
+        if not beside or self._along in (UsageAlong.NEVER, UsageAlong.TIMINGS):
             fields["usage"] = _raw(self._merged(_OBJECT.decode(fields["usage"])))
         elif self._along is UsageAlong.NULL:
             fields["usage"] = _NULL
@@ -263,8 +265,8 @@ def _details_of(relay: Relay) -> Any:
         return relay.details
     if relay.usage_chunk is None:
         return None
-    usage = _OBJECT.decode(_FIELDS.decode(relay.usage_chunk)["usage"])
-    return usage.get("prompt_tokens_details")
+    usage = _FIELDS.decode(relay.usage_chunk).get("usage", _NULL)
+    return None if usage == _NULL else _OBJECT.decode(usage).get("prompt_tokens_details")
 
 
 def _raw(value: Any) -> Raw:

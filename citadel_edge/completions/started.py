@@ -46,6 +46,8 @@ def cut_of(request: CompletionRequest, relay: Relay, dialect: Dialect) -> Cut:
 def _asking(request: CompletionRequest, dialect: Dialect) -> CompletionRequest:
     if not request.stream or dialect.usage_along is UsageAlong.NEVER:
         return request
+    if dialect.usage_along is UsageAlong.TIMINGS:
+        return replace(request, fields={"timings_per_token": _raw(True), **request.fields})
     options = value(request, "stream_options") or {}
     asked = _raw({**options, "continuous_usage_stats": True})
     return replace(request, fields={**request.fields, "stream_options": asked})

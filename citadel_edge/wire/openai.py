@@ -56,11 +56,24 @@ class Choice(Struct, frozen=True):
 
 
 class Chunk(Struct, frozen=True):
-    """One event's data in a stream. `error` is set when the engine reports a failure inside the stream."""
+    """One event's data in a stream.
+
+    `error` is set when the engine reports a failure inside the stream; `timings` are llama.cpp's own counts.
+    """
 
     choices: list[Choice] | None = []
     usage: Usage | None = None
     error: Any = None
+    timings: Any = None
+
+    @property
+    def timed(self) -> Usage | None:
+        """What `timings` count."""
+        counts = self.timings if isinstance(self.timings, dict) else {}
+        cached, read, made = (counts.get(name) for name in ("cache_n", "prompt_n", "predicted_n"))
+        if not (isinstance(cached, int) and isinstance(read, int) and isinstance(made, int)):
+            return None
+        return Usage(cached + read, made, cached + read + made)
 
 
 class Answer(Struct, frozen=True):
@@ -90,7 +103,6 @@ ANSWER_DECODER: Final = msgspec.json.Decoder(Answer)
 FIELDS_DECODER: Final = msgspec.json.Decoder(dict[str, Raw])
 ENCODER: Final = msgspec.json.Encoder()
 NULL: Final = Raw(b"null")
-USAGE_FIELD: Final = b',"usage":'
 
 ERROR_TYPES: Final = {
     401: "authentication_error",
@@ -122,24 +134,25 @@ def decode_answer(body: bytes) -> Answer:
     return _decode(ANSWER_DECODER, body)
 
 
-def without_usage(data: bytes, *, null: bool) -> bytes:
-    """A chunk's JSON as the engine writes it when no usage rides along: without the field, or with null in it.
+def without_field(data: bytes, name: str, *, null: bool = False) -> bytes:
+    """A JSON object without one of its fields, or with null in it; all others keep their bytes.
 
-    Engines write it last, where it can be cut off without reading the rest. A quote inside a string is escaped, so
-    these bytes are nowhere but before a field's value; a value that reaches to the last brace is the outermost
-    object's.
+    Engines write what they add to a chunk last, where it can be cut off without reading the rest. A quote inside a
+    string is escaped, so a comma and a quoted name with a colon are nowhere but before a field's value; and a value
+    that reaches to the last brace is the outermost object's.
 
     Raises:
         ValueError: `data` is no JSON object.
     """
-    start = data.rfind(USAGE_FIELD)
+    mark = b',"%b":' % name.encode()
+    start = data.rfind(mark)
     if start < 0 or not data.endswith(b"}}"):
-        return _rewritten(data, null=null)
+        return _rewritten(data, name, null=null)
     try:
-        FIELDS_DECODER.decode(data[start + len(USAGE_FIELD) : -1])
+        FIELDS_DECODER.decode(data[start + len(mark) : -1])
     except (msgspec.MsgspecError, RecursionError):
-        return _rewritten(data, null=null)
-    return data[:start] + (b',"usage":null}' if null else b"}")
+        return _rewritten(data, name, null=null)
+    return data[:start] + (mark + b"null}" if null else b"}")
 
 
 def error_type(status: int) -> str:
@@ -161,10 +174,10 @@ def _decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
         raise ValueError(f"malformed JSON from the upstream: {error}") from error
 
 
-def _rewritten(data: bytes, *, null: bool) -> bytes:
+def _rewritten(data: bytes, name: str, *, null: bool) -> bytes:
     fields = _decode(FIELDS_DECODER, data)
     if null:
-        fields["usage"] = NULL
+        fields[name] = NULL
     else:
-        fields.pop("usage", None)
+        fields.pop(name, None)
     return ENCODER.encode(fields)

@@ -1,7 +1,7 @@
 """A small driver of continuations over real sockets: one answer, read from one replica after another."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,11 +30,16 @@ ESTIMATE = 77
 
 @dataclass(frozen=True)
 class Replica:
-    """Where one is, and what it is."""
+    """Where one is, and what it is.
+
+    After `breaks_after` chunks it is killed by `kill`; without one, the connection is cut from this side.
+    """
 
     engine: str
     url: str
     model: str = "sim-model"
+    breaks_after: int | None = None
+    kill: Callable[[], None] | None = None
 
 
 @dataclass
@@ -45,6 +50,7 @@ class Told:
     relay: Relay | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     failures: list[UpstreamError] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)  # chunks of text that the client had at each failure
     refused: str | None = None
     ended: bool = False
 
@@ -98,10 +104,11 @@ async def told(session: aiohttp.ClientSession, body: dict[str, Any], replicas: S
         got.relay = relay
         got.bodies.append(json.loads(sent))
         try:
-            await read(session, replica.url + request.kind.path, sent, relay, got)
+            await read(session, replica, request.kind.path, sent, got)
             relay.end()
         except UpstreamError as error:
             got.failures.append(error)
+            got.sent.append(len(got.pieces))
             continue
         got.ended = True
         return got
@@ -111,9 +118,11 @@ async def told(session: aiohttp.ClientSession, body: dict[str, Any], replicas: S
     return got
 
 
-async def read(session: aiohttp.ClientSession, url: str, body: bytes, relay: Relay, got: Told) -> None:
+async def read(session: aiohttp.ClientSession, replica: Replica, path: str, body: bytes, got: Told) -> None:
+    relay = got.relay
+    assert relay is not None
     try:
-        async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
+        async with session.post(replica.url + path, data=body, headers={"Content-Type": "application/json"}) as answer:
             if answer.status != 200:
                 message = f"{answer.status}: {(await answer.read())[:200]!r}"
                 raise UpstreamError(UpstreamFault.STATUS, message, status=answer.status)
@@ -121,5 +130,11 @@ async def read(session: aiohttp.ClientSession, url: str, body: bytes, relay: Rel
                 got.out += relay.feed(data)
                 if relay.over:
                     break
+                if replica.breaks_after is None or relay.content_chunks < replica.breaks_after:
+                    continue
+                if replica.kill is None:
+                    answer.close()
+                    raise UpstreamError(UpstreamFault.RESET, "cut")
+                replica.kill()
     except (aiohttp.ClientError, OSError) as error:
         raise UpstreamError(UpstreamFault.RESET, str(error)) from error
