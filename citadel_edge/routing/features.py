@@ -33,16 +33,23 @@ from citadel_edge.routing.vocabulary import (
 LONG_TOKENS: Final = 8192
 UNKNOWN: Final = "und"
 
+
+def _first_word(phrase: str) -> str:
+    return re.split(r"\W", phrase, maxsplit=1)[0]
+
+
 _PLAIN: Final = {CHAT: 1.0, CODE: 0.0, MATH: 0.0, REASONING: 0.0}
-_CHAT_PRIOR: Final = 1.0
+_CHAT_PRIOR: Final = 0.6
 _RECENT, _SYSTEM = 0.3, 0.3
 _WORD_POINTS, _STEM_POINTS, _SIGN_POINTS, _PHRASE_POINTS = 1.0, 0.6, 1.2, 1.0
 _MOST_POINTS: Final = 6.0
 _EFFORT_POINTS: Final = 3.0
 _STEM: Final = 5
-_NUMBERS, _NUMBERS_POINTS = 3, 0.6
+_SOURCE: Final = 1.0
+_NUMBERS, _NUMBERS_POINTS = 2, 0.7
 
-_BREAKS: Final = str.maketrans(dict.fromkeys(".,;:!?¿¡()[]{}<>\"'`’‘“”«»„/\\|=+-–—*&^%$#@~\n\t。，、？！؟،", " "))
+_BREAKS: Final = str.maketrans(dict.fromkeys(".,;:!?()[]{}<>\"'`/\\|=+-*&^%$#@~", " "))
+_EDGES: Final = '.,;:!?¿¡()[]{}<>"«»„“”…-–—`/\\|=+*。，、？！؟،'
 _CODE_LINE: Final = re.compile(
     r"^[ \t]*(?:def |class |import |from [\w.]+ import|function |const |let |var |public |private |static |#include|"
     r"#!/|SELECT |INSERT |UPDATE |CREATE |fn |func |package |use [\w:]+;|\$ \w|@\w+|return |if ?\(|for ?\(|while ?\(|"
@@ -51,7 +58,7 @@ _CODE_LINE: Final = re.compile(
 )
 _CODE_MARKS: Final = ("()", "_", ";\n", "{", "=>", "->", "::", "&&", "==", "!=", "</", "+=")
 _FILE: Final = re.compile(r"\.(?:py|js|ts|tsx|go|rs|java|cpp|c|h|cs|rb|php|sh|sql|ya?ml|json|toml|html|css)\b")
-_SUM: Final = re.compile(r"[-+*/×÷^=<>≤≥]\s*\(?-?[\dxyzn]")
+_SUM: Final = re.compile(r"[-+*/×÷^=<>≤≥]\s*\(?-?[\dxyzn]|%")
 _LATEX: Final = re.compile(r"\\(?:frac|int|sum|sqrt|begin|lim|cdot|alpha|theta|pi|le|ge|in)\b|\$[^$\n]{2,60}\$")
 _MATH_LETTERS: Final = frozenset("∫∑√π≤≥≠∞∂∈∀∃²³×÷∪∩")
 _SCRIPTS: Final = (
@@ -73,6 +80,11 @@ _STEM_TASKS: Final = {
     stem: tuple(task for task in TASKS if stem in STEMS[task]) for stem in chain.from_iterable(STEMS.values())
 }
 _PHRASES: Final = tuple((phrase, task) for task, phrases in PHRASES.items() for phrase in phrases)
+_STARTS: Final = {
+    start: tuple((phrase, task) for phrase, task in _PHRASES if _first_word(phrase) == start)
+    for start in {_first_word(phrase) for phrase, _ in _PHRASES}
+}
+_KNOWN_STARTS: Final = frozenset(_STARTS)
 _SIGN: Final = re.compile("|".join(f"(?P<{task}>{SIGNS[task]})" for task in (CODE, MATH, REASONING, CHAT)))
 
 
@@ -163,16 +175,22 @@ def full(
 
 
 class _Text(Struct, frozen=True, gc=False):
-    """A text, the same in lower case, and its words, each once."""
+    """A text, the same in lower case, its words, each once, and its letters where not all are ASCII."""
 
     text: str
     lower: str
-    words: set[str]
+    words: AbstractSet[str]
+    letters: AbstractSet[str]
 
 
 def _read(text: str) -> _Text:
     lower = text.lower()
-    return _Text(text, lower, set(lower.translate(_BREAKS).split()))
+    if text.isascii():
+        return _Text(text, lower, frozenset(lower.translate(_BREAKS).split()), frozenset())
+    words = (
+        lower.replace("'", " ").replace("’", " ").replace("(", " ").split()
+    )  # translating these takes five times as long
+    return _Text(text, lower, {word.strip(_EDGES) for word in set(words)}, set(lower))
 
 
 def _tasks(question: _Text, sample: Sample, *, language: str, effort: bool) -> dict[str, float]:
@@ -198,7 +216,7 @@ def _points(read: _Text, *, spaceless: bool) -> dict[str, float]:
     stems = {word[:_STEM] for word in read.words - known} & _KNOWN_STEMS
     for task in chain.from_iterable(_STEM_TASKS[stem] for stem in stems):
         points[task] += _STEM_POINTS
-    for phrase, task in _PHRASES:
+    for phrase, task in chain.from_iterable(_STARTS[word] for word in read.words & _KNOWN_STARTS):
         if phrase in read.lower:
             points[task] += _PHRASE_POINTS
     if spaceless:
@@ -206,7 +224,7 @@ def _points(read: _Text, *, spaceless: bool) -> dict[str, float]:
             points[task] += _SIGN_POINTS
     code = _code_points(read.text)
     points[CODE] += code
-    points[MATH] += _math_points(read) * (0.3 if code > _CHAT_PRIOR else 1.0)
+    points[MATH] += _math_points(read) * (0.3 if code > _SOURCE else 1.0)
     return {task: min(_MOST_POINTS, found) for task, found in points.items()}
 
 
@@ -221,8 +239,8 @@ def _math_points(read: _Text) -> float:
     points = min(2.5, 1.0 * _count(_SUM, read.text, 3))
     if "\\" in read.text or "$" in read.text:
         points += 1.5 if _LATEX.search(read.text) else 0.0
-    if not read.text.isascii():
-        points += 0.0 if _MATH_LETTERS.isdisjoint(read.text) else 1.5
+    if not _MATH_LETTERS.isdisjoint(read.letters):
+        points += 1.5
     return points + (_NUMBERS_POINTS if sum(map(str.isdigit, read.words)) >= _NUMBERS else 0.0)
 
 
@@ -236,20 +254,19 @@ def language_of(text: str) -> str:
 
 
 def _language(read: _Text) -> str:
-    if read.text.isascii():
-        return _latin(read.words, frozenset())
-    letters = set(read.lower)
-    rare = "".join(letters)
+    if not read.letters:
+        return _latin(read.words, read.letters)
+    rare = "".join(read.letters)
     counts = {language: len(pattern.findall(rare)) for language, pattern in _SCRIPTS}
     if counts["ja"] * 4 >= counts["zh"]:
         counts["ja"] += counts["zh"] if counts["ja"] else 0
     language = max(counts, key=lambda one: counts[one])
     if counts[language] and counts[language] * 2 >= len(_LATIN.findall(rare)):
         return language
-    return _latin(read.words, letters)
+    return _latin(read.words, read.letters)
 
 
-def _latin(words: set[str], letters: AbstractSet[str]) -> str:
+def _latin(words: AbstractSet[str], letters: AbstractSet[str]) -> str:
     scores = {language: float(len(words & stops)) for language, stops in STOP_WORDS.items()}
     for language, hints in LETTERS.items() if letters else ():
         scores[language] += 1.5 * len(letters & hints)

@@ -12,79 +12,83 @@ CHAT, CODE, MATH, REASONING = TASKS
 
 WORDS: Final = {
     CODE: frozenset(
-        "code python javascript typescript java rust golang kotlin swift php ruby sql sqlite postgres postgresql mysql "
-        "html css bash shell regex regexp json yaml xml csv api rest graphql http docker dockerfile kubernetes git "
-        "github linux react vue angular django flask fastapi pandas numpy pytorch bug bugs debug debugging stacktrace "
-        "traceback exception exceptions compile compiler segfault async await asyncio thread threads mutex deadlock "
-        "array arrays hashmap dict linked pointer pointers class classes method methods refactor refactoring unittest "
-        "pytest jest endpoint endpoints backend frontend npm pip cargo webpack cpp csharp c++ query queries schema "
-        "recursion recursive iterator generator decorator lambda closure struct enum typedef nullpointerexception "
-        "typeerror keyerror valueerror attributeerror importerror segmentation stdout stdin stderr cli makefile cron "
-        "crontab orm jwt oauth websocket websockets binary heap queue stack trie leetcode parser parse parses "
-        "código código-fonte codice quellcode skript script scripts funktion funktionen fonction funzione función "
-        "função klasse clase classe dataframe merge rebase commit branch tsql bigquery terraform ansible nginx redis "
+        "code python javascript typescript java rust golang kotlin swift php ruby sql sqlite postgres "
+        "postgresql mysql html css bash shell regex regexp json yaml xml csv api rest graphql http docker "
+        "dockerfile kubernetes git github linux react vue angular django flask fastapi pandas numpy pytorch "
+        "bug bugs debug debugging stacktrace traceback exception exceptions compile compiler segfault async "
+        "await asyncio thread threads mutex deadlock array arrays hashmap dict linked pointer pointers class "
+        "classes method methods refactor refactoring unittest pytest jest endpoint endpoints backend frontend "
+        "npm pip cargo webpack cpp csharp query queries schema recursion recursive iterator generator "
+        "decorator lambda closure struct enum typedef nullpointerexception typeerror keyerror valueerror "
+        "attributeerror importerror segmentation stdout stdin stderr cli semaphore port container pod kubectl "
+        "localhost commit repo deploy variable variables loop folder files node borrow makefile cron crontab "
+        "orm jwt oauth websocket websockets binary heap queue stack trie leetcode parser parse parses código "
+        "código-fonte codice quellcode skript script scripts funktion funktionen fonction funzione función "
+        "função klasse clase classe dataframe merge rebase branch tsql bigquery terraform ansible nginx redis "
         "код функция функцию функции скрипт питон запрос класс баг كود دالة برمجة بايثون سكربت استعلام".split()
     ),
     MATH: frozenset(
-        "equation equations integral integrals derivative derivatives theorem lemma polynomial matrix matrices "
-        "eigenvalue eigenvalues determinant vector vectors probability probabilities algebra geometry calculus "
-        "trigonometry arithmetic logarithm logarithms factorial permutation permutations combinatorics modulo prime "
-        "primes divisible triangle hypotenuse circumference radius perimeter quadratic cubic limit converge converges "
-        "convergence variance median percent percentage interest sum sine cosine tangent fraction fractions integer "
-        "integers solve simplify factorise factorize differentiate integrate compute calculate evaluate prove math "
-        "maths mathematics sqrt squared cubed average remainder gcd lcm dice coin "
-        "gleichung gleichungen ableitung wahrscheinlichkeit beweise berechne dreieck prozent zinsen löse primzahl "
-        "équation dérivée intégrale probabilité calcule calculer résous résoudre démontre triangle pourcentage nombre "
-        "ecuación derivada integral probabilidad calcula calcular resuelve resolver demuestra triángulo porcentaje "
-        "equazione derivata integrale probabilità calcola risolvi dimostra triangolo percentuale "
-        "equação derivada probabilidade calcule resolva prove triângulo porcentagem juros "
-        "уравнение уравнения интеграл производную производная вероятность вычисли вычислите докажи докажите реши "
-        "решите треугольника треугольник процентов сумма معادلة المعادلة احسب تكامل مشتقة احتمال مثلث برهن".split()
+        "equation equations integral integrals derivative derivatives theorem lemma polynomial matrix "
+        "matrices eigenvalue eigenvalues determinant vector vectors probability probabilities algebra "
+        "geometry calculus trigonometry arithmetic logarithm logarithms factorial permutation permutations "
+        "combinatorics modulo prime primes divisible triangle hypotenuse circumference radius perimeter "
+        "quadratic cubic limit converge converges convergence variance median percent percentage interest sum "
+        "sine cosine tangent fraction fractions integer integers solve simplify factorise factorize "
+        "differentiate integrate compute calculate evaluate prove math maths mathematics area volume decimal "
+        "ways series interval continuous function's yearly compounded sqrt squared cubed average remainder "
+        "gcd lcm dice coin gleichung gleichungen ableitung wahrscheinlichkeit beweise berechne dreieck "
+        "rechteck fläche prozent zinsen löse primzahl summe équation dérivée intégrale probabilité calcule "
+        "calculer résous résoudre démontre pourcentage aire somme ecuación derivada probabilidad calcula "
+        "calcular resuelve resolver demuestra triángulo porcentaje área suma equazione derivata integrale "
+        "probabilità calcola risolvi dimostra triangolo percentuale somma equação probabilidade resolva "
+        "triângulo porcentagem juros soma уравнение уравнения интеграл производную производная вероятность "
+        "вычисли вычислите докажи докажите реши решите треугольника треугольник процентов сумма معادلة "
+        "المعادلة احسب تكامل مشتقة احتمال مثلث برهن".split()
     ),
     REASONING: frozenset(
-        "why reasoning logic logical logically puzzle riddle deduce deduction infer inference paradox dilemma fallacy "
-        "tradeoff tradeoffs argue argument arguments premise premises conclusion contradiction hypothesis hypotheses "
-        "causes implications strategy strategic weigh evaluate assess critique justify analyse analyze analysis "
-        "compare comparison plan planning prioritize optimal decide decision constraints liar truth knights knaves "
-        "suspects alibi detective counterfactual ethics ethical scenario scenarios pros cons consequences "
-        "warum begründe rätsel logik vergleiche abwägen vorteile nachteile entscheide analysiere schlussfolgerung "
-        "pourquoi raisonnement énigme logique compare avantages inconvénients analyse justifie conclure "
-        "razona razonamiento acertijo lógica compara ventajas desventajas analiza justifica deduce "
-        "perché ragionamento indovinello logica confronta vantaggi svantaggi analizza giustifica "
-        "raciocínio enigma compare vantagens desvantagens analise justifique "
-        "почему логика логическая загадка сравни сравните преимущества недостатки проанализируй обоснуй рассуждай "
-        "لماذا لغز منطق قارن حلل استنتج مزايا عيوب".split()
+        "reasoning logic logical logically puzzle riddle deduce deduction infer inference paradox dilemma "
+        "fallacy tradeoff tradeoffs argue argument arguments premise premises conclusion contradiction "
+        "hypothesis hypotheses causes implications strategy strategic weigh evaluate assess critique justify "
+        "analyse analyze analysis compare comparison plan planning prioritize optimal decide decision "
+        "constraints liar truth knights knaves lies lying reason explanation assumption assumptions "
+        "recommendation suspects alibi detective counterfactual ethics ethical scenario scenarios pros cons "
+        "consequences begründe rätsel logik vergleiche abwägen vorteile nachteile entscheide analysiere "
+        "schlussfolgerung raisonnement énigme logique avantages inconvénients justifie conclure razona "
+        "razonamiento acertijo lógica compara ventajas desventajas analiza justifica ragionamento indovinello "
+        "logica confronta vantaggi svantaggi analizza giustifica raciocínio enigma vantagens desvantagens "
+        "analise justifique логика логическая загадка сравни сравните преимущества недостатки проанализируй "
+        "обоснуй рассуждай لغز منطق قارن حلل استنتج مزايا عيوب".split()
     ),
     CHAT: frozenset(
-        "hi hello hey thanks please poem story joke email letter recipe translate translation summarize summarise "
-        "summary rewrite rephrase recommend suggestion suggestions birthday holiday travel trip movie film song lyrics "
-        "slogan tweet blog essay cover biography tell favourite favorite weather capital advice invitation toast "
-        "hallo danke gedicht geschichte witz brief rezept übersetze zusammenfassung empfiehl geburtstag reise "
-        "bonjour merci poème histoire blague lettre recette traduis résume recommande anniversaire voyage "
-        "hola gracias poema cuento chiste carta receta traduce resume recomienda cumpleaños viaje "
-        "ciao grazie poesia storia barzelletta lettera ricetta traduci riassumi consiglia compleanno viaggio "
-        "olá obrigado obrigada piada traduza resuma aniversário viagem "
-        "привет спасибо стихотворение рассказ шутку письмо рецепт переведи посоветуй поездка "
-        "مرحبا شكرا قصيدة قصة نكتة رسالة وصفة ترجم لخص رحلة".split()
+        "hi hello hey thanks please poem story joke email letter recipe translate translation summarize "
+        "summarise summary rewrite rephrase recommend suggestion suggestions birthday holiday travel trip "
+        "movie film song lyrics slogan tweet blog essay cover biography tell favourite favorite weather "
+        "capital advice invitation toast hallo danke gedicht geschichte witz brief rezept übersetze "
+        "zusammenfassung empfiehl geburtstag reise bonjour merci poème histoire blague lettre recette traduis "
+        "résume recommande anniversaire voyage hola gracias poema cuento chiste carta receta traduce resume "
+        "recomienda cumpleaños viaje ciao grazie poesia storia barzelletta lettera ricetta traduci riassumi "
+        "consiglia compleanno viaggio olá obrigado obrigada piada traduza resuma aniversário viagem привет "
+        "спасибо стихотворение рассказ шутку письмо рецепт переведи посоветуй поездка مرحبا شكرا قصيدة قصة "
+        "نكتة رسالة وصفة ترجم لخص رحلة".split()
     ),
 }
 """Whole words, lower case."""
 
 STEMS: Final = {
     CODE: frozenset(
-        "funct algor progr compi imple debug refac async serve deplo datab endpo middl packa libra varia instan "
-        "depen repos kuber docke funkt fonct progr datei codig függ софт прогр скрип функц алгор базы برنام".split()
+        "funct algor progr compi imple debug refac async serve deplo datab endpo middl packa libra varia "
+        "instan depen repos kuber docke funkt fonct datei codig függ софт прогр скрип функц алгор базы برنام".split()
     ),
     MATH: frozenset(
-        "equat deriv integ proba theor polyn matri eigen algeb geome trigo divis multi subtr logar gleic ableit "
-        "wahrs berec beweis équat calcu ecuac risol resol triâng уравн интег произ вероя вычис докаж процен треуг "
-        "معادل احتما".split()
+        "equat deriv integ proba theor polyn matri eigen algeb geome trigo divis multi subtr logar gleic "
+        "ableit wahrs berec beweis équat calcu ecuac risol resol triâng уравн интег произ вероя вычис докаж "
+        "процен треуг معادل احتما".split()
     ),
     REASONING: frozenset(
-        "deduc infer reaso logic analy contr hypot impli justi ratio begrü schlus raiso analiz ragio racio логич "
-        "рассу обосн аргум причи сравн استنت".split()
+        "deduc infer reaso logic analy contr hypot impli causa plaus justi ratio begrü schlus raiso analiz "
+        "ragio racio логич рассу обосн аргум причи сравн استنت".split()
     ),
-    CHAT: frozenset("summa trans recom sugge congr invit überse zusam tradu recom перев посов поздр расск".split()),
+    CHAT: frozenset("summa trans recom sugge congr invit überse zusam tradu перев посов поздр расск".split()),
 }
 """The first five letters of words, lower case. Shorter ones are whole words."""
 
@@ -100,9 +104,9 @@ SIGNS: Final = {
         "방정식|적분|미분|확률|증명|계산|삼각형|행렬|소수|넓이|구하시오|구하세요|풀어|몇 개|퍼센트"
     ),
     REASONING: (
-        "为什么|推理|逻辑|谜题|分析|比较|权衡|利弊|优缺点|推断|谁在说谎|一步一步|论证|假设|"
-        "なぜ|推理|論理|謎|なぞなぞ|分析|比較|利点|欠点|理由を|嘘つき|段階的に|推論|"
-        "왜|추론|논리|수수께끼|분석|비교|장단점|거짓말|단계별로|이유를"
+        "推理|逻辑|谜题|分析|比较|权衡|利弊|优缺点|推断|谁在说谎|一步一步|论证|假设|"
+        "推理|論理|謎|なぞなぞ|分析|比較|利点|欠点|理由を|嘘つき|段階的に|推論|"
+        "추론|논리|수수께끼|분석|비교|장단점|거짓말|단계별로|이유를"
     ),
     CHAT: (
         "你好|谢谢|写一首|故事|笑话|翻译|总结|推荐|邮件|旅行|生日|菜谱|祝福|"
@@ -133,12 +137,29 @@ PHRASES: Final = {
 """Several words, lower case, wherever they stand."""
 
 STOP_WORDS: Final = {
-    "en": frozenset("the of and to is in that it for you with are this my be have from how what can an was".split()),
-    "de": frozenset("der die das und ist nicht ich ein eine zu mit den von auf für wie dass dem es mir bitte".split()),
-    "fr": frozenset("le la les des et est un une du que pour dans je vous pas sur avec moi au qui ce quel mon".split()),
-    "es": frozenset("el la los las y es un una que para con por cómo qué mi del en se lo una al me tengo cuál".split()),
-    "it": frozenset("il lo la gli che è di un una per con non come mi della sono nel del più questo cosa ho".split()),
-    "pt": frozenset("o os as um uma que é para com não como em do da no na meu por você qual dos me eu".split()),
+    "en": frozenset(
+        "the of and to is in that it for you with are this my be have from how what can an was who do does "
+        "did some there not at by or when where which would could into your we our me if on".split()
+    ),
+    "de": frozenset(
+        "der die das und ist nicht ich ein was kann kannst du wie wir oder nach im beim aus sein ihr diesen "
+        "eine zu mit den von auf für dass dem es mir bitte".split()
+    ),
+    "fr": frozenset(
+        "le la les des et est un une du que pour dans je vous pas sur avec moi au qui ce quel mon quelle peux "
+        "combien font ou".split()
+    ),
+    "es": frozenset(
+        "el la los las y es un una que para con por cómo qué mi del en se lo al me tengo cuál cuántos sobre "
+        "haz hola".split()
+    ),
+    "it": frozenset(
+        "il lo la gli che è di un una per con non come mi della sono nel del più questo cosa ho da ciao "
+        "quanto alla".split()
+    ),
+    "pt": frozenset(
+        "o os as um uma que é para com não como em do da no na meu por você qual dos me eu à seu quanto mais".split()
+    ),
 }
 """Languages of Latin script by the words that every text of them has."""
 
