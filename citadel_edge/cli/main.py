@@ -35,6 +35,7 @@ COMMANDS = (
     Command(
         "listener", "citadel_edge.cli.listener", "start, stop, look at or follow one listener of the running process"
     ),
+    Command("route", "citadel_edge.cli.route", "explain where a request would go, without sending it"),
     Command("keys", "citadel_edge.cli.keys", "make the first API key"),
     Command("simulate", "citadel_edge.simulator.command", "run a simulated model server"),
 )

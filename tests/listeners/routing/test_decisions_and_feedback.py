@@ -67,7 +67,7 @@ async def test_a_decision_tells_candidates_attempts_and_outcome(edge_with):
 async def test_a_retried_request_tells_both_attempts(edge_with):
     async with edge_with(options=(SimulatorOptions(), SimulatorOptions())) as served:
         for simulator in served.simulators[:1]:
-            await simulator.fault("status", status=500, times=1)
+            await simulator.fault("500", times=1)
         names = [await chat(served) for _ in range(2)]
         shown = [(await call(served, "GET", f"/v1/decisions/{name}"))[1] for name in names]
         (retried,) = [each for each in shown if len(each["attempts"]) == 2]
@@ -77,7 +77,7 @@ async def test_a_retried_request_tells_both_attempts(edge_with):
 
 async def test_found_by_model_upstream_and_outcome_page_by_page(edge_with):
     async with edge_with() as served:
-        await served.simulators[0].fault("status", status=400, times=1)
+        await served.simulators[0].fault("500", times=1)
         failed = await chat(served)
         done = [await chat(served, model="sim-alias") for _ in range(3)]
         assert await found(served, "outcome=error") == [failed]
