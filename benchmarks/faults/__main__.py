@@ -104,8 +104,8 @@ def table(found: Figures) -> str:
     lines += [
         f"failed: {found['failed']} of {found['requests']}; moved to another replica: {found['moved']}",
         f"p99 2 s after the faults against the healthy fleet's: {found['p99_ratio']:.2f}",
-        f"streams broken: {found['streams_failed']} of {found['streams']}, the slowest took {found['slowest_stream_s']} s"
-        f"; first on {found['streams_by_first_replica']}",
+        f"streams broken: {found['streams_failed']} of {found['streams']}; the slowest: {found['slowest_stream_s']} s",
+        f"streams began on {found['streams_by_first_replica']}",
         f"used again after (s): {found['recovered_after_s']}; shares in the end (1 is equal): {found['last_shares']}",
         f"most held at once in the first second: {found['most_held_in_first_second']} of {found['slots']} slots",
         *(f"  {failure}" for failure in (*found["failures"], *found["stream_failures"])),

@@ -1,4 +1,4 @@
-"""Six replicas under fifty clients, one killed, one frozen, one slow ×10, and then all of them well again.
+"""Six replicas under fifty clients, one killed, one frozen, one ten times slower, and then all of them well again.
 
 The edge, the replicas and the clients are processes of their own, as `python -m benchmarks.faults` runs them; it prints
 the figures, and here is what they must be. Latencies are compared within one run, at service times that a busy machine
@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 COMMAND = (sys.executable, "-m", "benchmarks.faults", "--requests=2000", "--recovery-s=12")
-BUSY = 2.0  # the machine is shared: the promise is 2×, shown by the benchmark on a quiet one
+BUSY = 2.0  # the machine is shared: the promise is twice, shown by the benchmark on a quiet one
 
 
 @pytest.fixture(scope="module")
