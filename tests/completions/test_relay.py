@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from citadel_edge.completions.relay import Relay, read_whole
 from citadel_edge.errors import UpstreamError, UpstreamFault
+from citadel_edge.fleet.engines.dialect import UsageAlong
 from completions.scripted import DONE, SPOKEN, chunk, event, usage_chunk
 
 TEXT = b"".join(SPOKEN)
@@ -241,3 +242,65 @@ def test_an_error_under_the_status_200_is_an_error() -> None:
     with pytest.raises(UpstreamError) as caught:
         read_whole(b'{"error": {"message": "no", "code": 503}}')
     assert (caught.value.fault, caught.value.status) == (UpstreamFault.STATUS, 503)
+
+
+def counted(text: str, usage: object) -> bytes:
+    return event(
+        {"id": "c", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], "usage": usage}
+    )
+
+
+ALONG = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
+
+
+@pytest.mark.parametrize(("along", "left"), [(UsageAlong.ABSENT, None), (UsageAlong.NULL, {"usage": None})])
+def test_counts_that_were_asked_for_on_our_own_account_are_taken_out(along: UsageAlong, left: object) -> None:
+    relay = Relay(strip_usage=True, along=along)
+    out = relay.feed(counted("a b c", ALONG).replace(b", ", b",").replace(b": {", b":{"))
+    rest = json.loads(out.removeprefix(b"data: "))
+    assert rest.pop("id") == "c"
+    assert rest.pop("choices")[0]["delta"] == {"content": "a b c"}
+    assert rest == (left or {})
+    assert (relay.prompt_tokens, relay.generated) == (7, 3)
+    assert not relay.usage_passed
+
+
+def test_tokens_are_those_counted_and_a_chunk_each_since() -> None:
+    _, relay = relayed(chunk("a"), counted("b c", ALONG), chunk("d"), chunk("e"))
+    assert relay.generated == 5
+    assert relayed(chunk("a"), chunk("b"))[1].generated == 2
+    assert relayed(*SPOKEN)[1].generated == 2
+
+
+def test_the_last_count_passes_where_it_always_stood() -> None:
+    timings = {"cache_n": 1, "prompt_n": 4, "predicted_n": 3, "predicted_ms": 0.5}
+    said = {"choices": [{"index": 0, "delta": {"content": "a b"}}]}
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "timings": timings}
+    relay = Relay(strip_usage=True, along=UsageAlong.TIMINGS)
+    passed = relay.feed(event({**said, "timings": {**timings, "predicted_n": 2}}))
+    assert json.loads(passed.removeprefix(b"data: ")) == said
+    assert (relay.prompt_tokens, relay.generated) == (5, 2)
+    assert relay.feed(event(last)) == event(last)
+    assert relay.generated == 3
+
+
+@pytest.mark.parametrize("timings", [1, [], {"cache_n": "x", "prompt_n": 1, "predicted_n": 1}, {}])
+def test_timings_that_say_nothing_are_no_count(timings: object) -> None:
+    relay = Relay(strip_usage=True, along=UsageAlong.TIMINGS)
+    assert relay.feed(event({"choices": [{"index": 0, "delta": {"content": "a"}}], "timings": timings}))
+    assert (relay.usage, relay.generated, relay.failure) == (None, 1, None)
+
+
+def test_what_is_said_is_written_down_only_when_told_to() -> None:
+    relay = Relay(strip_usage=True, recording=True)
+    relay.feed(opening() + chunk("a"))
+    relay.feed(chunk("") + chunk(" b") + event({"choices": [{"index": 0, "text": " c"}]}))
+    assert relay.said == ["a", " b", " c"]
+    assert relayed(chunk("a"))[1].said is None
+    assert relay.first == opening().removeprefix(b"data: ").rstrip()
+
+
+def test_an_answer_is_finished_when_every_choice_is() -> None:
+    assert not relayed(chunk("a"))[1].finished
+    assert relayed(chunk("a"), chunk(finish="stop"))[1].finished
+    assert not relayed()[1].finished

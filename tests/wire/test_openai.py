@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citadel_edge.wire.openai import Usage, decode_answer, decode_chunk, error_body, error_type
+from citadel_edge.wire.openai import Usage, decode_answer, decode_chunk, error_body, error_type, without_field
 
 RUSSIAN_DOLL = b"[" * 100_000
 
@@ -142,3 +142,64 @@ TYPES = {
 @pytest.mark.parametrize(("status", "kind"), TYPES.items())
 def test_error_types(status, kind):
     assert error_type(status) == kind
+
+
+PLAIN = b'{"id":"c","choices":[{"index":0,"delta":{"content":"a"}}]}'
+COUNTED = PLAIN[:-1] + b',"usage":{"prompt_tokens":1,"details":{"cached":0}}}'
+
+
+def test_a_field_is_cut_off_without_a_trace():
+    assert without_field(COUNTED, "usage") == PLAIN
+    assert without_field(COUNTED, "usage", null=True) == PLAIN[:-1] + b',"usage":null}'
+
+
+@pytest.mark.parametrize(
+    ("data", "left"),
+    [
+        (b'{"usage":{"a":1},"choices":[]}', b'{"choices":[]}'),
+        (b'{"a": 1, "usage": {"a": 1}}', b'{"a":1}'),
+        (b'{"usage":{"a":{"b":1}},"x":{"y":{}}}', b'{"x":{"y":{}}}'),
+        (b'{"a":{"b":1,"usage":{"c":1}}}', b'{"a":{"b":1,"usage":{"c":1}}}'),
+        (b'{"b":1,"usage":{"c":1},"d":{"e":{}}}', b'{"b":1,"d":{"e":{}}}'),
+        (b'{"b":1,"usage":{"c":1,"usage":{"d":2}}}', b'{"b":1}'),
+        (b'{"text":",\\"usage\\":{}}"}', b'{"text":",\\"usage\\":{}}"}'),
+        (PLAIN, PLAIN),
+    ],
+)
+def test_wherever_it_stands_the_others_keep_their_bytes(data, left):
+    assert without_field(data, "usage") == left
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "usage", "b"]),
+        st.recursive(
+            st.none() | st.text(st.sampled_from('",:{}usage\\'), max_size=12),
+            lambda inner: (
+                st.dictionaries(st.sampled_from(["usage", "x"]), inner, max_size=3) | st.lists(inner, max_size=3)
+            ),
+        ),
+    ),
+    st.booleans(),
+)
+def test_any_object_is_the_same_but_for_the_field(fields, null):
+    left = {name: value for name, value in fields.items() if name != "usage"}
+    data = json.dumps(fields, separators=(",", ":")).encode()
+    made = json.loads(without_field(data, "usage", null=null))
+    assert made == (left | {"usage": None} if null else left)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"a', b"nothing"])
+def test_what_is_no_object_is_a_value_error(data):
+    with pytest.raises(ValueError, match="malformed"):
+        without_field(data, "usage")
+
+
+@pytest.mark.parametrize("timings", [None, 5, {}, {"cache_n": 1}, {"cache_n": None, "prompt_n": 2, "predicted_n": 3}])
+def test_timings_may_be_anything(timings):
+    assert decode_chunk(json.dumps({"timings": timings}).encode()).timed is None
+
+
+def test_timings_count_the_whole_prompt():
+    chunk = decode_chunk(b'{"timings": {"cache_n": 5, "prompt_n": 2, "predicted_n": 3, "predicted_ms": 1.5}}')
+    assert chunk.timed == Usage(7, 3, 10)
