@@ -66,3 +66,28 @@ class Fit:
         if c < 0.0:
             b, c = max(0.0, self._uy / uu), 0.0
         self.b, self.c = b, max(0.0, c)
+
+
+class Peak:
+    """Finagle's mean of round trips: it jumps to a peak at once and comes down within ten seconds or so."""
+
+    __slots__ = ("_at", "_cost", "_decay_s")
+
+    def __init__(self, decay_s: float) -> None:
+        self._decay_s = decay_s
+        self._at = 0.0
+        self._cost = 0.0
+
+    def at(self, now: float) -> float:
+        """Its value; while nothing is seen it goes to zero, so that the replica is tried again."""
+        return self._cost * exp(min(0.0, self._at - now) / self._decay_s)
+
+    def observe(self, seconds: float, now: float) -> None:
+        """One round trip."""
+        cost = self._cost
+        if seconds > cost:
+            self._cost = seconds
+        else:
+            rest = exp(min(0.0, self._at - now) / self._decay_s)
+            self._cost = cost * rest + seconds * (1.0 - rest)
+        self._at = now

@@ -15,7 +15,7 @@ Sources: Finagle's peak EWMA (decay 10 s, start 30 ms, a failure counts as a rou
 from math import exp, inf
 from typing import Final
 
-from citadel_edge.fleet.fits import Fit
+from citadel_edge.fleet.fits import Fit, Peak
 
 DECAY_S: Final = 10.0
 START_S: Final = 0.030
@@ -40,6 +40,7 @@ class Signals:
         "_rate_at",
         "_token",
         "pace",
+        "peak",
         "penalized_at",
         "seen_at",
     )
@@ -53,6 +54,7 @@ class Signals:
         self._rate = self._best_rate = 0.0
         self._rate_at = -inf
         self.pace = 1.0
+        self.peak = Peak(DECAY_S)
         self.penalized_at = -inf
         self.seen_at = -inf
 
@@ -74,6 +76,15 @@ class Signals:
         first = self._first.at(tokens_in + prefilling_tokens, load)
         return self.pace * (first + tokens_out * self._token.at(load, 0))
 
+    def split_s(self, tokens: float, tokens_out: int, load: float) -> tuple[float, float]:
+        """Seconds for `tokens` to prefill, those ahead included, and for `tokens_out` to decode, at a load."""
+        pace = self.pace
+        return pace * self._first.at(tokens, load), pace * tokens_out * self._token.at(load, 0.0)
+
+    def prefill_s(self, tokens: int) -> float:
+        """Seconds that so many prompt tokens cost, and that a cache which holds them saves."""
+        return self.pace * self._first.b * tokens
+
     def observe_first_token(
         self, seconds: float, *, tokens_in: int, prefilling_tokens: int, load: int, now: float
     ) -> None:
@@ -82,6 +93,7 @@ class Signals:
         if self._first.calls:
             self._judge(seconds, self._first.at(tokens, load))
         self._first.observe(tokens, load, seconds, now)
+        self.peak.observe(seconds, now)
         self.seen_at = now
 
     def observe_decode(self, seconds: float, *, tokens: int, load: int, now: float) -> None:
@@ -105,6 +117,7 @@ class Signals:
             rest = seconds - first
         elif self._first.calls:
             self._judge(seconds, first + rest)
+        self.peak.observe(seconds, now)
         share = seconds / max(first + rest, _FLOOR_S)
         self._first.observe(tokens, load, first * share, now)
         if tokens_out:
@@ -116,6 +129,7 @@ class Signals:
         """A call failed: that counts as one that took `seconds` (5 s, or what Retry-After says)."""
         self._penalty_s = max(self.penalty_s(now), seconds)
         self.penalized_at = now
+        self.peak.observe(seconds, now)
 
     def penalty_s(self, now: float) -> float:
         """What failures of late add to a round trip, in seconds."""

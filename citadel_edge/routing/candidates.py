@@ -1,19 +1,19 @@
-"""Which replicas of a model may take a request, which may not and why, and the one that takes it.
+"""Which replicas of a model may take a request, which may not, why, and when they may again.
 
-Decides by looking at the rows of this moment. Refuses to change them: whoever asks takes the row in the same turn of
-the loop, as `fleet.table` demands.
+Decides by looking at the rows of this moment. Refuses to change them, and to compare those that are left: that is
+`scores`' and `strategies`'.
 
 Structs, because making one costs a seventh of a frozen dataclass, and every request makes one a replica.
 """
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
-from citadel_edge.fleet.table import Deployment, Row, RowState
-
-STRATEGY = "least_in_flight"
+from citadel_edge.fleet.breaker import BreakerState
+from citadel_edge.fleet.table import Deployment, Health, Row, RowState
 
 
 class Exclusion(StrEnum):
@@ -21,75 +21,185 @@ class Exclusion(StrEnum):
 
     DISABLED = "disabled"
     DRAINING = "draining"
+    UNKNOWN = "unknown"
     UNHEALTHY = "unhealthy"
-    COOLING = "cooling"
     BREAKER = "breaker"
+    COOLING = "cooling"
+    FULL = "full"
+    CONTEXT = "context"
     TRIED = "tried"
 
 
 class Excluded(Struct, frozen=True, gc=False):
-    """Out, in words for a reader. `retry_in_s`: when it may be back, where that is known."""
+    """Out, in words for a reader.
+
+    Attributes:
+        retry_in_s: when it may be back, where that is known.
+        lasting: only an operator, or a server that starts again, brings it back: not worth waiting for.
+    """
 
     code: Exclusion
     reason: str
     retry_in_s: float | None = None
+    lasting: bool = False
+
+
+TRIED: Final = Excluded(Exclusion.TRIED, "it failed this request already", lasting=True)
+_DEAD: Final = frozenset({Exclusion.DISABLED, Exclusion.DRAINING, Exclusion.UNKNOWN, Exclusion.UNHEALTHY})
+PARTS: Final = (
+    "load",
+    "prefill_s",
+    "decode_s",
+    "prefix_gain_s",
+    "stall_s",
+    "penalty_s",
+    "kv_pressure",
+    "warmth",
+    "weight",
+    "session",
+)
 
 
 class Candidate(Struct, frozen=True, gc=False):
-    """One replica as it was when the choice was made."""
+    """One replica as it was when the choice was made, with the raw numbers of its score; `parts` names them.
+
+    Attributes:
+        score: smaller is better; None when it is out, or was not looked at.
+        numbers: what the score is made of, in the order of `names`, which it shares with all others.
+    """
 
     upstream: str
     model: str
     weight: float
     in_flight: int
     excluded: Excluded | None
+    score: float | None = None
+    numbers: tuple[float, ...] = ()
+    names: tuple[str, ...] = PARTS
+
+    def parts(self) -> Mapping[str, float]:
+        """What the score is made of, by name; empty without one."""
+        return dict(zip(self.names, self.numbers, strict=False))
 
 
-class Choice(Struct, frozen=True):
-    """The replica, if any was left, and all that were looked at."""
+def obstacle(deployment: Deployment, now: float, *, tokens_in: int = 0) -> Excluded | None:
+    """Why a deployment may not be given a prompt of so many tokens at `now` (monotonic seconds); None when it may."""
+    row = deployment.row
+    if row.state is not RowState.ACTIVE or row.health is not Health.HEALTHY:
+        return _not_alive(row)
+    own = deployment.breaker
+    if (row.breaker.state is not BreakerState.CLOSED or own is not None) and not deployment.admits(now):
+        return _shut(deployment, now)
+    if now < row.cooling_until or row.in_flight >= row.slots or row.context_tokens:
+        return _no_room(deployment, now, tokens_in)
+    return None
+
+
+def _not_alive(row: Row) -> Excluded:
+    if row.state is not RowState.ACTIVE:
+        code = Exclusion.DRAINING if row.state is RowState.DRAINING else Exclusion.DISABLED
+        return Excluded(code, f"it is {row.state.value}", lasting=True)
+    if row.health is Health.UNKNOWN:
+        return Excluded(Exclusion.UNKNOWN, "it was not probed yet")
+    return Excluded(Exclusion.UNHEALTHY, f"it is not healthy: {row.health_detail}", lasting=True)
+
+
+def _shut(deployment: Deployment, now: float) -> Excluded:
+    """Which of the two breakers, and until when."""
+    own = deployment.breaker
+    breaker = own if own is not None and deployment.row.breaker.admits(now) else deployment.row.breaker
+    if breaker.held:
+        return Excluded(Exclusion.BREAKER, "an operator tripped its breaker", lasting=True)
+    wait = breaker.retry_at - now if breaker.state is BreakerState.OPEN else None
+    return Excluded(Exclusion.BREAKER, f"its breaker is {breaker.state.value}", wait)
+
+
+def _no_room(deployment: Deployment, now: float, tokens_in: int) -> Excluded | None:
+    row = deployment.row
+    context = row.context_tokens.get(deployment.model)
+    if context is not None and tokens_in > context:
+        reason = f"a prompt of {tokens_in} tokens does not fit into its {context}"
+        return Excluded(Exclusion.CONTEXT, reason, lasting=True)
+    if now < row.cooling_until:
+        return Excluded(Exclusion.COOLING, "it said that it is full", row.cooling_until - now)
+    if row.in_flight >= row.slots:
+        return Excluded(Exclusion.FULL, f"all of its {row.slots} places are taken")
+    return None
+
+
+def held(deployment: Deployment) -> bool:
+    """Whether an operator tripped a breaker on the way: not even a panic goes past it."""
+    own = deployment.breaker
+    return deployment.row.breaker.held or (own is not None and own.held)
+
+
+def past_breakers(
+    deployments: Sequence[Deployment], out: Sequence[Excluded | None], now: float, *, tokens_in: int = 0
+) -> list[Excluded | None] | None:
+    """The obstacles without breakers that trip by themselves, when under half of the alive are admitted; else None.
+
+    Envoy's panic threshold: when most seem broken, the judgement is more likely to be wrong than all of them. Those
+    that fail their probes or that an operator took out are not alive, and stay out.
+    """
+    alive = sum(1 for excluded in out if excluded is None or excluded.code not in _DEAD)
+    shut = sum(1 for excluded in out if excluded is not None and excluded.code is Exclusion.BREAKER)
+    if (alive - shut) * 2 >= alive:
+        return None
+    return [
+        _no_room(one, now, tokens_in)
+        if excluded is not None and excluded.code is Exclusion.BREAKER and not held(one)
+        else excluded
+        for one, excluded in zip(deployments, out, strict=True)
+    ]
+
+
+class Waiting(Struct, frozen=True, gc=False):
+    """Whether it makes sense to wait when nobody may be asked.
+
+    Attributes:
+        worth: capacity may come: somebody is full, cooling, shut by a breaker that tries again, or not probed yet.
+        retry_in_s: the earliest time known; None: when a place comes free, whenever that is.
+    """
+
+    worth: bool
+    retry_in_s: float | None = None
+
+
+NO_WAITING: Final = Waiting(worth=False)
+
+
+def waiting(out: Sequence[Excluded | None]) -> Waiting:
+    """What to expect of replicas that are all out."""
+    coming = [one for one in out if one is not None and not one.lasting]
+    return Waiting(bool(coming), min((one.retry_in_s for one in coming if one.retry_in_s is not None), default=None))
+
+
+STRATEGY: Final = "least_in_flight"
+
+
+class Picked(Struct, frozen=True):
+    """A replica, if any was left, and all that were looked at."""
 
     deployment: Deployment | None
     candidates: tuple[Candidate, ...]
 
 
-def obstacle(row: Row, now: float) -> Excluded | None:
-    """Why a row is not available at `now` (monotonic seconds), None when it is."""
-    if row.available(now):
-        return None
-    if row.state is not RowState.ACTIVE:
-        code = Exclusion.DRAINING if row.state is RowState.DRAINING else Exclusion.DISABLED
-        return Excluded(code, f"it is {row.state.value}")
-    if not row.healthy:
-        return Excluded(Exclusion.UNHEALTHY, f"it is not healthy: {row.health_detail}")
-    if row.full(now):
-        return Excluded(Exclusion.COOLING, "it said that it is full", row.cooling_until - now)
-    return Excluded(
-        Exclusion.BREAKER, f"its breaker is {row.breaker.state.value}", max(0.0, row.breaker.retry_at - now)
+def choose(deployments: Sequence[Deployment], *, now: float, tried: Mapping[str, bool]) -> Picked:
+    """The least in flight for its weight, without a chooser."""
+    out = [obstacle(one, now) for one in deployments]
+    free = [one for one, excluded in zip(deployments, out, strict=True) if excluded is None and one.row.id not in tried]
+    if not free:
+        free = [one for one, excluded in zip(deployments, out, strict=True) if not excluded and tried.get(one.row.id)]
+    candidates = tuple(
+        Candidate(
+            one.row.id,
+            one.model,
+            one.share,
+            one.row.in_flight,
+            TRIED if not excluded and one.row.id in tried else excluded,
+        )
+        for one, excluded in zip(deployments, out, strict=True)
     )
-
-
-def choose(deployments: Sequence[Deployment], *, now: float, tried: Mapping[str, bool]) -> Choice:
-    """The available replica with the least in flight for its weight; among equals the one that waited longest.
-
-    Args:
-        deployments: where the model is served.
-        now: monotonic seconds.
-        tried: replicas that failed this very request, and whether they may be asked once more when no other is left.
-    """
-    candidates = tuple(_candidate(deployment, now, tried) for deployment in deployments)
-    free = [one for one, seen in zip(deployments, candidates, strict=True) if seen.excluded is None]
-    if not free and any(tried.values()):
-        free = [one for one in deployments if tried.get(one.row.id) and one.row.available(now)]
-    return Choice(min(free, key=_load, default=None), candidates)
-
-
-def _load(deployment: Deployment) -> tuple[float, int]:
-    return (deployment.row.in_flight + 1) / deployment.weight, deployment.row.turn
-
-
-def _candidate(deployment: Deployment, now: float, tried: Mapping[str, bool]) -> Candidate:
-    row = deployment.row
-    excluded = obstacle(row, now)
-    if row.id in tried and excluded is None:
-        excluded = Excluded(Exclusion.TRIED, "it failed this request already")
-    return Candidate(row.id, deployment.model, deployment.weight, row.in_flight, excluded)
+    return Picked(
+        min(free, key=lambda one: ((one.row.in_flight + 1) / one.share, one.row.turn), default=None), candidates
+    )

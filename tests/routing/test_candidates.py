@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citadel_edge.config.shape import Config, DeploymentConfig, ModelConfig, UpstreamConfig
-from citadel_edge.fleet.table import Health, Row, RowState, Table, Verdict
+from citadel_edge.fleet.table import Deployment, Health, Row, RowState, Table, Verdict
 from citadel_edge.routing.candidates import Exclusion, choose, obstacle
 
 NOW = 1000.0
@@ -36,9 +36,13 @@ def fleet(*weights: float) -> Table:
     return table
 
 
+def place(table: Table, row: Row) -> Deployment:
+    return next(one for one in table.deployments("m") if one.row is row)
+
+
 def open_breaker(table: Table, row: Row) -> None:
     for _ in range(5):
-        table.give_back(table.take(row, now=NOW), Verdict.FAULT, now=NOW, rng=half)
+        table.give_back(table.take(place(table, row), now=NOW), Verdict.FAULT, now=NOW, rng=half)
 
 
 def test_each_obstacle_is_named() -> None:
@@ -47,9 +51,9 @@ def test_each_obstacle_is_named() -> None:
     draining.state = RowState.DRAINING
     disabled.state = RowState.DISABLED
     table.probe_failed(sick, "connection refused", at_once=True)
-    table.give_back(table.take(full, now=NOW), Verdict.BUSY, now=NOW, rng=half, cooldown_s=7)
+    table.give_back(table.take(place(table, full), now=NOW), Verdict.BUSY, now=NOW, rng=half, cooldown_s=7)
     open_breaker(table, broken)
-    found = {row.id: obstacle(row, NOW) for row in table.rows.values()}
+    found = {one.row.id: obstacle(one, NOW) for one in table.deployments("m")}
     assert found.pop(free.id) is None
     assert [excluded and excluded.code for excluded in found.values()] == [
         Exclusion.DRAINING,
@@ -61,7 +65,7 @@ def test_each_obstacle_is_named() -> None:
     assert "connection refused" in str(found[sick.id])
     assert found[full.id].retry_in_s == 7  # type: ignore[union-attr]
     assert found[broken.id].retry_in_s == 3.75  # type: ignore[union-attr]
-    assert obstacle(full, NOW + 7) is None
+    assert obstacle(place(table, full), NOW + 7) is None
 
 
 def test_the_least_in_flight_for_its_weight_is_chosen() -> None:
@@ -70,7 +74,7 @@ def test_the_least_in_flight_for_its_weight_is_chosen() -> None:
     for _ in range(9):
         deployment = choose(table.deployments("m"), now=NOW, tried={}).deployment
         assert deployment is not None
-        table.take(deployment.row, now=NOW)
+        table.take(deployment, now=NOW)
         taken.append(deployment.row.id)
     assert (taken.count("u0"), taken.count("u1")) == (3, 6)
 
@@ -81,7 +85,7 @@ def test_equals_take_turns() -> None:
     for _ in range(6):
         deployment = choose(table.deployments("m"), now=NOW, tried={}).deployment
         assert deployment is not None
-        table.give_back(table.take(deployment.row, now=NOW), Verdict.OK, now=NOW, rng=half)
+        table.give_back(table.take(deployment, now=NOW), Verdict.OK, now=NOW, rng=half)
         order.append(deployment.row.id)
     assert order == ["u0", "u1", "u2"] * 2
 
@@ -134,5 +138,5 @@ def test_candidates_keep_what_was_seen_after_the_rows_moved_on() -> None:
     table = fleet(1)
     choice = choose(table.deployments("m"), now=NOW, tried={})
     before = copy(choice.candidates[0])
-    table.take(table.rows["u0"], now=NOW)
+    table.take(place(table, table.rows["u0"]), now=NOW)
     assert choice.candidates[0] == before

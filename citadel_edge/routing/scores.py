@@ -1,0 +1,106 @@
+"""What it would cost to send a request to a replica, part by part.
+
+Decides how the parts are weighed: (load + 1) times the seconds predicted at that load. The seconds alone, conditioned on
+load, lose: they let one replica fill up while its prediction is young, in the simulation three to five times the tail
+at nine tenths of the capacity. Refuses to choose: smaller is better, the rest is `strategies`'.
+"""
+
+from collections.abc import Sequence
+from math import exp, inf
+from typing import Final
+
+from citadel_edge.fleet.signals import DECAY_S, START_S
+from citadel_edge.fleet.table import Deployment, Row
+from citadel_edge.routing.affinity import PrefixIndex
+from citadel_edge.routing.ask import Ask
+
+SESSION_BONUS: Final = 0.8
+Numbers = tuple[float, ...]
+
+
+class Look:
+    """What is the same for all replicas of one decision.
+
+    Attributes:
+        owner: the id of the replica that the request's session belongs to, None without one.
+    """
+
+    __slots__ = ("_peers", "_typical_s", "ask", "index", "now", "owner")
+
+    def __init__(
+        self, ask: Ask, *, now: float, index: PrefixIndex, peers: Sequence[Deployment] = (), owner: str | None = None
+    ) -> None:
+        self.ask = ask
+        self.now = now
+        self.index = index
+        self.owner = owner
+        self._peers = peers
+        self._typical_s: float | None = None
+
+    def typical_s(self) -> float | None:
+        """What the request takes alone on the replicas of which something is known; None when there are none."""
+        if self._typical_s is None:
+            known = [one.row.signals for one in self._peers if one.row.signals.known]
+            if not known:
+                return None
+            ask = self.ask
+            self._typical_s = sum(sum(one.split_s(ask.tokens_in, ask.tokens_out, 1.0)) for one in known) / len(known)
+        return self._typical_s
+
+
+def new_tokens(row: Row, look: Look) -> int:
+    """The prompt's tokens that the replica has to prefill, its probable cache counted."""
+    ask = look.ask
+    chain = ask.prefix
+    matched = look.index.matched(row, chain) if chain else 0
+    return ask.tokens_in - int(ask.tokens_in * ask.prefix_share * matched / len(chain)) if matched else ask.tokens_in
+
+
+def adaptive(deployment: Deployment, look: Look) -> tuple[float, Numbers]:
+    """(load + 1) times predicted seconds, for its weight."""
+    row, ask, now = deployment.row, look.ask, look.now
+    signals, own = row.signals, row.in_flight
+    tokens = new_tokens(row, look) if ask.prefix else ask.tokens_in
+    load, pressure = float(own), 1.0
+    if row.gauges.reading is not None:
+        load += row.gauges.foreign(now, own)
+        pressure = row.gauges.pressure(now)
+    gain = 0.0
+    if signals.known:
+        prefill, decode = signals.split_s(tokens + row.prefilling_tokens, ask.tokens_out, load + 1.0)
+        if tokens < ask.tokens_in:
+            gain = signals.prefill_s(ask.tokens_in - tokens)
+    else:
+        prefill, decode = look.typical_s() or START_S, 0.0
+    seconds, stall, penalty = prefill + decode, 0.0, 0.0
+    if own:
+        stall = _stall_s(row, seconds, now)
+        seconds += stall
+    else:
+        seconds *= _relief(row, now)
+    if signals.penalized_at >= row.healthy_since and signals.penalized_at > -inf:
+        penalty = signals.penalty_s(now)
+    warmth = 1.0 if row.healthy_since == -inf else row.warmth(now)
+    weight = deployment.share
+    session = SESSION_BONUS if look.owner == row.id else 1.0
+    score = (load + 1.0) * (seconds + penalty) * pressure * session / (warmth * weight)
+    return score, (load, prefill, decode, gain, stall, penalty, pressure, warmth, weight, session)
+
+
+def _stall_s(row: Row, expected_s: float, now: float) -> float:
+    """Seconds that a call is overdue while nothing else came from there either.
+
+    A long call among others that progress is a long call; silence longer than a call takes is a replica that stands
+    still, and is seen so long before a probe fails.
+    """
+    silent = now - max(row.last_byte_at, row.signals.seen_at)
+    return min(row.stalled_s(now), silent) if silent > expected_s else 0.0
+
+
+def _relief(row: Row, now: float) -> float:
+    """How far what an idle replica taught still counts.
+
+    It fades, so that one that was slow is tried again: by one call at a time, for meanwhile the whole of it counts.
+    """
+    idle = now - max(row.signals.seen_at, row.signals.penalized_at)
+    return exp(-idle / DECAY_S) if idle > 0.0 else 1.0
