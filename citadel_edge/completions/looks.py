@@ -210,7 +210,8 @@ def _string(view: memoryview, head: int, tail: int) -> str:
         return _decoded(bytes(view)) or ""
     first, last = bytes(view[1:head]), bytes(view[-tail:-1])
     heads = (first[: len(first) - cut] for cut in range(_LONGEST_ESCAPE))
-    tails = (last[cut:] for cut in range(_LONGEST_ESCAPE))
+    escape = max(0, last.find(b"\\", 0, _LONGEST_ESCAPE))
+    tails = (last[cut:] for cut in (escape, *range(_LONGEST_ESCAPE)))
     return f"{_first(heads)}\n{_first(tails)}"
 
 

@@ -9,7 +9,8 @@ A GPU costs the same whether it works or not, so what a token of it costs depend
 The throughput is that of all streams together, as measured: a replica at work on thirty streams makes its tokens far
 cheaper than one at work on two. An idle one is priced as if the request ran alone: its hours are paid for anyway, and
 to charge the first request for a night of idling would keep everybody away from it. A prompt token is cheaper by as
-much as prefill is faster than decoding; where nobody measured that, by ten.
+much as prefill is faster than decoding; where nobody measured that, by ten. Before a replica's first answer a single
+stream is taken to make 30 tokens a second.
 
 Decides prices only. Refuses to know where figures come from: throughput, utilisation and predictions come in as values.
 What is charged is a `Decimal`: a rate is rounded once, to 10^-15 dollars, and everything after it is exact.
@@ -31,6 +32,7 @@ _MTOK: Final = 1_000_000
 _HOUR_S: Final = 3600.0
 _GRAIN: Final = Decimal("1e-15")
 _PREFILL_GAIN: Final = 10.0
+_UNMEASURED: Final = 30.0
 _SLOWEST: Final = 0.1
 _FASTEST: Final = 1e7
 _DEAREST_HOUR: Final = 1e6
@@ -98,14 +100,14 @@ def gpu_cost(
         prefill_token_s: seconds a prompt token, if anybody measured it.
     """
     a_second = min(gpu_hour_usd, _DEAREST_HOUR) / _HOUR_S
-    out = max(_rate(token_s), _bounded(tokens_per_s))
-    prefill = out * _PREFILL_GAIN if prefill_token_s is None else max(out, _rate(prefill_token_s))
+    out = max(_rate(token_s, _UNMEASURED), _bounded(tokens_per_s))
+    prefill = max(out, _rate(prefill_token_s or 0.0, out * _PREFILL_GAIN))
     return TokenCost(input_usd=_exact(a_second / prefill), output_usd=_exact(a_second / out))
 
 
-def _rate(seconds: float) -> float:
-    """Tokens a second at so many seconds a token; one that takes no time was never measured."""
-    return _bounded(1.0 / seconds) if seconds > 0 else _SLOWEST
+def _rate(seconds: float, unmeasured: float) -> float:
+    """Tokens a second at so many seconds a token; what takes no time, or no finite one, was never measured."""
+    return _bounded(1.0 / seconds) if seconds > 0 and isfinite(seconds) else unmeasured
 
 
 def _bounded(rate: float) -> float:

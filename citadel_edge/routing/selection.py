@@ -14,7 +14,8 @@ A score is quality^q x price^p x latency^l (`objective.WEIGHTS`): quality is the
 latency are relative to the best candidate. A model without a usable replica comes last instead of being out.
 
 A model asked for by name is not judged by its capabilities: its engine is. It is out only when the prompt alone, by
-half of the estimate, is beyond its context. Its fallbacks must be able, allowed, and large enough by the estimate.
+half of the estimate, is beyond its context. Its fallbacks must be able, allowed, and large enough by the estimate for
+the prompt and the answer that is expected.
 
 Refuses to know replicas: what they promise comes in as an `Outlook`.
 """
@@ -42,6 +43,7 @@ from citadel_edge.routing.outlook import (
 )
 
 CLEARLY: Final = 2.0
+_NO_MARGIN: Final = 1.0
 DEFAULT_SKILL: Final = 0.5
 _TIGHT: Final = 0.25
 _FREE: Final = 1e-3
@@ -114,7 +116,7 @@ class Ranking:
         looks = [(model, self._outlook(model)), *((fallback, self._outlook(fallback)) for fallback in fallbacks)]
         considered = [self._told(*looks[0], self._too_long(*looks[0]))]
         for fallback, look in looks[1:]:
-            unfit = self._unfit(fallback, look, 1.0) if may_use_model(fallback, self._may_use) else _NOT_ALLOWED
+            unfit = self._unfit(fallback, look, _NO_MARGIN) if may_use_model(fallback, self._may_use) else _NOT_ALLOWED
             considered.append(self._told(fallback, look, unfit))
         ranked = [one for (one, _), score in zip(looks, considered, strict=True) if score.excluded is None]
         usable = {one.name: look.available for one, look in looks}
@@ -154,7 +156,8 @@ class Ranking:
             out.update((model.name, unfit) for model in left if model.name not in able)
 
     def _too_small(self, model: Model, outlook: Outlook, margin: float) -> Unfit | None:
-        needed = self._prompt(outlook) / margin + (self._features.max_tokens or 0)
+        answer = self._features.max_tokens or (self._tokens_out(outlook) if margin == _NO_MARGIN else 0)
+        needed = self._prompt(outlook) / margin + answer
         context = context_of(model, outlook)
         return Unfit(Misfit.CONTEXT, f"its context is {context} tokens") if needed > context else None
 

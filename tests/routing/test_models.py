@@ -61,7 +61,13 @@ def test_a_tier_may_list_a_model_by_its_alias() -> None:
 
 
 def test_entries_have_openais_shape_and_hold_the_aliases() -> None:
-    assert [entry["id"] for entry in CATALOGUE.entries(everything)] == ["big", "gpt-4o", "large", "meta/small", *AUTO_NAMES]
+    assert [entry["id"] for entry in CATALOGUE.entries(everything)] == [
+        "big",
+        "gpt-4o",
+        "large",
+        "meta/small",
+        *AUTO_NAMES,
+    ]
     assert CATALOGUE.entry("gpt-4o", everything) == {
         "id": "gpt-4o",
         "object": "model",
