@@ -36,11 +36,13 @@ from citadel_edge.health.board import Board
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.operations.operations import Operations
 from citadel_edge.routing.feedback import LearnedSkills
+from citadel_edge.storage.instances import Instances
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic
 from citadel_edge.telemetry.hub_metrics import HubMetrics
+from citadel_edge.telemetry.ids import uuid7
 from citadel_edge.telemetry.log_metrics import LogMetrics
 from citadel_edge.telemetry.logs import Logs
 from citadel_edge.telemetry.metrics import Registries
@@ -73,6 +75,7 @@ class Edge:
     history: History
     feedback: FeedbackStore
     skills: LearnedSkills
+    instances: Instances
     budgets: Mapping[ListenerName, Budget]
     board: Board
     draining: asyncio.Event
@@ -173,6 +176,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             history=History(pipeline.decisions, decision_store),
             feedback=FeedbackStore(postgres, learn=skills),
             skills=skills,
+            instances=Instances(redis, identity=uuid7(clock).hex, log=log),
             budgets={
                 name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
                 for name in ListenerName

@@ -46,6 +46,7 @@ async def workers(edge: Edge, parts: Parts | None = None) -> AsyncIterator[async
             "operations": edge.operations.run,
             "decisions": edge.decision_store.run,
             "feedback": edge.feedback.run,
+            "instances": edge.instances.run,
             "health": edge.board.run,
             "loop lag": lambda: watch_loop(edge.registries.loop_lag, edge.clock),
             "storage": lambda: _report_storage(edge),
