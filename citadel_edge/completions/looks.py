@@ -22,7 +22,7 @@ _SHORT: Final = (512, 256)
 _MOST_PART_BYTES: Final = 2**21
 _LONGEST_ESCAPE: Final = 12
 _PICTURE_BYTES: Final = 3200
-_QUOTE, _BRACKET = b'"'[0], b"["[0]
+_QUOTE, _BRACKET, _BACKSLASH = b'"[\\'
 
 _MEDIA: Final = (b'"image_url"', b'"input_image"', b'"video_url"', b'"input_audio"', b'"file"')
 _PICTURES: Final = frozenset({"image_url", "input_image", "video_url"})
@@ -210,8 +210,8 @@ def _string(view: memoryview, head: int, tail: int) -> str:
         return _decoded(bytes(view)) or ""
     first, last = bytes(view[1:head]), bytes(view[-tail:-1])
     heads = (first[: len(first) - cut] for cut in range(_LONGEST_ESCAPE))
-    escape = max(0, last.find(b"\\", 0, _LONGEST_ESCAPE))
-    tails = (last[cut:] for cut in (escape, *range(_LONGEST_ESCAPE)))
+    escapes = (cut for cut in range(_LONGEST_ESCAPE) if last[cut] == _BACKSLASH)
+    tails = (last[cut:] for cut in (*escapes, *range(_LONGEST_ESCAPE)))
     return f"{_first(heads)}\n{_first(tails)}"
 
 
