@@ -178,8 +178,8 @@ class Breaker:
 
     def trip(self, source: str) -> BreakerChange | None:
         """An operator opens it: it stays OPEN until `reset`, in a panic too."""
-        self.source, self.held = source, True
-        return None if self.state is BreakerState.OPEN else self._become(BreakerState.OPEN)
+        held, self.source, self.held = self.held, source, True
+        return None if held else self._become(BreakerState.OPEN)
 
     def reset(self, source: str) -> BreakerChange | None:
         """An operator closes it, whoever opened it."""

@@ -256,8 +256,13 @@ class Table:
         return (place for places in self.models.values() for place in places)
 
     def probe_succeeded(self, row: Row, detail: str, *, now: float = -math.inf) -> HealthChange | None:
-        """See `vitals.answered`."""
-        return vitals.answered(row, detail, now=now)
+        """See `vitals.answered`. Its models' own breakers are due for a probe as well."""
+        change = vitals.answered(row, detail, now=now)
+        if change is not None:
+            for place in self._places():
+                if place.row is row and place.breaker is not None:
+                    place.breaker.hurry(now)
+        return change
 
     def probe_failed(
         self, row: Row, detail: str, *, at_once: bool = False, asked: float = math.inf
