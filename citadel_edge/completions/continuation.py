@@ -55,14 +55,8 @@ __all__ = [
     "unable",
 ]
 
-_GUIDES: Final = (
-    "structured_outputs",
-    "structural_tag",
-    "grammar",
-    "json_schema",
-    "regex",
-    "ebnf",
-    "format",
+_GUIDES: Final = frozenset(
+    {"structured_outputs", "structural_tag", "grammar", "json_schema", "regex", "ebnf", "format"}
 )
 _TOOLS: Final = ("functions", "function_call")
 _THOUGHTS: Final = ("<think", "</think", "<|channel|>")
@@ -87,8 +81,8 @@ def forbidden(request: CompletionRequest) -> str | None:
 
 
 def _guided(request: CompletionRequest) -> bool:
-    guided = (name for name in request.fields if name.startswith("guided_"))
-    if any(given(request, name) for name in (*_GUIDES, *guided)):
+    guides = [name for name in request.fields if name in _GUIDES or name.startswith("guided_")]
+    if any(given(request, name) for name in guides):
         return True
     form = value(request, "response_format")
     return form is not None and not (isinstance(form, dict) and form.get("type") == "text")

@@ -32,7 +32,6 @@ class Relay:
 
     Attributes:
         content_chunks: chunks that bore text, reasoning or tool calls.
-        usage: the last usage the engine told, None when it told none that counts.
         done: the engine's own terminal came.
         failure: why the stream is of no use from here on; what `feed` returned before it is good.
         said: the text of choice 0 that passed, chunk by chunk; None when it is not written down.
@@ -50,6 +49,9 @@ class Relay:
         "_room",
         "_seen",
         "_strip_usage",
+        "_timed",
+        "_timed_at",
+        "_usage",
         "content_chunks",
         "dialect",
         "done",
@@ -57,7 +59,6 @@ class Relay:
         "first",
         "said",
         "unfit",
-        "usage",
         "usage_chunk",
         "usage_passed",
     )
@@ -80,7 +81,9 @@ class Relay:
         self._room = MOST_SAID
         self.dialect = dialect
         self.content_chunks = 0
-        self.usage: Usage | None = None
+        self._usage: Usage | None = None
+        self._timed: Chunk | None = None  # the last that bore timings, to be read when somebody asks
+        self._timed_at = 0
         self.usage_chunk: bytes | None = None
         self.usage_passed = False
         self.done = False
@@ -102,13 +105,24 @@ class Relay:
     @property
     def generated(self) -> int:
         """Tokens of the answer so far: what the engine counted, and a token for each chunk since."""
-        counted = (self.usage.completion_tokens or 0) if self.usage else 0
+        usage = self.usage
+        counted = (usage.completion_tokens or 0) if usage else 0
         return counted + self.content_chunks - self._counted_at
 
     @property
     def prompt_tokens(self) -> int | None:
         """Tokens of the prompt, if the engine has told them."""
-        return (self.usage.prompt_tokens or None) if self.usage else None
+        usage = self.usage
+        return (usage.prompt_tokens or None) if usage else None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last usage the engine told, None when it told none that counts."""
+        timed = self._timed.timed if self._timed else None
+        if timed is not None and counts(timed):
+            self._usage, self._counted_at = timed, self._timed_at
+        self._timed = None
+        return self._usage
 
     def feed(self, data: bytes) -> bytes:
         """What the client gets for `data`: whole events, or nothing."""
@@ -152,22 +166,25 @@ class Relay:
         choices = chunk.choices or ()
         for choice in choices:
             self._hear(choice)
-        if chunk.usage is not None or self._along is UsageAlong.TIMINGS:
+        if chunk.usage is not None:
             self._count(chunk, data)
             if choices:
                 data = uncounted(data, chunk, self._along)
-            elif chunk.usage is not None:
-                if self._strip_usage:
-                    return
+            elif self._strip_usage:
+                return
+            else:
                 self.usage_passed = True
+        elif self._along is UsageAlong.TIMINGS and chunk.has_timings:
+            self._timed, self._timed_at = chunk, self.content_chunks
+            data = uncounted(data, chunk, self._along)
         if self.first is None:
             self.first = data
         passed.append(data)
 
     def _count(self, chunk: Chunk, data: bytes) -> None:
-        usage = chunk.usage or chunk.timed
-        if usage is not None and counts(usage):
-            self.usage = usage
+        if chunk.usage is not None and counts(chunk.usage):
+            self._usage = chunk.usage
+            self._timed = None
             self.usage_chunk = data
             self._counted_at = self.content_chunks
 
@@ -266,7 +283,7 @@ def uncounted(data: bytes, chunk: Chunk, along: UsageAlong) -> bytes:
     if along is not UsageAlong.TIMINGS:
         return data if chunk.usage is None else without_field(data, "usage", null=along is UsageAlong.NULL)
     ending = any(choice.finish_reason is not None for choice in chunk.choices or ())
-    return data if chunk.timings is None or ending else without_field(data, "timings")
+    return without_field(data, "timings") if chunk.has_timings and not ending else data
 
 
 def framed(payloads: list[bytes]) -> bytes:

@@ -86,7 +86,7 @@ class Resumed(Relay):
         self.first = previous.first
         self.said = list(previous.said or ())
         self._room -= sum(map(len, self.said))
-        self.usage = previous.usage
+        self._usage = previous.usage
 
     @property
     def generated(self) -> int:
@@ -122,7 +122,7 @@ class Resumed(Relay):
             self._take_rest(self._headed(data), passed, counted=chunk.usage is not None)
         if self._prompt is not None:
             made = self.generated
-            self.usage = Usage(self._prompt, made, self._prompt + made)
+            self._usage = Usage(self._prompt, made, self._prompt + made)
 
     def _headed(self, data: bytes) -> dict[str, Raw]:
         """A chunk's fields under the answer's own head."""

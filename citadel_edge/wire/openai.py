@@ -55,6 +55,22 @@ class Choice(Struct, frozen=True):
     finish_reason: Any = None
 
 
+class Timings(Struct, frozen=True):
+    """Tokens that were in the cache, that were read, and that were made."""
+
+    cache_n: int
+    prompt_n: int
+    predicted_n: int
+
+
+class SomeObject(Struct, frozen=True):
+    """Any JSON object; nothing of it is read."""
+
+
+NOTHING: Final = Raw(b"")
+TIMINGS_DECODER: Final = msgspec.json.Decoder(Timings)
+
+
 class Chunk(Struct, frozen=True):
     """One event's data in a stream.
 
@@ -64,16 +80,24 @@ class Chunk(Struct, frozen=True):
     choices: list[Choice] | None = []
     usage: Usage | None = None
     error: Any = None
-    timings: Any = None
+    timings: Raw = NOTHING
 
     @property
     def timed(self) -> Usage | None:
         """What `timings` count."""
-        counts = self.timings if isinstance(self.timings, dict) else {}
-        cached, read, made = (counts.get(name) for name in ("cache_n", "prompt_n", "predicted_n"))
-        if not (isinstance(cached, int) and isinstance(read, int) and isinstance(made, int)):
+        if not self.has_timings:
             return None
-        return Usage(cached + read, made, cached + read + made)
+        try:
+            counted = TIMINGS_DECODER.decode(self.timings)
+        except msgspec.MsgspecError:
+            return None
+        prompt = counted.cache_n + counted.prompt_n
+        return Usage(prompt, counted.predicted_n, prompt + counted.predicted_n)
+
+    @property
+    def has_timings(self) -> bool:
+        """Whether there is such a field."""
+        return len(memoryview(self.timings)) > 0
 
 
 class Answer(Struct, frozen=True):
@@ -101,6 +125,7 @@ class ErrorBody(Struct, frozen=True):
 CHUNK_DECODER: Final = msgspec.json.Decoder(Chunk)
 ANSWER_DECODER: Final = msgspec.json.Decoder(Answer)
 FIELDS_DECODER: Final = msgspec.json.Decoder(dict[str, Raw])
+OBJECT_DECODER: Final = msgspec.json.Decoder(SomeObject)
 ENCODER: Final = msgspec.json.Encoder()
 NULL: Final = Raw(b"null")
 
@@ -149,7 +174,7 @@ def without_field(data: bytes, name: str, *, null: bool = False) -> bytes:
     if start < 0 or not data.endswith(b"}}"):
         return _rewritten(data, name, null=null)
     try:
-        FIELDS_DECODER.decode(data[start + len(mark) : -1])
+        OBJECT_DECODER.decode(data[start + len(mark) : -1])
     except (msgspec.MsgspecError, RecursionError):
         return _rewritten(data, name, null=null)
     return data[:start] + (mark + b"null}" if null else b"}")

@@ -240,3 +240,14 @@ async def test_a_stop_string_is_kept_over_the_seam(rack: Rack) -> None:
         for place in range(1, 9):
             got = await rack.tell(body, "vllm", "llamacpp", breaks=(place,))
             assert (got.text, got.finish) == (whole.text, whole.finish), (word, place)
+
+
+async def test_a_raw_completion_goes_on_where_the_text_shows_that_it_does(rack: Rack) -> None:
+    """An answer of its own would begin without a space, as this one did."""
+    body = {**RAW, "prompt": "Once upon the state "}
+    whole = await rack.tell(body, "vllm")
+    for place in range(1, len(whole.pieces)):
+        got = await rack.tell(body, "vllm", "ollama", breaks=(place,))
+        assert (got.text, got.ended) == (whole.text, True), (place, got.failures)
+    got = await rack.tell(RAW, "vllm", "ollama", breaks=(4,))
+    assert isinstance(got.failures[-1], NotContinued), "this one began with a space itself"
