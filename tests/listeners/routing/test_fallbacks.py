@@ -128,7 +128,7 @@ async def test_the_client_s_own_fault_is_told_and_nobody_else_is_asked(three, bo
 
 async def test_a_prompt_that_fits_nowhere_is_too_long_and_not_sent(three):
     async with three() as served:
-        status, answer, _ = await ask(served, chat(words=LONG + 2000))
+        status, answer, _ = await ask(served, chat(words=LONG * 5))
         assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
         assert seen(served) == [0, 0, 0]
 

@@ -203,5 +203,6 @@ async def test_a_stream_that_waits_is_kept_warm_and_then_told(edge_with):
                 assert answer.status == 200
                 assert (await answer.content.readline()).startswith(b":")
                 answer.close()
+            assert served.simulators[0].stats.started == 1
             first.cancel()
         await idle(served, within_s=10)
