@@ -45,6 +45,7 @@ class Rig:
     log: Lines
     registry: CollectorRegistry
     metrics: FleetMetrics
+    clock: Clock
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
@@ -64,10 +65,11 @@ def make_config(*upstreams: tuple[str, str], engine: Engine = Engine.VLLM, inter
 
 
 def make_rig(config: Config) -> Rig:
-    live, hub, log, registry = Live(config), Hub(Clock()), Lines(), CollectorRegistry()
+    clock = Clock()
+    live, hub, log, registry = Live(config), Hub(clock), Lines(), CollectorRegistry()
     metrics = FleetMetrics(registry)
-    fleet = Fleet(live, clock=Clock(), hub=hub, log=log, metrics=metrics, rng=lambda: 0.5)
-    return Rig(live, fleet, hub, log, registry, metrics)
+    fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=metrics, rng=lambda: 0.5)
+    return Rig(live, fleet, hub, log, registry, metrics, clock)
 
 
 def place(rig: Rig, upstream: str, model: str = "m") -> Deployment:

@@ -1,8 +1,17 @@
 """Who is told of a change."""
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
-from citadel_edge.fleet.table import Row, Verdict
+from citadel_edge.errors import UpstreamError, UpstreamFault
+from citadel_edge.fleet.breaker import BreakerPolicy, BreakerState
+from citadel_edge.fleet.engines.facts import Facts
+from citadel_edge.fleet.fleet import Fleet
+from citadel_edge.fleet.gauges import Reading
+from citadel_edge.fleet.metrics import imbalance
+from citadel_edge.fleet.table import Health, Row, RowState, Verdict
 from citadel_edge.telemetry.hub import Topic
 from fleet.rig import Rig, make_config, make_rig, place
 
@@ -84,3 +93,187 @@ def test_a_row_that_left_tells_no_more_of_its_health(rig: Rig, row: Row) -> None
 
 def test_no_secret_stands_in_a_rows_text(row: Row) -> None:
     assert "'key'" not in repr(row)
+
+
+def test_what_an_operator_does_to_a_breaker_is_told_with_its_source(rig: Rig, row: Row) -> None:
+    rig.fleet.trip("a", source="ann")
+    assert not row.breaker.admits(1e12)
+    rig.fleet.reset("a", source="bob")
+    rig.fleet.reset("a", source="bob")
+    told = [message.payload for message in rig.hub.last(Topic.BREAKERS, 9)]
+    assert [(one["state"], one["source"], one["retry_in_s"]) for one in told] == [
+        ("open", "ann", None),
+        ("closed", "bob", None),
+    ]
+    assert row.breaker.source == "bob"
+    assert rig.metric("citadel_breaker_changes_total", breaker="a", state="open") == 1
+
+
+def test_what_an_operator_does_to_a_row_is_told_with_its_source(rig: Rig, row: Row) -> None:
+    rig.fleet.set_row("a", weight=0.5, state=RowState.DRAINING, source="ann")
+    assert (row.weight, row.state, row.source) == (0.5, RowState.DRAINING, "ann")
+    (message,) = rig.hub.last(Topic.HEALTH, 9)
+    assert message.payload == {
+        "upstream": "a",
+        "health": "unknown",
+        "state": "draining",
+        "weight": 0.5,
+        "source": "ann",
+    }
+    assert rig.metric("citadel_upstream_edits_total", upstream="a") == 1
+    assert rig.metric("citadel_upstream_active", upstream="a") == 0
+
+
+@pytest.mark.parametrize("act", [Fleet.trip, Fleet.reset])
+def test_a_breaker_that_is_not_there_is_a_key_error(rig: Rig, act: Callable[..., None]) -> None:
+    with pytest.raises(KeyError):
+        act(rig.fleet, "nobody", source="ann")
+
+
+def test_a_trip_refused_by_the_cap_is_told_once(rig: Rig) -> None:
+    for name in ("a", "b"):
+        rig.fleet.probe_succeeded(rig.fleet.table.rows[name], "ok")
+    for name in ("a", "b"):
+        for _ in range(5):
+            rig.fleet.give_back(rig.fleet.take(place(rig, name)), Verdict.FAULT)
+    rig.fleet.give_back(rig.fleet.take(place(rig, "b")), Verdict.FAULT)
+    assert rig.fleet.table.rows["b"].breaker.state is BreakerState.CLOSED
+    assert rig.metric("citadel_breaker_capped_total", breaker="b") == 1
+    assert rig.metric("citadel_breaker_capped_total", breaker="a") is None
+    assert [line[1] for line in rig.log.lines].count("breaker stays closed: too many others are open") == 1
+    assert [message.payload["breaker"] for message in rig.hub.last(Topic.BREAKERS, 9)] == ["a"]
+
+
+def test_a_breaker_of_a_row_that_left_tells_nothing(rig: Rig) -> None:
+    tickets = [rig.fleet.take(place(rig, "a")) for _ in range(5)]
+    rig.config.replace(make_config(B))
+    for ticket in tickets:
+        rig.fleet.give_back(ticket, Verdict.FAULT)
+    assert rig.hub.last(Topic.BREAKERS, 9) == []
+    assert rig.metric("citadel_breaker_changes_total", breaker="a", state="open") is None
+
+
+def test_capacity_is_told_of_whatever_may_have_freed_a_place(rig: Rig, row: Row) -> None:
+    told: list[str] = []
+    rig.fleet.watch_capacity(lambda: told.append("told"))
+
+    def tells(act: Callable[[], object]) -> bool:
+        told.clear()
+        act()
+        return bool(told)
+
+    ticket = rig.fleet.take(place(rig, "a"))
+    assert not told
+    assert tells(lambda: rig.fleet.give_back(ticket, Verdict.NONE))
+    assert not tells(lambda: rig.fleet.give_back(ticket, Verdict.NONE))
+    assert tells(lambda: rig.fleet.probe_succeeded(row, "ok"))
+    assert not tells(lambda: rig.fleet.probe_succeeded(row, "ok"))
+    assert not tells(lambda: rig.fleet.suspect(row, "refused"))
+    assert tells(lambda: rig.fleet.set_row("a", weight=None, state=RowState.ACTIVE, source="ann"))
+    assert not tells(lambda: rig.fleet.trip("a", source="ann"))
+    assert tells(lambda: rig.fleet.reset("a", source="ann"))
+    assert not tells(lambda: rig.fleet.learn(row, Facts(slots=2)))
+    assert tells(lambda: rig.fleet.learn(row, Facts(slots=3)))
+    assert tells(lambda: rig.config.replace(make_config(A, B)))
+
+
+async def test_the_end_of_a_cooldown_is_told_and_no_timer_outlives_the_fleet(rig: Rig) -> None:
+    freed = asyncio.Event()
+    rig.fleet.watch_capacity(freed.set)
+    rig.fleet.give_back(rig.fleet.take(place(rig, "a")), Verdict.BUSY, cooldown_s=0.1)
+    rig.fleet.give_back(rig.fleet.take(place(rig, "b")), Verdict.BUSY, cooldown_s=30)
+    freed.clear()
+    assert rig.fleet.table.rows["a"].cooling(rig.clock.monotonic_s())
+    async with asyncio.timeout(10):
+        await freed.wait()
+    assert not rig.fleet.table.rows["a"].cooling(rig.clock.monotonic_s())
+    assert rig.fleet.table.rows["b"].cooling(rig.clock.monotonic_s())
+    freed.clear()
+    rig.fleet.close()
+    await asyncio.sleep(0)
+    assert not freed.is_set()
+
+
+async def test_the_end_of_a_backoff_is_told(rig: Rig, row: Row) -> None:
+    freed = asyncio.Event()
+    for _ in range(4):
+        rig.fleet.give_back(rig.fleet.take(place(rig, "a")), Verdict.FAULT)
+    last = rig.fleet.take(place(rig, "a"))
+    row.breaker._policy = BreakerPolicy(first_backoff_s=0.1)
+    rig.fleet.watch_capacity(freed.set)
+    rig.fleet.give_back(last, Verdict.FAULT)
+    freed.clear()
+    async with asyncio.timeout(10):
+        await freed.wait()
+    assert row.breaker.admits(rig.clock.monotonic_s())
+
+
+def test_calls_of_a_row_that_died_are_told_once(rig: Rig, row: Row) -> None:
+    rig.fleet.probe_succeeded(row, "ok")
+    silent, spoke = rig.fleet.take(place(rig, "a")), rig.fleet.take(place(rig, "a"))
+    told: list[UpstreamError] = []
+    silent.on_lost = spoke.on_lost = told.append
+    began = rig.clock.monotonic_s()
+    spoke.last_byte_at = began + 60
+    for _ in range(3):
+        rig.fleet.probe_failed(row, "no answer within 0.75 s", at_once=False, asked=began - 2)
+    assert [error.fault for error in told] == [UpstreamFault.LOST]
+    assert silent.open
+    assert row.in_flight == 2
+
+
+def test_a_refusal_alone_leaves_its_calls_a_moments_grace(rig: Rig, row: Row) -> None:
+    rig.fleet.probe_succeeded(row, "ok")
+    ticket = rig.fleet.take(place(rig, "a"))
+    told: list[UpstreamError] = []
+    ticket.on_lost = told.append
+    rig.fleet.suspect(row, "connection refused")
+    assert row.health is Health.UNHEALTHY
+    assert told == []
+
+
+def test_the_metrics_show_load_slots_speed_and_imbalance(rig: Rig, row: Row) -> None:
+    for name in ("a", "b"):
+        rig.fleet.probe_succeeded(rig.fleet.table.rows[name], "ok")
+    ticket = rig.fleet.take(place(rig, "a"), tokens_in=100, tokens_out=20, expected_s=0.0)
+    rig.fleet.scraped(row, Reading(7, 2, 0.9), own_in_flight=1)
+    shown = {
+        name: rig.metric(f"citadel_upstream_{name}", upstream="a")
+        for name in "in_flight reserved_tokens prefilling_tokens running waiting kv_usage slots warmth active".split()
+    }
+    assert shown == {
+        "in_flight": 1,
+        "reserved_tokens": 120,
+        "prefilling_tokens": 100,
+        "running": 7,
+        "waiting": 2,
+        "kv_usage": 0.9,
+        "slots": 256,
+        "warmth": 1,
+        "active": 1,
+    }
+    assert rig.metric("citadel_upstream_foreign_requests", upstream="a") == pytest.approx(8, rel=0.2)
+    assert rig.metric("citadel_upstream_kv_pressure", upstream="a") == pytest.approx(1.5, rel=0.1)
+    assert rig.metric("citadel_load_imbalance", model="m") == 2
+    rig.fleet.first_token(ticket)
+    estimate = rig.metric("citadel_upstream_ttft_estimate_seconds", upstream="a")
+    assert estimate is not None
+    assert estimate > 0
+    rig.fleet.give_back(ticket, Verdict.OK, tokens_out=5)
+    assert rig.metric("citadel_load_imbalance", model="m") == 1
+    rig.config.replace(make_config())
+    assert rig.metric("citadel_load_imbalance", model="m") is None
+    assert rig.metric("citadel_upstream_slots", upstream="a") is None
+
+
+def test_the_imbalance_weighs_and_leaves_out_who_is_not_used(rig: Rig, row: Row) -> None:
+    places = rig.fleet.table.deployments("m")
+    assert imbalance(places) == 1.0
+    for name in ("a", "b"):
+        rig.fleet.probe_succeeded(rig.fleet.table.rows[name], "ok")
+    row.weight, row.in_flight, rig.fleet.table.rows["b"].in_flight = 3.0, 6, 2
+    assert imbalance(places) == 1.0
+    row.in_flight = 12
+    assert imbalance(places) == pytest.approx(4 / 3)
+    row.state = RowState.DRAINING
+    assert imbalance(places) == 1.0
