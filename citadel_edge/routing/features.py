@@ -203,8 +203,9 @@ def _tasks(question: _Text, sample: Sample, *, language: str, effort: bool) -> d
                 points[task] += weight * found
     points[CHAT] += _CHAT_PRIOR
     points[REASONING] += _EFFORT_POINTS * effort
-    total = sum(points.values())
-    return {task: round(found / total, 4) for task, found in points.items()}
+    squares = {task: found * found for task, found in points.items()}  # most requests are mostly one thing
+    total = sum(squares.values())
+    return {task: round(square / total, 4) for task, square in squares.items()}
 
 
 def _points(read: _Text, *, spaceless: bool) -> dict[str, float]:

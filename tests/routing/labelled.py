@@ -5,12 +5,18 @@ from typing import NamedTuple
 
 
 class Labelled(NamedTuple):
+    """`extra`: `json` or `tools` are asked for, or a `long` text stands before it."""
+
     task: str
     language: str
     text: str
+    extra: str = ""
 
 
 def labelled() -> list[Labelled]:
     lines = (Path(__file__).parent / "prompts.tsv").read_text("utf-8").splitlines()
     rows = (line.split("\t") for line in lines)
-    return [Labelled(task, language, text.replace("\\n", "\n").replace("\\\\", "\\")) for task, language, text in rows]
+    return [
+        Labelled(task, language, text.replace("\\n", "\n").replace("\\\\", "\\"), *extra)
+        for task, language, text, *extra in rows
+    ]

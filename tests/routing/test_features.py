@@ -20,7 +20,7 @@ def test_tasks_and_languages_of_labelled_prompts() -> None:
     rows = labelled()
     right_tasks = Counter(seen(row.text).task == row.task for row in rows)
     right_languages = Counter(seen(row.text).language == row.language for row in rows)
-    assert len(rows) >= 180
+    assert len(rows) >= 200
     assert right_tasks[True] / len(rows) >= 0.93
     assert right_languages[True] / len(rows) >= 0.94
 
