@@ -28,6 +28,7 @@ from citadel_edge.config.shape import (
     UpstreamConfig,
 )
 from citadel_edge.edge import Edge, open_edge
+from citadel_edge.fleet.probes import Watch
 from citadel_edge.process.doors import Doors, bound_sockets, open_doors
 from citadel_edge.process.launch import prepare_accounts
 from citadel_edge.process.workers import workers
@@ -142,7 +143,7 @@ async def serving(
         keys = await prepare_accounts(edge)
         assert keys is not None
         for row in edge.fleet.table.rows.values():
-            await edge.probes.probe(row)
+            await edge.probes.probe(row, Watch())
         await stack.enter_async_context(workers(edge))
         await edge.board.look_once()
         doors = await stack.enter_async_context(open_doors(edge, bound))
