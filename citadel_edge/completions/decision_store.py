@@ -26,7 +26,6 @@ from citadel_edge.telemetry.clock import Clock
 
 MOST_WAITING: Final = 4096
 BATCH: Final = 64
-WRITTEN_AT_ONCE: Final = 8  # put into words in one turn of the loop
 GATHER_S: Final = 0.5
 RETRY_S: Final = 1.0
 SWEEP_EVERY_S: Final = 3600.0
@@ -193,12 +192,11 @@ class DecisionStore:
 
 
 async def _rows(batch: list[Decision]) -> list[tuple[Any, ...]]:
-    """What is inserted; made with pauses, for each is work."""
+    """What is inserted; others have their turn after each, for with many candidates each is work."""
     rows = []
-    for number, decision in enumerate(batch, 1):
+    for decision in batch:
         rows.append(_row(decision))
-        if number % WRITTEN_AT_ONCE == 0:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
     return rows
 
 

@@ -4,11 +4,11 @@ Decides only how a decision looks when told. A request pays for one small struct
 asks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from citadel_edge.routing.candidates import Candidate
@@ -157,14 +157,15 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
 
 
 def _shown_candidate(candidate: Candidate) -> dict[str, Any]:
-    excluded = candidate.excluded
+    """Written out, for a fleet has many of them."""
+    excluded, score = candidate.excluded, candidate.score
     return {
         "upstream": candidate.upstream,
         "model": candidate.model,
         "weight": candidate.weight,
         "in_flight": candidate.in_flight,
-        "score": _plain(candidate.score),
-        "parts": _plain(candidate.parts()),
+        "score": score if score is not None and isfinite(score) else None,
+        "parts": {name: part if isfinite(part) else None for name, part in candidate.parts().items()},
         "excluded": None if excluded is None else {"code": excluded.code.value, "reason": excluded.reason},
     }
 
@@ -184,12 +185,14 @@ def _shown_attempt(attempt: Attempt, model: str) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Builtins that JSON can hold: a number that is none or without end is null, a set is a sorted list."""
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, float):
-        return value if abs(value) < float("inf") else None
+        return value if isfinite(value) else None
+    if isinstance(value, Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(_plain(each) for each in value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(each) for each in value]
-    return _plain(msgspec.structs.asdict(value)) if isinstance(value, Struct) else value
+    return [_plain(each) for each in value]

@@ -30,14 +30,17 @@ async def test_every_marked_block_runs(edge):
     edge.write_config({})
     async with served(edge):
         found = await asyncio.to_thread(blocks, edge)
-        assert [language for language, _ in found] == ["sh", "python", "sh", "sh"]
+        assert [language for language, _ in found] == ["sh", "python", "sh", "sh", "sh"]
         ran = [await asyncio.to_thread(run, language, text, edge) for language, text in found]
         assert [each.returncode for each in ran] == [0] * len(ran), [each.stderr for each in ran]
-        first, sdk, operating, simulator = (each.stdout for each in ran)
+        first, sdk, routing, operating, simulator = (each.stdout for each in ran)
         assert '"finish_reason"' in first
         assert "data: [DONE]" in first
         assert "Routing service healthy with load balancing and circuit breakers" in first
         assert '"viewer":{"name":"demo"' in first
         assert sdk.strip()
+        assert "REPLICA" in routing
+        assert '"outcome":"done"' in routing
+        assert '"health":"healthy"' in routing
         assert "graphql-api" in operating
         assert "--engine" in simulator
