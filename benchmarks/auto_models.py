@@ -7,14 +7,17 @@ that can. `oracle` is the cheapest right choice, by the label. What a request co
 """
 
 import json
+import statistics
+import sys
 import timeit
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from citadel_edge.completions.estimate import TokenRatios
 from citadel_edge.completions.request import CompletionRequest, Kind, parse
 from citadel_edge.config.shape import Capability, DeploymentConfig, ModelConfig, Objective, PriceConfig
+from citadel_edge.routing.cost import priced
 from citadel_edge.routing.features import Features, full
 from citadel_edge.routing.models import Catalogue, Model, Outlook
 
@@ -25,7 +28,7 @@ FILLER = "The committee met again in the spring and went through the minutes of 
 TOOLS, JSON = Capability.TOOLS, Capability.JSON
 
 
-def model(name: str, price: float, seconds: float, context: int, skills: tuple[float, ...], *able: Capability) -> Model:
+def model(name: str, price: float, context: int, skills: tuple[float, ...], *able: Capability) -> Model:
     config = ModelConfig(
         name=name,
         deployments=(DeploymentConfig(upstream="gpu"),),
@@ -34,19 +37,17 @@ def model(name: str, price: float, seconds: float, context: int, skills: tuple[f
         skills=dict(zip(("chat", "code", "math", "reasoning"), skills, strict=True)),
         capabilities=able,
     )
-    house = Catalogue((config,), created=0)
-    SECONDS[name] = seconds
-    return next(iter(house))
+    return priced(config)
 
 
-SECONDS: dict[str, float] = {}
 HOUSE = (
-    model("tiny-1b", 0.02, 1.0, 8192, (0.75, 0.30, 0.25, 0.25)),
-    model("talker-8b", 0.10, 2.0, 32768, (0.85, 0.50, 0.45, 0.50), JSON),
-    model("coder-14b", 0.20, 3.0, 32768, (0.60, 0.85, 0.60, 0.50), TOOLS, JSON),
-    model("thinker-32b", 0.60, 12.0, 32768, (0.70, 0.70, 0.90, 0.88), JSON),
-    model("all-rounder-70b", 1.20, 6.0, 131072, (0.92, 0.90, 0.88, 0.90), TOOLS, JSON),
+    model("tiny-1b", 0.02, 8192, (0.75, 0.30, 0.25, 0.25)),
+    model("talker-8b", 0.10, 32768, (0.85, 0.50, 0.45, 0.50), JSON),
+    model("coder-14b", 0.20, 32768, (0.60, 0.85, 0.60, 0.50), TOOLS, JSON),
+    model("thinker-32b", 0.60, 32768, (0.70, 0.70, 0.90, 0.88), JSON),
+    model("all-rounder-70b", 1.20, 131072, (0.92, 0.90, 0.88, 0.90), TOOLS, JSON),
 )
+SECONDS = {"tiny-1b": 1.0, "talker-8b": 2.0, "coder-14b": 3.0, "thinker-32b": 12.0, "all-rounder-70b": 6.0}
 CATALOGUE = Catalogue([each.config for each in HOUSE], created=0)
 
 
@@ -116,43 +117,62 @@ def cost(case: Case, one: Model) -> float:
     return float(one.cost_usd(case.features.tokens_in, TOKENS_OUT))
 
 
-def main() -> None:
-    every = cases()
-    ways: dict[str, Callable[[Case], Model]] = {
+@dataclass(frozen=True)
+class Figures:
+    """Of one way to choose: the shares of right choices, and means a request."""
+
+    right: float
+    skill: float
+    usd_per_1000: float
+    seconds: float
+    by_extra: dict[str, float]
+
+
+def figures(every: list[Case], way: Callable[[Case], Model]) -> Figures:
+    chosen = [(case, way(case)) for case in every]
+    count = len(chosen)
+    return Figures(
+        right=sum(right(*pair) for pair in chosen) / count,
+        skill=sum(one.config.skills[case.task] for case, one in chosen) / count,
+        usd_per_1000=sum(cost(*pair) for pair in chosen) / count * 1000,
+        seconds=sum(SECONDS[one.name] for _, one in chosen) / count,
+        by_extra={
+            extra or "plain": statistics.mean(right(*pair) for pair in chosen if pair[0].extra == extra)
+            for extra in ("", "json", "tools", "long")
+        },
+    )
+
+
+def ways() -> dict[str, Callable[[Case], Model]]:
+    return {
         "always best (all-rounder-70b)": lambda _: HOUSE[-1],
         "always cheapest (tiny-1b)": lambda _: HOUSE[0],
         "always the middle (coder-14b)": lambda _: HOUSE[2],
         **{f"auto, {objective.value}": choose(objective) for objective in Objective},
         "oracle": oracle,
     }
-    print(f"{len(every)} prompts; the task is told right for {share(every, _task_right):.1%}")
+
+
+def main() -> None:
+    every = cases()
+    table = {name: figures(every, way) for name, way in ways().items()}
+    tasks = statistics.mean(case.features.task == case.task for case in every)
+    if "--json" in sys.argv:
+        print(json.dumps({"prompts": len(every), "tasks": tasks, **{name: asdict(one) for name, one in table.items()}}))
+        return
+    print(f"{len(every)} prompts; the task is told right for {tasks:.1%}")
     print(f"\n| {'choice':<30} | right | skill | cost, $ a 1000 | seconds | plain | json | tools | long |")
     print(f"|{'-' * 32}|------:|------:|---------------:|--------:|------:|-----:|------:|-----:|")
-    for name, way in ways.items():
-        print(_line(name, every, way))
-    request = every[30].request
-    seconds = min(
-        timeit.repeat(lambda: choose(Objective.BALANCED)(Case("", "", request, look(request))), number=200, repeat=5)
-    )
-    print(f"\nfeatures and choice of one of {len(HOUSE)} models: {seconds / 200 * 1e6:.0f} µs")
+    for name, one in table.items():
+        parts = " | ".join(f"{part:5.0%}" for part in one.by_extra.values())
+        money = f"{one.usd_per_1000:14.3f} | {one.seconds:7.1f}"
+        print(f"| {name:<30} | {one.right:5.0%} | {one.skill:.3f} | {money} | {parts} |")
+    print(f"\nfeatures and choice of one of {len(HOUSE)} models: {_microseconds(every[30].request):.0f} µs")
 
 
-def _line(name: str, every: list[Case], way: Callable[[Case], Model]) -> str:
-    skill = sum(way(case).config.skills[case.task] for case in every) / len(every)
-    dollars = sum(cost(case, way(case)) for case in every) / len(every) * 1000
-    seconds = sum(SECONDS[way(case).name] for case in every) / len(every)
-    groups = [[case for case in every if case.extra == extra] for extra in ("", "json", "tools", "long")]
-    parts = [share(group, lambda case: right(case, way(case))) for group in (every, *groups)]
-    first, *rest = (f"{part:5.0%}" for part in parts)
-    return f"| {name:<30} | {first} | {skill:.3f} | {dollars:14.3f} | {seconds:7.1f} | {' | '.join(rest)} |"
-
-
-def _task_right(case: Case) -> bool:
-    return case.features.task == case.task
-
-
-def share(every: list[Case], holds: Callable[[Case], bool]) -> float:
-    return sum(map(holds, every)) / len(every)
+def _microseconds(request: CompletionRequest) -> float:
+    balanced = choose(Objective.BALANCED)
+    return min(timeit.repeat(lambda: balanced(Case("", "", request, look(request))), number=200, repeat=5)) / 200 * 1e6
 
 
 if __name__ == "__main__":

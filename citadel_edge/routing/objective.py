@@ -39,8 +39,8 @@ WEIGHTS: Final = {
     Objective.LATENCY: Weights(0.35, 0.05, 1.0),
     Objective.QUALITY: Weights(1.0, 0.002, 0.002),
 }
-"""Balanced: ten times the price must buy 1.26 times the quality, ten times the wait 1.08 times; it was set on the prompts
-of `benchmarks/auto_models.py`, where it chooses as a person would for 96 of 100, at a third of the best model's cost.
+"""Balanced: ten times the price must buy 1.26 times the quality, ten times the wait 1.08 times; set on the prompts of
+`benchmarks/auto_models.py`, where it chooses as a person would for 96 of 100, at a third of the best model's cost.
 Quality: price and speed decide between equals.
 """
 
