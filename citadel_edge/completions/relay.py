@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from citadel_edge.errors import UpstreamError, UpstreamFault
 from citadel_edge.fleet.engines.dialect import Dialect, UsageAlong
-from citadel_edge.wire.openai import Choice, Chunk, Delta, Usage, decode_answer, decode_chunk, without_field
+from citadel_edge.wire.openai import Choice, Chunk, Delta, Usage, counts, decode_answer, decode_chunk, without_field
 from citadel_edge.wire.sse import Decoder, SseError
 
-MOST_SAID: Final = 2**20
+MOST_SAID: Final = 2**18
+_STRING: Final = 57  # bytes that Python spends on a short text and on its place in a list
 _DONE: Final = b"[DONE]"
 _STATUSES: Final = range(400, 600)
 _INTERNAL: Final = 500
@@ -114,6 +115,11 @@ class Relay:
         """Tokens of the prompt, if the engine has told them."""
         usage = self.usage
         return (usage.prompt_tokens or None) if usage else None
+
+    @property
+    def said_bytes(self) -> int:
+        """What is kept of the answer, about."""
+        return MOST_SAID - self._room + _STRING * len(self.said) if self.said is not None else 0
 
     @property
     def usage(self) -> Usage | None:
@@ -241,11 +247,6 @@ def read_whole(body: bytes) -> Usage | None:
     if answer.error is not None:
         raise reported(answer.error)
     return answer.usage if answer.usage and counts(answer.usage) else None
-
-
-def counts(usage: Usage) -> bool:
-    """Whether a usage says anything: some engines send zeroes until they know."""
-    return (usage.prompt_tokens or 0) > 0 or (usage.completion_tokens or 0) > 0
 
 
 def reported(error: object) -> UpstreamError:

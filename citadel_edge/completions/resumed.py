@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from citadel_edge.completions.relay import Relay, counts, odd, reported
+from citadel_edge.completions.relay import Relay, odd, reported
 from citadel_edge.completions.seam import Cut, Ruling, Seam
 from citadel_edge.errors import UpstreamError, UpstreamFault
 from citadel_edge.fleet.engines.dialect import UsageAlong
-from citadel_edge.wire.openai import Choice, Chunk, Usage, decode_chunk
+from citadel_edge.wire.openai import Choice, Chunk, Usage, counts, decode_chunk
 
 _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 _CHOICES: Final = msgspec.json.Decoder(list[dict[str, Raw]])
@@ -226,10 +226,11 @@ class Resumed(Relay):
     def _merged(self, own: dict[str, Any]) -> dict[str, Any]:
         prompt, made = self._prompt or 0, self.generated
         usage = {**own, "prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
+        details = own.get("prompt_tokens_details")
         if self.details is not None:
             usage["prompt_tokens_details"] = self.details
-        elif isinstance(details := own.get("prompt_tokens_details"), dict) and details.get("cached_tokens"):
-            usage["prompt_tokens_details"] = details | {"cached_tokens": min(prompt, details["cached_tokens"])}
+        elif isinstance(details, dict) and isinstance(cached := details.get("cached_tokens"), int):
+            usage["prompt_tokens_details"] = details | {"cached_tokens": min(prompt, cached)}
         return usage
 
     def _close(self, passed: list[bytes]) -> None:

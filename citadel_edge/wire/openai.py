@@ -159,6 +159,11 @@ def decode_answer(body: bytes) -> Answer:
     return _decode(ANSWER_DECODER, body)
 
 
+def counts(usage: Usage) -> bool:
+    """Whether a usage says anything: some engines send zeroes until they know."""
+    return (usage.prompt_tokens or 0) > 0 or (usage.completion_tokens or 0) > 0
+
+
 def without_field(data: bytes, name: str, *, null: bool = False) -> bytes:
     """A JSON object without one of its fields, or with null in it; all others keep their bytes.
 

@@ -88,6 +88,37 @@ def test_usage_counts_both_parts_and_the_prompt_once() -> None:
     assert chunks(known.feed(WHOLE))[-1]["usage"]["total_tokens"] == 8 + 6 + 2
 
 
+@pytest.mark.parametrize("details", [None, 5, {}, {"cached_tokens": None}, {"cached_tokens": "many"}])
+def test_details_of_any_kind_pass(details: Any) -> None:
+    relay = going_on(broken(USAGE), USAGE)
+    usage = chunks(relay.feed(REST + tell(SECOND, 12, 2, prompt_tokens_details=details) + DONE))[-1]["usage"]
+    assert (usage["prompt_tokens_details"], usage["total_tokens"]) == (details, 14)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_counts_along_are_taken_out_or_count_both(engine: str) -> None:
+    counted = {"usage": {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 14}}
+    (one,) = chunks(going_on(broken(), engine=engine).feed(say(SECOND, " is so", **counted)))
+    assert one.get("usage") is None
+    asked = {**ASKED, "stream_options": {"continuous_usage_stats": True}}
+    (one,) = chunks(going_on(broken(asked), asked, engine=engine).feed(say(SECOND, " is so", **counted)))
+    assert one["usage"] == {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+
+
+def test_a_terminal_without_an_end_lets_go_of_what_is_held_back() -> None:
+    relay = going_on(broken(ASKED, "The old dog slept by the fire"))
+    assert text(relay.feed(say(SECOND, "The old") + DONE)) == "The old"
+    relay.end()
+
+
+def test_a_raw_completion_s_chunks_are_texts() -> None:
+    raw = {"prompt": "once"}
+    relay = listen(request_of(raw), dialect_of(Engine.LLAMACPP), recording=True)
+    relay.feed(event({**FIRST, "choices": [{"index": 0, "text": "The old"}]}))
+    (one,) = chunks(going_on(relay, raw).feed(event({**SECOND, "choices": [{"index": 0, "text": "The old dog"}]})))
+    assert one["choices"] == [{"index": 0, "text": " dog"}]
+
+
 def test_who_did_not_ask_for_usage_gets_none() -> None:
     relay = going_on(broken())
     assert not any("usage" in one for one in chunks(relay.feed(WHOLE)))
