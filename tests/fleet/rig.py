@@ -1,5 +1,6 @@
 """A fleet and what it tells, and a tiny engine to probe."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -78,12 +79,17 @@ def place(rig: Rig, upstream: str, model: str = "m") -> Deployment:
 
 @dataclass
 class Prober:
-    """An engine that answers every GET with `status`."""
+    """An engine that answers every GET with `status` and `body`, except paths that `hang` until the `thaw`."""
 
     status: int = 200
     url: str = ""
+    body: bytes = b"x" * 100_000
+    hang: frozenset[str] = frozenset()
+    thaw: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append((request.path, request.headers.get("Authorization")))
-        return web.Response(status=self.status, text="x" * 100_000)
+        if request.path in self.hang:
+            await self.thaw.wait()
+        return web.Response(status=self.status, body=self.body)
