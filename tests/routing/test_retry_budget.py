@@ -43,6 +43,17 @@ def test_what_was_paid_in_counts_for_ten_seconds():
     assert [budget.balance(now) for now in (100.0, 109.9, 110.9, 200.0)] == [10, 10, 0, 0]
 
 
+@pytest.mark.parametrize("silence", [10, 11, 15, 20, 1000])
+def test_a_silence_empties_every_slot(silence):
+    budget = RetryBudget(per_second=0)
+    for second in range(20):
+        for _ in range(5):
+            budget.deposit(float(second))
+    assert budget.balance(19.0) == 10
+    assert budget.balance(19.0 + silence) == 0
+    assert budget._window == [0] * 10
+
+
 def test_what_was_taken_out_counts_for_ten_seconds():
     budget = RetryBudget(per_second=1)
     assert withdrawn(budget, 100.0) == 10
