@@ -42,7 +42,6 @@ from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic
 from citadel_edge.telemetry.hub_metrics import HubMetrics
-from citadel_edge.telemetry.ids import uuid7
 from citadel_edge.telemetry.log_metrics import LogMetrics
 from citadel_edge.telemetry.logs import Logs
 from citadel_edge.telemetry.metrics import Registries
@@ -176,7 +175,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             history=History(pipeline.decisions, decision_store),
             feedback=FeedbackStore(postgres, learn=skills),
             skills=skills,
-            instances=Instances(redis, identity=uuid7(clock).hex, log=log),
+            instances=Instances(redis),
             budgets={
                 name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
                 for name in ListenerName

@@ -203,7 +203,7 @@ def _source(breaker: Breaker) -> str:
 
 
 def _gauges(row: Row, now: float) -> dict[str, Any] | None:
-    """What the engine said of itself last; `weight` is how far it is still believed."""
+    """What the engine said of itself last, how old that is, and what of it still counts: `foreign`, `kv_pressure`."""
     gauges = row.gauges
     if gauges.reading is None:
         return None
@@ -212,7 +212,9 @@ def _gauges(row: Row, now: float) -> dict[str, Any] | None:
         "waiting": gauges.reading.waiting,
         "kv": gauges.reading.kv,
         "age_s": round(now - gauges.read_at, 3),
-        "weight": round(gauges.weight(now), 3),
+        "unchanged_s": round(now - gauges.changed_at, 3),
+        "foreign": round(gauges.foreign(now), 3),
+        "kv_pressure": round(gauges.pressure(now), 3),
     }
 
 
