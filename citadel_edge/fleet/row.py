@@ -131,9 +131,13 @@ class Row:
         """Whether no more should be sent to it now: it said so, or its slots are taken."""
         return self.in_flight >= self.slots or now < self.cooling_until
 
+    def usable(self, now: float) -> bool:
+        """Healthy, wanted by the operator and let through by its breaker, though it may be full now."""
+        return self.state is RowState.ACTIVE and self.healthy and self.breaker.admits(now)
+
     def available(self, now: float) -> bool:
-        """Healthy and not full, wanted by the operator and let through by its breaker."""
-        return self.state is RowState.ACTIVE and self.healthy and not self.full(now) and self.breaker.admits(now)
+        """Usable and not full."""
+        return not self.full(now) and self.usable(now)
 
     def warmth(self, now: float) -> float:
         """Slow start: `COLD` when it has just turned healthy, 1.0 ten seconds later; 1.0 from its first probe on.
