@@ -14,7 +14,7 @@ from citadel_edge.simulator.server import Simulator, running
 from completions.continued import ESTIMATE, Replica, Told, text_of, told
 
 ENGINES = ["vllm", "sglang", "llamacpp", "tgi"]
-PAIRS = [(one, other) for one in [*ENGINES, "ollama", "openai"] for other in ENGINES]
+PAIRS = [*((one, other) for one in ENGINES for other in ENGINES), ("ollama", "llamacpp"), ("openai", "vllm")]
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Tell me of the rocket."}]}
 RAW: dict[str, Any] = {"prompt": "Once upon the state", "max_tokens": 20}
 BOTH = pytest.mark.parametrize("body", [CHAT, RAW], ids=["chat", "raw"])
