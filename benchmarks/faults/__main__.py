@@ -7,83 +7,15 @@ metrics, private Redis and PostgreSQL.
 import argparse
 import asyncio
 import json
-import socket
-import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
-from benchmarks.faults.clients import Door
-from benchmarks.faults.fleet import MODEL, SLOTS
-from benchmarks.faults.story import Controls, Figures, Replica, tell
-from benchmarks.subjects import process
-
-START_S = 120.0
-LISTENERS = ("graphql-api", "streaming-api", "routing-api", "rate-limiting-api")
-
-
-@asynccontextmanager
-async def replicas(folder: Path) -> AsyncIterator[list[Replica]]:
-    """The fleet."""
-    async with process(sys.executable, "-m", "benchmarks.faults.fleet", folder=folder) as child:
-        assert child.stdout is not None
-        async with asyncio.timeout(START_S):
-            line = await child.stdout.readline()
-        yield [Replica(**each) for each in json.loads(line)]
-
-
-@asynccontextmanager
-async def edge(fleet: list[Replica], folder: Path, options: argparse.Namespace) -> AsyncIterator[Door]:
-    """Ours in front of it."""
-    port = _free_port()
-    config = configuration(fleet, port, options)
-    path = folder / "config.yaml"
-    path.write_text(json.dumps(config))
-    command = (sys.executable, "-m", "citadel_edge", "serve", "--config", str(path))
-    async with process(*command, folder=folder) as child, aiohttp.ClientSession() as client:
-        url = f"http://127.0.0.1:{port}"
-        async with asyncio.timeout(START_S):
-            while not await _healthy(client, url):
-                if child.returncode is not None:
-                    raise RuntimeError(f"the edge ended with {child.returncode}; see {folder / 'errors.log'}")
-                await asyncio.sleep(0.1)
-        key = json.loads((folder / "var" / "credentials.json").read_text())["admin_key"]
-        yield Door(url, key)
-
-
-def configuration(fleet: list[Replica], port: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One model on all of them; the slots are what each engine says, where it says them."""
-    upstreams = [
-        {"id": each.id, "url": each.url, "engine": each.engine, "slots": SLOTS if each.engine == "vllm" else None}
-        for each in fleet
-    ]
-    return {
-        "data_dir": "./var",
-        "listeners": {name: {"port": port if name == "routing-api" else 0} for name in LISTENERS},
-        "logs": {"directory": "./logs", "format": "json"},
-        "upstreams": upstreams,
-        "models": [{"name": MODEL, "deployments": [{"upstream": each.id} for each in fleet], "context_tokens": 4096}],
-        "routing": {"strategy": options.strategy, "probe_interval_s": options.probe_interval_s},
-    }
-
-
-async def _healthy(client: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with client.get(f"{url}/health") as answer:
-            return (await answer.json())["status"] == "healthy"
-    except aiohttp.ClientError:
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+from benchmarks.faults.edges import Routing, edges, replicas
+from benchmarks.faults.fleet import Replica
+from benchmarks.faults.spread import measure
+from benchmarks.faults.story import Controls, Figures, tell
 
 
 def table(found: Figures) -> str:
@@ -114,17 +46,31 @@ def table(found: Figures) -> str:
 
 
 async def main(options: argparse.Namespace) -> None:
+    routing = Routing(strategy=options.strategy, probe_interval_s=options.probe_interval_s)
     with tempfile.TemporaryDirectory(prefix="citadel-faults-") as name:
         folder = Path(name)
-        async with (
-            replicas(folder) as fleet,
-            edge(fleet, folder, options) as door,
-            aiohttp.ClientSession() as client,
-        ):
-            found = await tell(door, Controls(fleet, client), requests=options.requests, recovery_s=options.recovery_s)
+        async with replicas(folder) as fleet, aiohttp.ClientSession() as client:
+            controls = Controls(fleet, client)
+            if options.spread:
+                await compare_instances(fleet, controls, folder, routing, options.requests)
+                return
+            async with edges(fleet, folder, routing) as (door,):
+                found = await tell(door, controls, requests=options.requests, recovery_s=options.recovery_s)
     print(table(found))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+async def compare_instances(
+    fleet: list[Replica], controls: Controls, folder: Path, routing: Routing, requests: int
+) -> None:
+    """The same load through one instance and through two."""
+    names = [each.id for each in fleet]
+    for count in (1, 2):
+        place = folder / str(count)
+        place.mkdir()
+        async with edges(fleet, place, routing, count=count) as doors:
+            print(await measure(doors, controls, names, requests=requests))
 
 
 def parsed() -> argparse.Namespace:
@@ -133,6 +79,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--recovery-s", type=float, default=14.0, help="how long to watch what follows (default 14)")
     parser.add_argument("--strategy", default="adaptive", help="how replicas are chosen (default adaptive)")
     parser.add_argument("--probe-interval-s", type=float, default=0.5, help="between two looks at a replica")
+    parser.add_argument(
+        "--spread", action="store_true", help="no faults: one instance against two that share the fleet"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there too")
     return parser.parse_args()
 

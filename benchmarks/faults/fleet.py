@@ -8,6 +8,7 @@ import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from citadel_edge.simulator.asks import render
@@ -22,6 +23,16 @@ MODEL: Final = "sim-model"
 TIMING: Final = Timing(first_token_ms=110.0, decode_ms=8.0, batch_slowdown=0.004)
 LONGEST: Final = 360
 """Tokens of an answer without a limit: about three seconds of a stream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """One simulator, and where it is told what to be."""
+
+    id: str
+    engine: str
+    url: str
+    control: str
 
 
 def options(engine: Engine) -> SimulatorOptions:
@@ -53,9 +64,9 @@ async def serve() -> None:
         for number, engine in enumerate(ENGINES):
             simulator = await stack.enter_async_context(running(options(engine)))
             told.append(
-                {"id": f"sim-{number}", "engine": engine.value, "url": simulator.url, "control": simulator.control_url}
+                Replica(id=f"sim-{number}", engine=engine.value, url=simulator.url, control=simulator.control_url)
             )
-        print(json.dumps(told), flush=True)
+        print(json.dumps([asdict(each) for each in told]), flush=True)
         await stop.wait()
 
 

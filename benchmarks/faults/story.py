@@ -13,7 +13,7 @@ from typing import Any, Final
 import aiohttp
 
 from benchmarks.faults.clients import Answer, Crowd, Door, hear
-from benchmarks.faults.fleet import SLOTS
+from benchmarks.faults.fleet import SLOTS, Replica
 
 KILLED, FROZEN, SLOWED = "sim-0", "sim-1", "sim-2"
 HARMED: Final = (KILLED, FROZEN, SLOWED)
@@ -28,16 +28,6 @@ SHARE: Final = 0.25
 """A replica is used again when it gets this part of an equal share."""
 
 Figures = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replica:
-    """One simulator, and where it is told what to be."""
-
-    id: str
-    engine: str
-    url: str
-    control: str
 
 
 class Controls:
