@@ -17,6 +17,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter
 from structlog.typing import FilteringBoundLogger
 
+from citadel_edge.completions.decisions import MOST_CANDIDATES
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
 from citadel_edge.errors import PostgresUnavailable
@@ -75,6 +76,7 @@ class DecisionStore:
         self._metrics = metrics
         self._rng = rng
         self._waiting: deque[Decision] = deque()
+        self._candidates = 0
         self._some = asyncio.Event()
 
     @classmethod
@@ -102,10 +104,9 @@ class DecisionStore:
 
     def keep(self, decision: Decision) -> None:
         """Keep it in any case: somebody will ask."""
-        if len(self._waiting) >= MOST_WAITING:
-            self._waiting.popleft()
-            self._metrics.dropped.inc()
         self._waiting.append(decision)
+        self._candidates += len(decision.candidates)
+        self._drop()
         self._some.set()
 
     async def run(self) -> None:
@@ -117,7 +118,7 @@ class DecisionStore:
     async def flush(self) -> None:
         """Write what waits. Raises `PostgresUnavailable`; what was not written waits on."""
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            batch = [self._taken() for _ in range(min(BATCH, len(self._waiting)))]
             try:
                 await self._postgres.executemany(_INSERT, await _rows(batch))
             except (PostgresUnavailable, asyncio.CancelledError):
@@ -184,10 +185,19 @@ class DecisionStore:
             with suppress(PostgresUnavailable, asyncpg.UndefinedTableError):
                 await self.sweep()
 
+    def _taken(self) -> Decision:
+        oldest = self._waiting.popleft()
+        self._candidates -= len(oldest.candidates)
+        return oldest
+
     def _put_back(self, batch: list[Decision]) -> None:
         self._waiting.extendleft(reversed(batch))
-        for _ in range(len(self._waiting) - MOST_WAITING):
-            self._waiting.popleft()
+        self._candidates += sum(len(decision.candidates) for decision in batch)
+        self._drop()
+
+    def _drop(self) -> None:
+        while len(self._waiting) > MOST_WAITING or (self._candidates > MOST_CANDIDATES and len(self._waiting) > 1):
+            self._taken()
             self._metrics.dropped.inc()
 
 

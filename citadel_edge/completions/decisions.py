@@ -9,6 +9,8 @@ from citadel_edge.routing.decision import Decision
 from citadel_edge.telemetry.hub import Hub, Topic
 
 _KEPT: Final = 2048
+MOST_CANDIDATES: Final = 65_536
+"""What all that is kept may hold of candidates: a large fleet is remembered for a shorter time, not at any price."""
 
 
 class Decisions:
@@ -18,6 +20,7 @@ class Decisions:
         self._hub = hub
         self._kept = kept
         self._recent: OrderedDict[str, Decision] = OrderedDict()
+        self._candidates = 0
         self._watchers: list[Callable[[Decision], None]] = []
 
     def __len__(self) -> int:
@@ -35,6 +38,7 @@ class Decisions:
     def add(self, decision: Decision) -> None:
         """Keep it, let the oldest go, tell the hub."""
         self._recent[decision.id] = decision
+        self._candidates += len(decision.candidates)
         self._forget()
         self._hub.publish_lazily(Topic.DECISIONS, decision.shown)
         for watcher in self._watchers:
@@ -69,5 +73,6 @@ class Decisions:
         return nlargest(limit, found, key=lambda decision: decision.id)
 
     def _forget(self) -> None:
-        while len(self._recent) > self._kept:
-            self._recent.popitem(last=False)
+        while len(self._recent) > self._kept or (self._candidates > MOST_CANDIDATES and len(self._recent) > 1):
+            _, oldest = self._recent.popitem(last=False)
+            self._candidates -= len(oldest.candidates)

@@ -139,6 +139,8 @@ def upstream_json(edge: Edge, row: Row) -> dict[str, Any]:
         "cooling_s": round(max(0.0, row.cooling_until - now), 3),
         "stalled_s": round(row.stalled_s(now), 3),
         "breaker": row.breaker.state.value,
+        "ejections": row.breaker.trips,
+        "retry_in_s": _retry_in_s(row.breaker, now),
         "gauges": _gauges(row, now),
         "estimates": _estimates(row, now),
         "context_tokens": row.context_tokens,
@@ -150,7 +152,6 @@ def upstream_json(edge: Edge, row: Row) -> dict[str, Any]:
 def breaker_json(edge: Edge, entry: BreakerEntry) -> dict[str, Any]:
     """A breaker. `source` is who put it into its state: `api`, `calls`, or nobody yet (`config`)."""
     breaker, now = entry.breaker, edge.clock.monotonic_s()
-    waits = breaker.state is BreakerState.OPEN and not breaker.held
     return {
         "id": entry.id,
         "upstream": entry.upstream,
@@ -161,7 +162,7 @@ def breaker_json(edge: Edge, entry: BreakerEntry) -> dict[str, Any]:
         "changed": _changed(edge.operations.setting(SettingKind.BREAKER, entry.id)),
         "failures": breaker.failures,
         "trips": breaker.trips,
-        "retry_in_s": round(max(0.0, breaker.retry_at - now), 3) if waits else None,
+        "retry_in_s": _retry_in_s(breaker, now),
     }
 
 
@@ -200,6 +201,12 @@ def _source(breaker: Breaker) -> str:
     if breaker.held:
         return Source.API.value
     return "calls" if breaker.state is not BreakerState.CLOSED else breaker.source or Source.CONFIG.value
+
+
+def _retry_in_s(breaker: Breaker, now: float) -> float | None:
+    """Until its next probe; null while it is not open, or held by an operator."""
+    waits = breaker.state is BreakerState.OPEN and not breaker.held
+    return round(max(0.0, breaker.retry_at - now), 3) if waits else None
 
 
 def _gauges(row: Row, now: float) -> dict[str, Any] | None:

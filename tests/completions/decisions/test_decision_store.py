@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from citadel_edge.completions import decision_store
 from citadel_edge.completions.decision_store import BATCH, MOST_WAITING, DecisionStore, DecisionStoreMetrics
-from citadel_edge.completions.decisions import Decisions
+from citadel_edge.completions.decisions import MOST_CANDIDATES, Decisions
 from citadel_edge.completions.feedback_store import FeedbackStore
 from citadel_edge.completions.history import History, Wanted
 from citadel_edge.config.live import Live
@@ -252,6 +252,20 @@ async def test_memory_keeps_so_many_and_follows_a_new_bound(decisions):
     decisions.add(made[0])
     assert len(decisions) == 3
     assert [each.id for each in decisions.find(limit=9)] == [made[5].id, made[4].id, made[0].id]  # by when they came
+
+
+async def test_decisions_of_a_large_fleet_are_kept_for_a_shorter_time(decisions, migrated_dsn):
+    many = (Candidate("a", "one", 1.0, 2, None),) * (MOST_CANDIDATES // 2)
+    async with opened(migrated_dsn) as store:
+        made = [decision(candidates=many) for _ in range(3)]
+        for each in made:
+            decisions.add(each)
+            store.keep(each)
+        assert [each.id for each in decisions.newest_first()] == [made[2].id, made[1].id]
+        assert (len(store._waiting), count(store._metrics.dropped)) == (2, 1)
+        alone = decision(candidates=many * 3)
+        decisions.add(alone)
+        assert [each.id for each in decisions.newest_first()] == [alone.id]
 
 
 async def test_a_decision_is_put_into_words_when_it_is_read(decisions):
