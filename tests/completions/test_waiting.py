@@ -514,7 +514,7 @@ STEP = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=150)
 @given(st.lists(STEP, max_size=60))
 def test_in_every_interleaving_no_place_stays_free_for_which_somebody_waits(steps):
     asyncio.run(_play(steps))
@@ -556,7 +556,7 @@ async def _play(steps):
     assert at_rest(wait)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["come", "free", "cancel", "turn"]), st.integers(0, 20)), max_size=60))
 def test_in_every_interleaving_one_users_requests_are_served_in_order(steps):
     asyncio.run(_play_one_user(steps))
