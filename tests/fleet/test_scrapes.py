@@ -175,3 +175,35 @@ async def test_only_the_start_of_an_endless_page_is_read(engine: Prober, client:
     status, page = await client.fetch(row, "/metrics", timeout_s=10, limit=2**20)
     assert (status, len(page)) == (200, 2**20)
     assert page.startswith(b"vllm:num_requests_running 3\n")
+
+
+async def test_facts_that_hang_are_asked_for_later_and_load_is_read_meanwhile(
+    engine: Prober, client: UpstreamClient
+) -> None:
+    engine.hang = frozenset({"/v1/models"})
+    engine.body = b"vllm:num_requests_running 3\n"
+    rig = make_rig(make_config(("a", engine.url)))
+    row, watch = rig.fleet.table.rows["a"], Watch()
+    probes = Probes(rig.fleet, client, rig.config, clock=rig.clock, metrics=rig.metrics)
+    assert not await probes.probe(row, watch)
+    assert await probes.probe(row, watch)
+    assert (row.health, row.gauges.reading) == (Health.HEALTHY, Reading(3, 0))
+    engine.thaw.set()
+
+
+async def test_a_server_that_sleeps_is_asked_every_round_whether_it_woke(
+    engine: Prober, client: UpstreamClient
+) -> None:
+    engine.body = b'{"total_slots": 2, "is_sleeping": true}'
+    rig = make_rig(make_config(("a", engine.url), engine=Engine.LLAMACPP))
+    row, watch = rig.fleet.table.rows["a"], Watch()
+    probes = Probes(rig.fleet, client, rig.config, clock=rig.clock, metrics=rig.metrics)
+    for _ in range(2):
+        await probes.probe(row, watch)
+        assert row.sleeping
+    engine.body = b'{"total_slots": 2, "is_sleeping": false}'
+    await probes.probe(row, watch)
+    assert not row.sleeping
+    asked = len(engine.asked)
+    await probes.probe(row, watch)
+    assert [path for path, _ in engine.asked[asked:]] == ["/health"]
