@@ -50,6 +50,7 @@ PARTS: Final = (
     "load",
     "prefill_s",
     "decode_s",
+    "held_up_s",
     "prefix_gain_s",
     "stall_s",
     "penalty_s",

@@ -32,6 +32,8 @@ from citadel_edge.routing.scores import Look, new_tokens
 from citadel_edge.routing.strategies import KNOWS_PREFIXES, KNOWS_SESSIONS, PART_NAMES, SCORES, Turns, owner
 
 MOST_SCANNED: Final = 100
+MOST_SHOWN: Final = 32
+"""Where two are drawn, all are looked at and shown up to so many."""
 _DRAWS: Final = 8
 Rng = Callable[[], float]
 
@@ -104,11 +106,11 @@ class Chooser:
             now: monotonic seconds.
             tried: replicas that failed this very request, and whether they may be asked again when no other is left.
             instances: how many processes share the fleet.
-            explain: look at all of them, however many.
+            explain: look at all of them and compare all, however many.
         """
-        many = len(deployments) > MOST_SCANNED
+        pair = len(deployments) > MOST_SCANNED or instances > 1 or strategy is StrategyName.PEAK_EWMA
         seen = None
-        if many and not explain and strategy is not StrategyName.ROUND_ROBIN:
+        if pair and len(deployments) > MOST_SHOWN and not explain and strategy is not StrategyName.ROUND_ROBIN:
             seen = self._draw(deployments, ask, strategy, now, tried)
         drawn = seen is not None
         if seen is None:
@@ -119,8 +121,7 @@ class Chooser:
         look = Look(ask, now=now, index=self.index, peers=seen.places)
         if ask.session is not None and strategy in KNOWS_SESSIONS:
             look.owner = owner(ask.session, free).row.id
-        pair = not drawn and (many or instances > 1 or strategy is StrategyName.PEAK_EWMA)
-        compared = self._pair(free, ask, strategy, look) if pair and not explain else free
+        compared = self._pair(free, ask, strategy, look) if pair and not drawn and not explain else free
         return self._best(seen, compared, look, strategy)
 
     def _best(self, seen: _Seen, compared: Sequence[Deployment], look: Look, strategy: StrategyName) -> Choice:

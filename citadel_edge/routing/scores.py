@@ -1,8 +1,9 @@
 """What it would cost to send a request to a replica, part by part.
 
-Decides how the parts are weighed: (load + 1) times the seconds predicted at that load. The seconds alone, conditioned on
-load, lose: they let one replica fill up while its prediction is young, in the simulation three to five times the tail
-at nine tenths of the capacity. Refuses to choose: smaller is better, the rest is `strategies`'.
+Decides how the parts are weighed: (load + 1) times the seconds predicted at that load, and times `HELD_UP` what the
+prompt's new tokens take, those queued ahead included, because a prefill holds up everybody in the batch. The seconds
+alone, conditioned on load, lose: one replica fills up while its prediction is young, in the simulation to three to
+five times the tail at nine tenths of the capacity. Refuses to choose: smaller is better, the rest is `strategies`'.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from citadel_edge.routing.affinity import PrefixIndex
 from citadel_edge.routing.ask import Ask
 
 SESSION_BONUS: Final = 0.8
+HELD_UP: Final = 30.0
 Numbers = tuple[float, ...]
 
 
@@ -65,9 +67,10 @@ def adaptive(deployment: Deployment, look: Look) -> tuple[float, Numbers]:
     if row.gauges.reading is not None:
         load += row.gauges.foreign(now, own)
         pressure = row.gauges.pressure(now)
-    gain = 0.0
+    gain = held_up = 0.0
     if signals.known:
         prefill, decode = signals.split_s(tokens + row.prefilling_tokens, ask.tokens_out, load + 1.0)
+        held_up = HELD_UP * signals.prefill_s(tokens + row.prefilling_tokens)
         if tokens < ask.tokens_in:
             gain = signals.prefill_s(ask.tokens_in - tokens)
     else:
@@ -75,16 +78,16 @@ def adaptive(deployment: Deployment, look: Look) -> tuple[float, Numbers]:
     seconds, stall, penalty = prefill + decode, 0.0, 0.0
     if own:
         stall = _stall_s(row, seconds, now)
-        seconds += stall
+        seconds += stall + held_up
     else:
-        seconds *= _relief(row, now)
+        seconds = (seconds + held_up) * _relief(row, now)
     if signals.penalized_at >= row.healthy_since and signals.penalized_at > -inf:
         penalty = signals.penalty_s(now)
     warmth = 1.0 if row.healthy_since == -inf else row.warmth(now)
     weight = deployment.share
     session = SESSION_BONUS if look.owner == row.id else 1.0
     score = (load + 1.0) * (seconds + penalty) * pressure * session / (warmth * weight)
-    return score, (load, prefill, decode, gain, stall, penalty, pressure, warmth, weight, session)
+    return score, (load, prefill, decode, held_up, gain, stall, penalty, pressure, warmth, weight, session)
 
 
 def _stall_s(row: Row, expected_s: float, now: float) -> float:
