@@ -1,6 +1,6 @@
 """What `auto` is worth: accuracy and cost beside always-best and always-cheapest, `python -m benchmarks.auto_models`.
 
-A house of five models, whose skills are known, is asked 205 labelled prompts (`tests/routing/prompts.tsv`): code, math,
+A house of five models, whose skills are known, is asked labelled prompts (`tests/routing/prompts.tsv`): code, math,
 reasoning and chat in eleven languages, some with tools, JSON or a long text. A choice is right when the model can do
 what the request needs, has the context for it, and is at the labelled task no more than 0.2 worse than the best one
 that can. `oracle` is the cheapest right choice, by the label. What a request costs is its prompt and 400 tokens out.

@@ -27,6 +27,7 @@ from citadel_edge.routing.vocabulary import (
     STEMS,
     STOP_WORDS,
     TASKS,
+    WEAK,
     WORDS,
 )
 
@@ -41,15 +42,18 @@ def _first_word(phrase: str) -> str:
 _PLAIN: Final = {CHAT: 1.0, CODE: 0.0, MATH: 0.0, REASONING: 0.0}
 _CHAT_PRIOR: Final = 0.6
 _RECENT, _SYSTEM = 0.3, 0.3
-_WORD_POINTS, _STEM_POINTS, _SIGN_POINTS, _PHRASE_POINTS = 1.0, 0.6, 1.2, 1.0
+_WORD_POINTS, _WEAK_POINTS, _STEM_POINTS, _SIGN_POINTS = 1.0, 0.5, 0.6, 1.2
+_PHRASE_POINTS: Final = {CHAT: 0.5, CODE: 1.0, MATH: 0.5, REASONING: 1.0}
 _MOST_POINTS: Final = 6.0
 _EFFORT_POINTS: Final = 3.0
 _STEM: Final = 5
 _SOURCE: Final = 1.0
-_NUMBERS, _NUMBERS_POINTS = 2, 0.7
+_NUMBERS, _NUMBERS_POINTS = 2, 0.5
 
 _BREAKS: Final = str.maketrans(dict.fromkeys(".,;:!?()[]{}<>\"'`/\\|=+-*&^%$#@~", " "))
+_GLUE: Final = re.compile(r"['’(\-]")
 _EDGES: Final = '.,;:!?¿¡()[]{}<>"«»„“”…-–—`/\\|=+*。，、？！؟،'
+_ASCII_WORD: Final = re.compile(r"[a-z][a-z0-9]+")
 _CODE_LINE: Final = re.compile(
     r"^[ \t]*(?:def |class |import |from [\w.]+ import|function |const |let |var |public |private |static |#include|"
     r"#!/|SELECT |INSERT |UPDATE |CREATE |fn |func |package |use [\w:]+;|\$ \w|@\w+|return |if ?\(|for ?\(|while ?\(|"
@@ -57,6 +61,7 @@ _CODE_LINE: Final = re.compile(
     re.MULTILINE,
 )
 _CODE_MARKS: Final = ("()", "_", ";\n", "{", "=>", "->", "::", "&&", "==", "!=", "</", "+=")
+_FAILURES: Final = ("Error:", "Exception", "Traceback")
 _FILE: Final = re.compile(r"\.(?:py|js|ts|tsx|go|rs|java|cpp|c|h|cs|rb|php|sh|sql|ya?ml|json|toml|html|css)\b")
 _SUM: Final = re.compile(r"[-+*/×÷^=<>≤≥]\s*\(?-?[\dxyzn]|%")
 _LATEX: Final = re.compile(r"\\(?:frac|int|sum|sqrt|begin|lim|cdot|alpha|theta|pi|le|ge|in)\b|\$[^$\n]{2,60}\$")
@@ -187,9 +192,7 @@ def _read(text: str) -> _Text:
     lower = text.lower()
     if text.isascii():
         return _Text(text, lower, frozenset(lower.translate(_BREAKS).split()), frozenset())
-    words = (
-        lower.replace("'", " ").replace("’", " ").replace("(", " ").split()
-    )  # translating these takes five times as long
+    words = _GLUE.sub(" ", lower).split()  # translating these takes five times as long
     return _Text(text, lower, {word.strip(_EDGES) for word in set(words)}, set(lower))
 
 
@@ -211,15 +214,17 @@ def _tasks(question: _Text, sample: Sample, *, language: str, effort: bool) -> d
 def _points(read: _Text, *, spaceless: bool) -> dict[str, float]:
     """What points to each task, at most 6 a task."""
     points = dict.fromkeys(TASKS, 0.0)
-    known = read.words & _KNOWN
-    for task in chain.from_iterable(_POINTS[word] for word in known):
-        points[task] += _WORD_POINTS
-    stems = {word[:_STEM] for word in read.words - known} & _KNOWN_STEMS
+    found = read.words | set(_ASCII_WORD.findall(read.lower)) if spaceless else read.words
+    known = found & _KNOWN
+    for words, worth in ((known - WEAK, _WORD_POINTS), (known & WEAK, _WEAK_POINTS)):
+        for task in chain.from_iterable(_POINTS[word] for word in words):
+            points[task] += worth
+    stems = {word[:_STEM] for word in found - known} & _KNOWN_STEMS
     for task in chain.from_iterable(_STEM_TASKS[stem] for stem in stems):
         points[task] += _STEM_POINTS
     for phrase, task in chain.from_iterable(_STARTS[word] for word in read.words & _KNOWN_STARTS):
         if phrase in read.lower:
-            points[task] += _PHRASE_POINTS
+            points[task] += _PHRASE_POINTS[task]
     if spaceless:
         for task, _ in {(match.lastgroup or CHAT, match[0]) for match in _SIGN.finditer(read.text)}:
             points[task] += _SIGN_POINTS
@@ -233,6 +238,7 @@ def _code_points(text: str) -> float:
     """What looks like source, whatever its words mean."""
     marks = sum(min(2, text.count(mark)) for mark in _CODE_MARKS)
     points = min(2.0, 0.8 * _count(_CODE_LINE, text, 3)) + min(2.0, 0.4 * marks)
+    points += 1.0 if any(mark in text for mark in _FAILURES) else 0.0
     return points + (2.5 if "```" in text else 0.0) + (1.0 if _FILE.search(text) else 0.0)
 
 

@@ -12,45 +12,46 @@ CHAT, CODE, MATH, REASONING = TASKS
 
 WORDS: Final = {
     CODE: frozenset(
-        "code python javascript typescript java rust golang kotlin swift php ruby sql sqlite postgres "
-        "postgresql mysql html css bash shell regex regexp json yaml xml csv api rest graphql http docker "
-        "dockerfile kubernetes git github linux react vue angular django flask fastapi pandas numpy pytorch "
-        "bug bugs debug debugging stacktrace traceback exception exceptions compile compiler segfault async "
-        "await asyncio thread threads mutex deadlock array arrays hashmap dict linked pointer pointers class "
-        "classes method methods refactor refactoring unittest pytest jest endpoint endpoints backend frontend "
-        "npm pip cargo webpack cpp csharp query queries schema recursion recursive iterator generator "
-        "decorator lambda closure struct enum typedef nullpointerexception typeerror keyerror valueerror "
-        "attributeerror importerror segmentation stdout stdin stderr cli semaphore port container pod kubectl "
-        "localhost commit repo deploy variable variables loop folder files node borrow makefile cron crontab "
-        "orm jwt oauth websocket websockets binary heap queue stack trie leetcode parser parse parses código "
-        "código-fonte codice quellcode skript script scripts funktion funktionen fonction funzione función "
-        "função klasse clase classe dataframe merge rebase branch tsql bigquery terraform ansible nginx redis "
-        "код функция функцию функции скрипт питон запрос класс баг كود دالة برمجة بايثون سكربت استعلام".split()
+        "list lists range line index cache undo component components code python javascript typescript java "
+        "rust golang kotlin swift php ruby sql sqlite postgres postgresql mysql html css bash shell regex "
+        "regexp json yaml xml csv api rest graphql http docker dockerfile kubernetes git github linux react "
+        "vue angular django flask fastapi pandas numpy pytorch bug bugs debug debugging stacktrace traceback "
+        "exception exceptions compile compiler segfault async await asyncio thread threads mutex deadlock "
+        "array arrays hashmap dict linked pointer pointers class classes method methods refactor refactoring "
+        "unittest pytest jest endpoint endpoints backend frontend npm pip cargo webpack cpp csharp query "
+        "queries schema recursion recursive iterator generator decorator lambda closure struct enum typedef "
+        "nullpointerexception typeerror keyerror valueerror attributeerror importerror segmentation stdout "
+        "stdin stderr cli semaphore port container pod kubectl localhost commit repo deploy variable "
+        "variables loop folder files node borrow makefile cron crontab orm jwt oauth websocket websockets "
+        "binary heap queue stack trie leetcode parser parse parses código código-fonte codice quellcode "
+        "skript script scripts funktion funktionen fonction funzione función função klasse clase classe "
+        "dataframe merge rebase branch tsql bigquery terraform ansible nginx redis код функция функцию "
+        "функции скрипт питон запрос класс баг كود دالة برمجة بايثون سكربت استعلام".split()
     ),
     MATH: frozenset(
-        "equation equations integral integrals derivative derivatives theorem lemma polynomial matrix "
-        "matrices eigenvalue eigenvalues determinant vector vectors probability probabilities algebra "
-        "geometry calculus trigonometry arithmetic logarithm logarithms factorial permutation permutations "
-        "combinatorics modulo prime primes divisible triangle hypotenuse circumference radius perimeter "
-        "quadratic cubic limit converge converges convergence variance median percent percentage interest sum "
-        "sine cosine tangent fraction fractions integer integers solve simplify factorise factorize "
-        "differentiate integrate compute calculate evaluate prove math maths mathematics area volume decimal "
-        "ways series interval continuous function's yearly compounded sqrt squared cubed average remainder "
-        "gcd lcm dice coin gleichung gleichungen ableitung wahrscheinlichkeit beweise berechne dreieck "
-        "rechteck fläche prozent zinsen löse primzahl summe équation dérivée intégrale probabilité calcule "
-        "calculer résous résoudre démontre pourcentage aire somme ecuación derivada probabilidad calcula "
-        "calcular resuelve resolver demuestra triángulo porcentaje área suma equazione derivata integrale "
-        "probabilità calcola risolvi dimostra triangolo percentuale somma equação probabilidade resolva "
-        "triângulo porcentagem juros soma уравнение уравнения интеграл производную производная вероятность "
-        "вычисли вычислите докажи докажите реши решите треугольника треугольник процентов сумма معادلة "
-        "المعادلة احسب تكامل مشتقة احتمال مثلث برهن".split()
+        "square root irrational cm km kg liters litres litros liter litri литров equation equations integral "
+        "integrals derivative derivatives theorem lemma polynomial matrix matrices eigenvalue eigenvalues "
+        "determinant vector vectors probability probabilities algebra geometry calculus trigonometry "
+        "arithmetic logarithm logarithms factorial permutation permutations combinatorics modulo prime primes "
+        "divisible triangle hypotenuse circumference radius perimeter quadratic cubic limit converge "
+        "converges convergence variance median percent percentage interest sum sine cosine tangent fraction "
+        "fractions integer integers solve simplify factorise factorize differentiate integrate compute "
+        "calculate evaluate prove math maths mathematics area volume decimal ways series interval continuous "
+        "function's yearly compounded sqrt squared cubed average remainder gcd lcm dice coin gleichung "
+        "gleichungen ableitung wahrscheinlichkeit beweise berechne dreieck rechteck fläche prozent zinsen "
+        "löse primzahl summe équation dérivée intégrale probabilité calcule calculer résous résoudre démontre "
+        "pourcentage aire somme ecuación derivada probabilidad calcula calcular resuelve resolver demuestra "
+        "triángulo porcentaje área suma equazione derivata integrale probabilità calcola risolvi dimostra "
+        "triangolo percentuale somma equação probabilidade resolva triângulo porcentagem juros soma уравнение "
+        "уравнения интеграл производную производная вероятность вычисли вычислите докажи докажите реши решите "
+        "треугольника треугольник процентов сумма معادلة المعادلة احسب تكامل مشتقة احتمال مثلث برهن".split()
     ),
     REASONING: frozenset(
-        "reasoning logic logical logically puzzle riddle deduce deduction infer inference paradox dilemma "
-        "fallacy tradeoff tradeoffs argue argument arguments premise premises conclusion contradiction "
-        "hypothesis hypotheses causes implications strategy strategic weigh evaluate assess critique justify "
-        "analyse analyze analysis compare comparison plan planning prioritize optimal decide decision "
-        "constraints liar truth knights knaves lies lying reason explanation assumption assumptions "
+        "guards doors reasoning logic logical logically puzzle riddle deduce deduction infer inference "
+        "paradox dilemma fallacy tradeoff tradeoffs argue argument arguments premise premises conclusion "
+        "contradiction hypothesis hypotheses causes implications strategy strategic weigh evaluate assess "
+        "critique justify analyse analyze analysis compare comparison plan planning prioritize optimal decide "
+        "decision constraints liar truth knights knaves lies lying reason explanation assumption assumptions "
         "recommendation suspects alibi detective counterfactual ethics ethical scenario scenarios pros cons "
         "consequences begründe rätsel logik vergleiche abwägen vorteile nachteile entscheide analysiere "
         "schlussfolgerung raisonnement énigme logique avantages inconvénients justifie conclure razona "
@@ -73,6 +74,20 @@ WORDS: Final = {
     ),
 }
 """Whole words, lower case."""
+
+WEAK: Final = frozenset(
+    "classe list lists range line index cache undo component components square root cm km kg liters "
+    "litres litros liter litri литров guards doors class classes clase klasse method methods array arrays "
+    "rest shell swift rust ruby java react angular query queries heap queue stack merge branch commit "
+    "port container pod files folder loop borrow script scripts skript thread threads pointer linked "
+    "binary variable variables deploy lambda closure pip cargo cli schema struct generator api average "
+    "limit sum interest fraction fractions coin dice prime primes vector area volume ways series interval "
+    "percent percentage evaluate compute solve remainder cubic convergence median nombre decimal yearly "
+    "soma summe somme suma somma сумма radius continuous plan planning decide decision argument arguments "
+    "strategy truth lies lying reason scenario scenarios explanations explanation recommendation optimal "
+    "consequences causes assess pros cons detective".split()
+)
+"""Of the words those that mean something else as often: two of them say as much as one of the others."""
 
 STEMS: Final = {
     CODE: frozenset(

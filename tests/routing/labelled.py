@@ -1,4 +1,7 @@
-"""Prompts with the task and the language that a person would name. Half of them the vocabulary was tuned on."""
+"""Prompts with the task and the language that a person would name.
+
+The vocabulary was tuned on `prompts.tsv`. On `fresh.tsv` it never was, and never shall be.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +16,8 @@ class Labelled(NamedTuple):
     extra: str = ""
 
 
-def labelled() -> list[Labelled]:
-    lines = (Path(__file__).parent / "prompts.tsv").read_text("utf-8").splitlines()
+def labelled(name: str = "prompts") -> list[Labelled]:
+    lines = (Path(__file__).parent / f"{name}.tsv").read_text("utf-8").splitlines()
     rows = (line.split("\t") for line in lines)
     return [
         Labelled(task, language, text.replace("\\n", "\n").replace("\\\\", "\\"), *extra)

@@ -21,13 +21,20 @@ def test_tasks_and_languages_of_labelled_prompts() -> None:
     right_tasks = Counter(seen(row.text).task == row.task for row in rows)
     right_languages = Counter(seen(row.text).language == row.language for row in rows)
     assert len(rows) >= 200
-    assert right_tasks[True] / len(rows) >= 0.93
+    assert right_tasks[True] / len(rows) >= 0.94
     assert right_languages[True] / len(rows) >= 0.94
 
 
-def test_those_that_nothing_was_tuned_on_are_told_apart_too() -> None:
-    rows = labelled()[1::2]
-    assert sum(seen(row.text).task == row.task for row in rows) / len(rows) >= 0.9
+def test_prompts_that_nothing_was_tuned_on_are_told_apart_too() -> None:
+    rows = labelled("fresh")
+    assert sum(seen(row.text).task == row.task for row in rows) / len(rows) >= 0.8
+    assert sum(seen(row.text).language == row.language for row in rows) / len(rows) >= 0.85
+
+
+def test_what_is_not_told_apart_is_taken_for_chat_rather_than_for_another_task() -> None:
+    rows = labelled() + labelled("fresh")
+    mistaken = [row for row in rows if seen(row.text).task not in (row.task, "chat")]
+    assert len(mistaken) / len(rows) <= 0.03
 
 
 @pytest.mark.parametrize("task", ["chat", "code", "math", "reasoning"])
