@@ -126,28 +126,24 @@ def test_a_body_s_kind_is_told_by_its_fields(body, kind):
     assert kind_of(body) is kind
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        ({"model": MODEL}, 400, "invalid_request"),
-        ({"model": MODEL, "messages": "hi"}, 400, "invalid_request"),
-        ({"messages": [{"role": "user", "content": "hi"}]}, 400, "invalid_request"),
-        ({"model": "nobody", "messages": [{"role": "user", "content": "hi"}]}, 404, "model_not_found"),
-        ([], 400, "invalid_request"),
-    ],
+MISTAKES = (
+    ({"model": MODEL}, 400, "invalid_request"),
+    ({"model": MODEL, "messages": "hi"}, 400, "invalid_request"),
+    ({"messages": [{"role": "user", "content": "hi"}]}, 400, "invalid_request"),
+    ({"model": "nobody", "messages": [{"role": "user", "content": "hi"}]}, 404, "model_not_found"),
+    ([], 400, "invalid_request"),
 )
-async def test_a_user_s_mistake_is_the_completion_s_own(plain, body, status, code):
-    problem = await explain(plain, body, status=status)
-    assert (problem["code"], problem["status"]) == (code, status)
-    async with plain.client.post(plain.url("/v1/chat/completions"), json=body, headers=plain.as_user()) as real:
-        error = (await real.json())["error"]
-        assert (real.status, error["code"], error["message"]) == (status, code, problem["detail"])
 
 
-@pytest.fixture
-async def plain(edge_with):
+async def test_a_user_s_mistake_is_the_completion_s_own(edge_with):
     async with edge_with() as served:
-        yield served
+        for body, status, code in MISTAKES:
+            problem = await explain(served, body, status=status)
+            assert (problem["code"], problem["status"]) == (code, status)
+            url = served.url("/v1/chat/completions")
+            async with served.client.post(url, json=body, headers=served.as_user()) as real:
+                error = (await real.json())["error"]
+                assert (real.status, error["code"], error["message"]) == (status, code, problem["detail"])
 
 
 async def test_a_prompt_that_fits_no_candidate_is_too_long(edge_with):
