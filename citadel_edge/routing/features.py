@@ -35,10 +35,6 @@ LONG_TOKENS: Final = 8192
 UNKNOWN: Final = "und"
 
 
-def _first_word(phrase: str) -> str:
-    return re.split(r"\W", phrase, maxsplit=1)[0]
-
-
 _PLAIN: Final = {CHAT: 1.0, CODE: 0.0, MATH: 0.0, REASONING: 0.0}
 _CHAT_PRIOR: Final = 0.6
 _RECENT, _SYSTEM = 0.3, 0.3
@@ -60,7 +56,7 @@ _CODE_LINE: Final = re.compile(
     r"Traceback|\}|</?\w+>)",
     re.MULTILINE,
 )
-_CODE_MARKS: Final = ("()", "_", ";\n", "{", "=>", "->", "::", "&&", "==", "!=", "</", "+=")
+_CODE_MARK: Final = re.compile(r"\(\)|_\w|;\n|\{|=>|->|::|&&|==|!=|</|\+=")
 _FAILURES: Final = ("Error:", "Exception", "Traceback")
 _FILE: Final = re.compile(r"\.(?:py|js|ts|tsx|go|rs|java|cpp|c|h|cs|rb|php|sh|sql|ya?ml|json|toml|html|css)\b")
 _SUM: Final = re.compile(r"[-+*/×÷^=<>≤≥]\s*\(?-?[\dxyzn]|%")
@@ -84,10 +80,12 @@ _POINTS: Final = {
 _STEM_TASKS: Final = {
     stem: tuple(task for task in TASKS if stem in STEMS[task]) for stem in chain.from_iterable(STEMS.values())
 }
-_PHRASES: Final = tuple((phrase, task) for task, phrases in PHRASES.items() for phrase in phrases)
+_PHRASES: Final = tuple(
+    (phrase, tuple(re.findall(r"\w+", phrase)), task) for task, phrases in PHRASES.items() for phrase in phrases
+)
 _STARTS: Final = {
-    start: tuple((phrase, task) for phrase, task in _PHRASES if _first_word(phrase) == start)
-    for start in {_first_word(phrase) for phrase, _ in _PHRASES}
+    start: tuple((phrase, frozenset(words), task) for phrase, words, task in _PHRASES if words[0] == start)
+    for start in {words[0] for _, words, _ in _PHRASES}
 }
 _KNOWN_STARTS: Final = frozenset(_STARTS)
 _SIGN: Final = re.compile("|".join(f"(?P<{task}>{SIGNS[task]})" for task in (CODE, MATH, REASONING, CHAT)))
@@ -222,8 +220,8 @@ def _points(read: _Text, *, spaceless: bool) -> dict[str, float]:
     stems = {word[:_STEM] for word in found - known} & _KNOWN_STEMS
     for task in chain.from_iterable(_STEM_TASKS[stem] for stem in stems):
         points[task] += _STEM_POINTS
-    for phrase, task in chain.from_iterable(_STARTS[word] for word in read.words & _KNOWN_STARTS):
-        if phrase in read.lower:
+    for phrase, needed, task in chain.from_iterable(_STARTS[word] for word in read.words & _KNOWN_STARTS):
+        if needed <= read.words and phrase in read.lower:
             points[task] += _PHRASE_POINTS[task]
     if spaceless:
         for task, _ in {(match.lastgroup or CHAT, match[0]) for match in _SIGN.finditer(read.text)}:
@@ -236,8 +234,7 @@ def _points(read: _Text, *, spaceless: bool) -> dict[str, float]:
 
 def _code_points(text: str) -> float:
     """What looks like source, whatever its words mean."""
-    marks = sum(min(2, text.count(mark)) for mark in _CODE_MARKS)
-    points = min(2.0, 0.8 * _count(_CODE_LINE, text, 3)) + min(2.0, 0.4 * marks)
+    points = min(2.0, 0.8 * _count(_CODE_LINE, text, 3)) + 0.4 * _count(_CODE_MARK, text, 5)
     points += 1.0 if any(mark in text for mark in _FAILURES) else 0.0
     return points + (2.5 if "```" in text else 0.0) + (1.0 if _FILE.search(text) else 0.0)
 
