@@ -70,15 +70,5 @@ def _timeouts(config: Config) -> Iterator[str]:
 
 def _without_effect(config: Config) -> Iterator[str]:
     """What nothing in this version reads, set to something else than its default. One sentence a setting."""
-    routing = config.routing
-    away = {
-        "upstreams[].gpu_hour_usd": any(upstream.gpu_hour_usd is not None for upstream in config.upstreams),
-        "models[].skills": any(model.skills for model in config.models),
-        "models[].fallbacks": any(model.fallbacks for model in config.models),
-        "routing.objective": routing.objective != _DEFAULTS.routing.objective,
-        "routing.hedge.enabled": routing.hedge != _DEFAULTS.routing.hedge,
-        "logs.prompts": config.logs.prompts != _DEFAULTS.logs.prompts,
-    }
-    for path, is_set in away.items():
-        if is_set:
-            yield f"{path}: accepted, has no effect in this version"
+    if config.logs.prompts != _DEFAULTS.logs.prompts:
+        yield "logs.prompts: accepted, has no effect in this version"

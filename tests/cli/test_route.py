@@ -63,7 +63,7 @@ def test_when_no_replica_can_take_it_the_exit_code_says_so(shell, running, url):
         done = shell.run("route", "--config", running.config, "--url", url, "--model", "one", "hi")
         assert done.code == 1
         assert "replica   nobody: no replica can take it now" in done.out
-        assert "breaker: its breaker is open" in done.out
+        assert "breaker: an operator tripped its breaker" in done.out
     finally:
         post(reset, key)
 

@@ -145,8 +145,8 @@ tiers: [{name: free, concurrent: null, priority: 3}, {name: pro}]
     config = house.load().config
     assert [(upstream.id, upstream.slots, upstream.engine.value) for upstream in config.upstreams] == [
         ("a", 9, "vllm"),
-        ("b", 16, "openai"),
-        ("c", 16, "openai"),
+        ("b", None, "openai"),
+        ("c", None, "openai"),
     ]
     (model,) = config.models
     assert model.aliases == ("z",)
@@ -293,7 +293,7 @@ logs: {prompts: true}
     )
 
 
-def test_what_has_no_effect_yet_is_warned_about_once(house):
+def test_the_settings_of_routing_have_an_effect(house):
     loaded = house.load(
         """
 upstreams: [{id: a, url: http://a, gpu_hour_usd: 0}, {id: b, url: http://b, gpu_hour_usd: 2}]
@@ -301,19 +301,10 @@ models:
   - {name: one, deployments: [{upstream: a}, {upstream: b}], skills: {chat: 1}, fallbacks: [two]}
   - {name: two, deployments: [{upstream: a}], skills: {chat: 0.5}}
 tiers: [{name: free, requests_per_minute: 3}]
-routing: {objective: cost, hedge: {enabled: true}}
+routing: {objective: cost, strategy: prefix, hedge: {enabled: true}}
 """
     )
-    assert loaded.warnings == tuple(
-        f"{path}: accepted, has no effect in this version"
-        for path in (
-            "upstreams[].gpu_hour_usd",
-            "models[].skills",
-            "models[].fallbacks",
-            "routing.objective",
-            "routing.hedge.enabled",
-        )
-    )
+    assert loaded.warnings == ()
 
 
 def test_defaults_written_down_are_no_reason_to_warn(house):
