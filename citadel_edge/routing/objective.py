@@ -40,7 +40,7 @@ WEIGHTS: Final = {
     Objective.QUALITY: Weights(1.0, 0.002, 0.002),
 }
 """Balanced: ten times the price must buy 1.26 times the quality, ten times the wait 1.08 times; set on the prompts of
-`benchmarks/auto_models.py`, where it chooses as a person would for 96 of 100, at a third of the best model's cost.
+`benchmarks/auto_models.py`, where it chooses as a person would for nine of ten, at a third of the best model's cost.
 Quality: price and speed decide between equals.
 """
 
