@@ -123,7 +123,7 @@ class Flat(Engine):
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """A step takes `step_s`, and so much more a sequence and a prefilled token. Defaults: a mid-size model on one GPU."""
+    """A step takes `step_s`, and more a sequence and a prefilled token. Defaults: a mid-size model on one GPU."""
 
     step_s: float = 0.014
     sequence_s: float = 0.0003

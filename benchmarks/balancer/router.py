@@ -1,5 +1,7 @@
 """The real table, signals and chooser, driven by simulated calls in virtual time."""
 
+# ruff: noqa: FBT001 - what is told of an ended call is one flag
+
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random

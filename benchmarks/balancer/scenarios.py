@@ -1,5 +1,7 @@
 """What is simulated: fleets, traffic and mishaps. Each run is one strategy in one scenario, the same seed for all."""
 
+# ruff: noqa: FBT001 - what is told of an ended call is one flag
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

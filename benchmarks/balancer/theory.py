@@ -4,6 +4,9 @@ In the limit of many queues the mean time in the system, in mean service times, 
 load^(2^i - 2) (Vvedenskaya, Dobrushin and Karpelevich, 1996; Mitzenmacher, 2001).
 """
 
+# ruff: noqa: FBT001 - what is told of an ended call is one flag
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -34,8 +37,16 @@ class Check:
         return self.measured / self.expected - 1.0
 
 
-def check(load: float, *, requests: int, seed: int = 1) -> Check:
-    """Run the real chooser as one of several instances, which draws two, over queues of one server each."""
+def check(load: float, *, requests: int, seeds: Sequence[int] = (1,)) -> Check:
+    """The mean of some runs of the real chooser, as one of several instances, which draws two, over single servers.
+
+    A hundred queues are not the limit: about two percent above it at a load of 0.95 are theirs, not noise.
+    """
+    found = [_mean_time(load, requests, seed) for seed in seeds]
+    return Check(load, expected(load), sum(found) / len(found))
+
+
+def _mean_time(load: float, requests: int, seed: int) -> float:
     world, rng = World(), Random(seed)
     seconds = requests / (load * QUEUES)
     results = Results(since=0.15 * seconds)
@@ -51,4 +62,4 @@ def check(load: float, *, requests: int, seed: int = 1) -> Check:
 
     arrive()
     world.run(seconds)
-    return Check(load, expected(load), sum(results.latencies) / len(results.latencies))
+    return sum(results.latencies) / len(results.latencies)
