@@ -34,7 +34,8 @@ class Fit:
         """The y expected at a point; never under a tenth of the mean."""
         y = self.y
         seen = y + self.b * (u - self._u) + self.c * (v - self._v)
-        return max(seen, _LEAST_PART * y)
+        least = _LEAST_PART * y
+        return seen if seen > least else least  # a third of what max() costs
 
     def observe(self, u: float, v: float, y: float, now: float) -> None:
         """One observation at `now` (monotonic seconds)."""

@@ -79,7 +79,8 @@ class Signals:
     def split_s(self, tokens: float, tokens_out: int, load: float) -> tuple[float, float]:
         """Seconds for `tokens` to prefill, those ahead included, and for `tokens_out` to decode, at a load."""
         pace = self.pace
-        return pace * self._first.at(tokens, load), pace * tokens_out * self._token.at(load, 0.0)
+        first = pace * self._first.at(tokens, load)
+        return first, pace * tokens_out * self._token.at(load, 0.0) if tokens_out else 0.0
 
     def prefill_s(self, tokens: int) -> float:
         """Seconds that so many prompt tokens cost, and that a cache which holds them saves."""
