@@ -35,7 +35,7 @@ class Fit:
         y = self.y
         seen = y + self.b * (u - self._u) + self.c * (v - self._v)
         least = _LEAST_PART * y
-        return seen if seen > least else least  # a third of what max() costs
+        return seen if seen > least else least  # noqa: FURB136 - a third of what max() costs
 
     def observe(self, u: float, v: float, y: float, now: float) -> None:
         """One observation at `now` (monotonic seconds)."""
