@@ -139,10 +139,13 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
         shelter = await stack.enter_async_context(plain_group())  # last in: changes still find the pools
         fleet_metrics = FleetMetrics(everywhere)
         fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=fleet_metrics)
+        stack.callback(fleet.close)
         directory = Directory(postgres=postgres, redis=redis, clock=clock, log=log)
         presence = Presence()
         directory.on_revoked(presence.end)
         changes = Changes(postgres=postgres, redis=redis, directory=directory, clock=clock)
+        skills = LearnedSkills()
+        instances = Instances(redis)
         pipeline = Pipeline(
             config=live,
             fleet=fleet,
@@ -151,8 +154,9 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             hub=hub,
             clock=clock,
             metrics=CompletionMetrics(everywhere),
+            skills=skills,
+            instances=lambda: instances.last_known,
         )
-        skills = LearnedSkills()
         _remember(pipeline, decision_store, live)
         budget_metrics = BudgetMetrics(everywhere)
         edge = Edge(
@@ -175,7 +179,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             history=History(pipeline.decisions, decision_store),
             feedback=FeedbackStore(postgres, learn=skills),
             skills=skills,
-            instances=Instances(redis),
+            instances=instances,
             budgets={
                 name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
                 for name in ListenerName

@@ -1,24 +1,25 @@
 """Everything that is made good when something ends: load given back, row written, decision told, counters counted.
 
 All of it is synchronous, so that it happens whole also after a cancellation, and all of it may be repeated: the second
-time does nothing. Decides what a request cost. Refuses to know why it ended.
+time does nothing. Refuses to know why something ended, and how the facts are told: that is `recording`.
 """
 
-from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 
 from citadel_edge.accounts.ledger.event import Outcome, UsageEvent
-from citadel_edge.completions.call import Report
+from citadel_edge.completions.asking import Asking
 from citadel_edge.completions.decisions import Decisions
-from citadel_edge.completions.estimate import TokenRatios
-from citadel_edge.completions.job import Job
+from citadel_edge.completions.job import Job, Trial
 from citadel_edge.completions.metrics import UNKNOWN_MODEL, CompletionMetrics
-from citadel_edge.errors import UpstreamError
+from citadel_edge.completions.recording import decision_of, report_of, row_of
+from citadel_edge.errors import UpstreamError, UpstreamFault
 from citadel_edge.fleet.fleet import Fleet
-from citadel_edge.fleet.table import Verdict
-from citadel_edge.routing.candidates import STRATEGY
-from citadel_edge.routing.decision import Attempt, Decision
+from citadel_edge.fleet.table import Scope, Verdict
+from citadel_edge.routing.decision import Attempt
 from citadel_edge.telemetry.clock import Clock
+
+_OF_THE_MODEL: Final = frozenset({UpstreamFault.STATUS, UpstreamFault.MALFORMED})
+"""Faults of an upstream that answers: they may be one model's alone."""
 
 
 class Recorder(Protocol):
@@ -35,29 +36,42 @@ class Books:
     """Keeps the accounts of every job."""
 
     def __init__(
-        self, *, ledger: Recorder, fleet: Fleet, decisions: Decisions, clock: Clock, metrics: CompletionMetrics
+        self,
+        *,
+        ledger: Recorder,
+        fleet: Fleet,
+        decisions: Decisions,
+        asking: Asking,
+        clock: Clock,
+        metrics: CompletionMetrics,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._decisions = decisions
+        self._asking = asking
         self._clock = clock
         self._metrics = metrics
-        self._ratios = TokenRatios()
 
     def end_trial(
         self,
         job: Job,
+        trial: Trial,
         verdict: Verdict,
         outcome: str,
         *,
         error: UpstreamError | None = None,
         cooldown_s: float = 0.0,
     ) -> None:
-        """The call under way, if there is one, is over: its load goes back, its replica is judged."""
-        trial = job.trial
-        if trial is None or not trial.ticket.open:
+        """A call is over: its load goes back, its replica is judged."""
+        if not trial.ticket.open:
             return
-        self._fleet.give_back(trial.ticket, verdict, cooldown_s=cooldown_s)
+        self._fleet.give_back(
+            trial.ticket,
+            verdict,
+            cooldown_s=cooldown_s,
+            tokens_out=trial.generated if verdict is Verdict.OK else None,
+            scope=Scope.MODEL if error is not None and error.fault in _OF_THE_MODEL else Scope.UPSTREAM,
+        )
         job.attempts.append(
             Attempt(
                 upstream=trial.upstream,
@@ -65,6 +79,9 @@ class Books:
                 status=error.status if error else trial.answer.status if trial.answer else None,
                 detail=str(error) if error else None,
                 duration_ms=self._since_ms(trial.began),
+                mark=trial.mark,
+                model=trial.model.name,
+                ttft_ms=None if trial.first_token_at is None else (trial.first_token_at - trial.began) * 1000,
             )
         )
 
@@ -72,90 +89,59 @@ class Books:
         """The request is over: its one row, its decision, its counts. Call it before the answer's last bytes."""
         if job.report is not None:
             return
-        verdict = Verdict.OK if outcome is Outcome.DONE else Verdict.NONE
-        self.end_trial(job, verdict, outcome.value)
-        tokens_in, tokens_out = job.tokens(outcome, self._ratios)
-        cost_usd = job.model.cost_usd(tokens_in, tokens_out) if job.model else Decimal(0)
-        principal = job.call.principal
-        report = job.report = Report(
-            request_id=job.call.request_id,
-            user_id=principal.user_id,
-            tier=principal.tier,
-            model=job.model_name,
-            upstream=job.trial.upstream if job.trial else None,
-            decision_id=job.decision_id if job.model else None,
-            attempts=len(job.attempts),
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
-            ttft_ms=None if job.first_token_at is None else (job.first_token_at - job.started) * 1000,
+        if job.trial is not None:
+            verdict = Verdict.OK if outcome is Outcome.DONE else Verdict.NONE
+            self.end_trial(job, job.trial, verdict, outcome.value)
+        tokens = job.tokens(outcome, self._asking.ratios)
+        report = job.report = report_of(
+            job,
+            outcome,
+            tokens=tokens,
+            cost_usd=self._asking.charge_usd(job, tokens),
             duration_ms=self._since_ms(job.started),
-            cost_usd=cost_usd,
-            outcome=outcome,
             status=status,
             code=code,
         )
-        self._ledger.record(_row(job, report))
-        self._tell(job, report)
+        self._ledger.record(row_of(job, report))
+        self._count(job)
 
     def close(self, job: Job) -> None:
         """The one `finally`: whatever is still open when a request leaves, its client left open."""
-        if job.trial:
-            job.trial.let_go()
+        for trial in job.trials:
+            trial.let_go()
+            if trial is not job.trial:
+                self.end_trial(job, trial, Verdict.NONE, Outcome.CANCELLED.value)
         self.settle(job, Outcome.CANCELLED, status=None)
 
-    def _tell(self, job: Job, report: Report) -> None:
-        listener, model = job.call.listener, job.model
-        name = model.name if model else UNKNOWN_MODEL
-        self._metrics.ended(listener, strategy=STRATEGY, model=name, upstream=report.upstream, outcome=report.outcome)
+    def _count(self, job: Job) -> None:
+        report = job.report
+        if report is None:
+            return
+        listener = job.call.listener
+        name = report.model if job.selection else UNKNOWN_MODEL
+        self._metrics.ended(
+            listener, strategy=job.strategy, model=name, upstream=report.upstream, outcome=report.outcome
+        )
         self._metrics.tokens(listener, model=name, tokens_in=report.tokens_in, tokens_out=report.tokens_out)
-        if model:
-            self._decisions.add(_decision(job, report))
+        if job.selection is not None:
+            self._decisions.add(decision_of(job, report, estimated_usd=self._asking.cost_usd(job, job.first_choice)))
             if report.outcome is Outcome.DONE:
-                prompt_bytes = job.call.request.prompt_bytes
-                self._ratios.observe(name, prompt_bytes=prompt_bytes, tokens=report.tokens_in)
+                self._learn(job)
         if job.call.on_end:
             job.call.on_end(report)
 
+    def _learn(self, job: Job) -> None:
+        """How right were we?"""
+        report, trial = job.report, job.trial
+        if report is None or trial is None:
+            return
+        ratio = self._asking.learn(job, tokens_in=report.tokens_in, tokens_out=report.tokens_out)
+        ttft_ms, expected_s = job.attempts[-1].ttft_ms if job.attempts else None, trial.choice.predicted_ttft_s
+        self._metrics.predicted(
+            report.model,
+            tokens_ratio=ratio,
+            ttft_ratio=expected_s * 1000 / ttft_ms if ttft_ms and expected_s is not None else None,
+        )
+
     def _since_ms(self, start: float) -> float:
         return (self._clock.monotonic_s() - start) * 1000
-
-
-def _row(job: Job, report: Report) -> UsageEvent:
-    principal = job.call.principal
-    return UsageEvent(
-        event_id=job.id,
-        request_id=report.request_id,
-        organisation_id=principal.organisation_id,
-        user_id=principal.user_id,
-        key_id=principal.key_id,
-        tier=report.tier,
-        model=report.model,
-        upstream=report.upstream,
-        endpoint=job.call.endpoint,
-        listener=job.call.listener.value,
-        decision_id=report.decision_id,
-        attempts=report.attempts,
-        tokens_in=report.tokens_in,
-        tokens_out=report.tokens_out,
-        cost_usd=report.cost_usd,
-        outcome=report.outcome,
-        ttft_ms=report.ttft_ms,
-        duration_ms=report.duration_ms,
-        created_at=job.created_at,
-    )
-
-
-def _decision(job: Job, report: Report) -> Decision:
-    return Decision(
-        id=job.decision_id,
-        request_id=report.request_id,
-        user_id=report.user_id,
-        asked=job.call.request.model,
-        model=report.model,
-        strategy=STRATEGY,
-        candidates=job.candidates,
-        chosen=job.chosen,
-        attempts=tuple(job.attempts),
-        outcome=report.outcome.value,
-        at=job.created_at.timestamp(),
-    )

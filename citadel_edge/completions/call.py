@@ -10,7 +10,7 @@ from msgspec import Struct
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.completions.request import CompletionRequest
-from citadel_edge.config.shape import ListenerName
+from citadel_edge.config.shape import ListenerName, Objective
 
 
 class Spawn(Protocol):
@@ -100,6 +100,8 @@ class Call(Struct, frozen=True, kw_only=True):
         endpoint: the door's path, for the ledger.
         traceparent: already the child to pass on.
         deadline_s: seconds that the client gave the whole, from now.
+        optimize: what the client wants a model chosen for.
+        session: the name under which it wants the same replica again.
         spawn: how further tasks of this request are started.
         hold: told how many bytes more of a whole answer lie in memory, before they are passed on; raises RequestError
             OVERLOADED when that is too much. Whoever gave it lets them go when the request is over.
@@ -113,6 +115,8 @@ class Call(Struct, frozen=True, kw_only=True):
     request_id: str
     traceparent: str
     deadline_s: float | None = None
+    optimize: Objective | None = None
+    session: str | None = None
     spawn: Spawn = spawn_uncounted
     hold: Callable[[int], None] = hold_uncounted
     on_end: Callable[[Report], None] | None = None

@@ -6,10 +6,10 @@ Decides by what failed and by what the client has already. Refuses to write: the
 from typing import Final
 
 from citadel_edge.accounts.ledger.event import Outcome
-from citadel_edge.completions.job import Job
+from citadel_edge.completions.job import Job, Trial
 from citadel_edge.completions.refusal import Refusal, read_refusal
 from citadel_edge.errors import CitadelError, Code, RequestError, UpstreamError, UpstreamFault
-from citadel_edge.routing.retry import told
+from citadel_edge.routing.retry import exhausted, no_replica, told
 from citadel_edge.wire.openai import error_body, error_type
 from citadel_edge.wire.sse import data_line
 
@@ -36,11 +36,29 @@ def passed_on(job: Job, error: UpstreamError) -> Failed:
     return EngineRefused(refusal)
 
 
-def broken_off(job: Job, error: UpstreamError) -> RequestError:
-    """The upstream failed when a part of its answer had reached the client."""
-    where = job.trial.upstream if job.trial else "none"
-    message = f"The model server failed in mid-answer ({where}: {told(error)}). What was sent is not the whole answer."
-    return RequestError(Code.UPSTREAM_ERROR, message)
+def none_left(job: Job) -> Failed:
+    """Nobody is left to ask, or nobody had room: what the client hears depends on what was tried."""
+    if job.broken_by is not None and job.trial is not None:
+        return broken_off(job.trial, job.broken_by, None)
+    if job.judgement is None:
+        return no_replica(job.model_name, job.candidates)
+    if job.judgement.refusal:
+        return passed_on(job, job.failures[-1].error)
+    return exhausted(job.model_name, job.failures)
+
+
+def waited_in_vain(job: Job, *, patience_s: float, crowded: bool) -> RequestError:
+    """Nobody had room as long as the request waited; or too many wait already (`crowded`)."""
+    full = _nobody_has_room(job)
+    why = "Too many requests wait for it already." if crowded else f"This one has waited for {patience_s:g} s."
+    return RequestError(full.code, f"{full.message} {why}", retry_after_s=full.retry_after_s)
+
+
+def broken_off(trial: Trial, error: UpstreamError, why: str | None) -> RequestError:
+    """The upstream failed when a part of its answer had reached the client. `why` it does not go on elsewhere."""
+    message = f"The model server failed in mid-answer ({trial.upstream}: {told(error)}). "
+    message += f"It cannot go on elsewhere: {why}. " if why else "Nobody was left to go on with it. "
+    return RequestError(Code.UPSTREAM_ERROR, message + "What was sent is not the whole answer.")
 
 
 def over_time(job: Job, *, total_s: float) -> RequestError:
@@ -49,15 +67,23 @@ def over_time(job: Job, *, total_s: float) -> RequestError:
     limit = f"the configured {total_s:g} s" if asked is None or asked > total_s else f"X-Citadel-Timeout: {asked:g} s"
     phase = "in mid-answer" if job.answer_begun else "before the answer began"
     message = f"The request's time is over ({UpstreamFault.TOTAL_TIMEOUT.value}, {limit}), {phase}."
-    return RequestError(Code.DEADLINE_EXCEEDED, message)
+    if not job.waits:
+        return RequestError(Code.DEADLINE_EXCEEDED, message)
+    full = _nobody_has_room(job)
+    return RequestError(Code.DEADLINE_EXCEEDED, f"{message} {full.message}", retry_after_s=full.retry_after_s)
+
+
+def _nobody_has_room(job: Job) -> RequestError:
+    """Why the request waits, as it was when it was looked last."""
+    return no_replica(job.model_name, [one for choice in job.latest for one in choice.candidates])
 
 
 def ending(job: Job, error: Failed) -> tuple[Outcome, str | None]:
     """Outcome and code of a stream that failed. A text that was cut is truncated; a reported error is an error."""
     if isinstance(error, EngineRefused):
         return Outcome.ERROR, error.refusal.code
-    last = job.failures[-1].error.fault if job.failures else None
-    cut = job.answer_begun and last not in _NOT_BROKEN_OFF
+    broken_by = job.broken_by or (job.failures[-1].error if job.failures else None)
+    cut = job.answer_begun and (broken_by is None or broken_by.fault not in _NOT_BROKEN_OFF)
     return Outcome.TRUNCATED if cut else Outcome.ERROR, error.code.text
 
 

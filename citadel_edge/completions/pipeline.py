@@ -3,31 +3,38 @@
 In this order, and nowhere else:
 
 1. room in the ledger: what could not be recorded is not begun;
-2. which model: the name's, if the caller may use it;
-3. which replica: the least in flight; taken in the same turn, it counts as that replica's load from here on
+2. which models: the name's and its fallbacks, or by what the request needs;
+3. which replica: chosen and taken in the same turn, it counts as that replica's load from here on
    (whatever limits a request stands before this step: a replica is no place to wait for leave);
-4. the call, whose bytes pass `relay` to the sink, whose await is the back-pressure;
-5. a failure: again elsewhere while no part of the answer reached the client, else an honest end;
+4. the call, whose bytes pass `relay` to the sink, whose await is the back-pressure; when it is late to answer, its
+   double elsewhere;
+5. a failure: again elsewhere while no part of the answer reached the client, on from where it broke when that can be
+   done, else an honest end;
 6. settled, with the row written, before the answer's last bytes; and in one `finally` without awaits whatever is
-   still open: connection cut, load given back, row written.
+   still open: connections cut, load given back, row written.
 
 Errors before the status is out are raised as `RequestError`; later ones go into the stream, without `[DONE]`. Decides
 the order; what is decided in a step, the step's own module decides.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Coroutine
+from random import random
+from typing import Any, Final, TypeVar
 
 from citadel_edge.accounts.ledger.event import Outcome
+from citadel_edge.completions.answers import Answers
+from citadel_edge.completions.asking import Asking
 from citadel_edge.completions.books import Books, Recorder
 from citadel_edge.completions.call import Call, ClientGone, Report, Sink
 from citadel_edge.completions.decisions import Decisions
 from citadel_edge.completions.endings import EngineRefused, Failed, ending, error_event
-from citadel_edge.completions.job import Job, Trial
+from citadel_edge.completions.hedges import Hedges
+from citadel_edge.completions.job import Job
 from citadel_edge.completions.metrics import CompletionMetrics
+from citadel_edge.completions.placing import Placing
+from citadel_edge.completions.recording import preview
 from citadel_edge.completions.refusal import Refusal
-from citadel_edge.completions.relay import Relay, read_whole
 from citadel_edge.completions.stage import Pace, Stage
 from citadel_edge.completions.upstreams import Upstreams
 from citadel_edge.config.live import Live
@@ -35,6 +42,9 @@ from citadel_edge.config.shape import Config
 from citadel_edge.errors import Code, RequestError, UpstreamError
 from citadel_edge.fleet.client import UpstreamClient
 from citadel_edge.fleet.fleet import Fleet
+from citadel_edge.routing.chooser import Chooser
+from citadel_edge.routing.decision import Decision
+from citadel_edge.routing.feedback import LearnedSkills
 from citadel_edge.routing.models import Catalogue
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub
@@ -52,8 +62,8 @@ class Pipeline:
     """One object a process.
 
     Attributes:
-        catalogue: the models as they are configured now.
         decisions: what was decided of late.
+        asking: what requests ask for; estimates are learned there.
     """
 
     def __init__(
@@ -67,22 +77,41 @@ class Pipeline:
         clock: Clock,
         metrics: CompletionMetrics,
         pace: Pace | None = None,
+        skills: LearnedSkills | None = None,
+        instances: Callable[[], int] = lambda: 1,
+        rng: Callable[[], float] = random,
     ) -> None:
         self._config = config
         self._ledger = ledger
         self._clock = clock
-        self._metrics = metrics
         self._pace = pace or Pace()
+        chooser = Chooser(rng=rng)
         self.decisions = Decisions(hub)
-        self._books = Books(ledger=ledger, fleet=fleet, decisions=self.decisions, clock=clock, metrics=metrics)
-        self._upstreams = Upstreams(
-            config=config, fleet=fleet, client=client, books=self._books, clock=clock, metrics=metrics
+        self.asking = Asking(config, fleet, clock=clock, skills=skills or LearnedSkills())
+        self._books = Books(
+            ledger=ledger, fleet=fleet, decisions=self.decisions, asking=self.asking, clock=clock, metrics=metrics
         )
-        self._follow(config.value)
-        config.watch(self._follow)
+        self._placing = Placing(
+            config=config, fleet=fleet, chooser=chooser, clock=clock, metrics=metrics, instances=instances
+        )
+        self._upstreams = Upstreams(config=config, fleet=fleet, client=client, books=self._books, clock=clock)
+        hedges = Hedges(
+            config, placing=self._placing, upstreams=self._upstreams, books=self._books, clock=clock, metrics=metrics
+        )
+        self._answers = Answers(
+            placing=self._placing,
+            upstreams=self._upstreams,
+            hedges=hedges,
+            fleet=fleet,
+            chooser=chooser,
+            clock=clock,
+            metrics=metrics,
+        )
 
-    def _follow(self, config: Config) -> None:
-        self.catalogue = Catalogue(config.models, created=int(self._clock.unix_s()))
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models as they are configured now."""
+        return self.asking.catalogue
 
     async def run(self, call: Call, sink: Sink) -> Report:
         """Carry a call to its end.
@@ -94,7 +123,7 @@ class Pipeline:
         self._ledger.check_room()
         job = self._begin(call)
         try:
-            job.model = self.catalogue.resolve(call.request.model, call.principal.may_use)
+            self.asking.read(job)
             if call.request.stream:
                 await self._stream(job, sink)
             else:
@@ -112,7 +141,19 @@ class Pipeline:
             raise
         finally:
             self._books.close(job)
+            self._placing.left(job)
         return _reported(job)
+
+    def explain(self, call: Call) -> Decision:
+        """What would be decided for a call at this moment. Nothing is taken, sent or recorded.
+
+        Raises:
+            RequestError: as `run`, for what the request itself is refused for.
+        """
+        job = self._begin(call)
+        self.asking.read(job)
+        choice = self._placing.look(job)
+        return preview(job, choice, self.asking.cost_usd(job, choice))
 
     def _begin(self, call: Call) -> Job:
         total_s = self._config.value.routing.timeouts.total_s
@@ -127,7 +168,7 @@ class Pipeline:
 
     async def _whole(self, job: Job, sink: Sink) -> None:
         """An answer in one piece: unchanged, once it is known to be one."""
-        body, content_type = await self._in_time(job, self._read_whole)
+        body, content_type = await self._in_time(job, self._answers.whole(job))
         self._books.settle(job, Outcome.DONE, status=_OK)
         await _send(sink, _OK, content_type, body, job)
 
@@ -136,17 +177,11 @@ class Pipeline:
         self._books.settle(job, Outcome.ERROR, status=refusal.status, code=refusal.code)
         await _send(sink, refusal.status, "application/json", refusal.body(), job)
 
-    async def _read_whole(self, job: Job, trial: Trial) -> tuple[bytes, str]:
-        answer = await self._upstreams.open(job, trial)
-        body = await self._upstreams.read(job, answer)
-        job.usage = read_whole(body)
-        return body, answer.content_type or "application/json"
-
     async def _stream(self, job: Job, sink: Sink) -> None:
         stage = Stage(sink, pace=self._pace, headers=job.headers, spawn=job.call.spawn)
         async with stage.kept_warm():
             try:
-                last = await self._in_time(job, lambda job, trial: self._relay(job, trial, stage))
+                last = await self._in_time(job, self._answers.streamed(job, stage))
             except (RequestError, EngineRefused) as error:
                 if not stage.begun:
                     raise
@@ -157,51 +192,15 @@ class Pipeline:
             await stage.finish()
         await _linger(job)
 
-    async def _relay(self, job: Job, trial: Trial, stage: Stage) -> bytes:
-        """Pass an answer on up to its terminal; the bytes that go out with it."""
-        answer = await self._upstreams.open(job, trial)
-        relay = job.relay = Relay(strip_usage=not job.call.request.include_usage)
-        no_token, passed = True, b""
-        async for data in answer.chunks():
-            passed = relay.feed(data)
-            if no_token and relay.content_chunks:
-                no_token = False
-                answer.first_token_seen()
-                self._first_token(job)
-            if relay.over:
-                break
-            if passed:
-                job.answer_begun = True
-                await stage.write(passed)
-                passed = b""
-        if job.answer_begun and passed and not relay.done:  # what came before the failure, in the same bytes
-            await stage.write(passed)
-        relay.end()
-        return passed
-
-    def _first_token(self, job: Job) -> None:
-        job.first_token_at = self._clock.monotonic_s()
-        seconds = job.first_token_at - job.started
-        self._metrics.first_token(job.call.listener, model=job.model_name, seconds=seconds)
-
-    async def _in_time(self, job: Job, once: Callable[[Job, Trial], Awaitable[T]]) -> T:
-        """`_until_answered`, while the request's time runs."""
+    async def _in_time(self, job: Job, answering: Coroutine[Any, Any, T]) -> T:
+        """An answer, while the request's time runs."""
         try:
             async with asyncio.timeout_at(job.due) as limit:
-                return await self._until_answered(job, once)
+                return await answering
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise self._upstreams.out_of_time(job) from error
-
-    async def _until_answered(self, job: Job, once: Callable[[Job, Trial], Awaitable[T]]) -> T:
-        """Make calls until one is answered or nothing is left to try."""
-        while True:
-            trial = self._upstreams.choose(job)
-            try:
-                return await once(job, trial)
-            except UpstreamError as error:
-                self._upstreams.failed(job, trial, error)
 
     async def _end_in_stream(self, job: Job, stage: Stage, error: Failed) -> None:
         """The status is out: say what went wrong as the stream's last event."""

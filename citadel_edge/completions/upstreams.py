@@ -1,14 +1,16 @@
-"""From a job to an answer's first bytes: choosing and taking a replica, calling it, judging it when it fails.
+"""Calls to replicas that were chosen: opened, read, and judged when they fail.
 
-Acts on what `routing` decides. Refuses to know what is done with an answer's bytes.
+Decides with `routing.retry` and `continuation` what a failure leads to: another call, another model, or the end.
+Refuses to know who is chosen and what is done with an answer's bytes.
 """
 
+import asyncio
 from typing import Final
 
 from citadel_edge.completions.books import Books
-from citadel_edge.completions.endings import Failed, broken_off, over_time, passed_on
+from citadel_edge.completions.continuation import NotContinued, first_body, next_body, nothing_left, refusal
+from citadel_edge.completions.endings import broken_off, none_left, over_time, passed_on
 from citadel_edge.completions.job import Job, Trial
-from citadel_edge.completions.metrics import CompletionMetrics
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
 from citadel_edge.errors import RequestError, UpstreamError, UpstreamFault
@@ -17,86 +19,64 @@ from citadel_edge.fleet.client import CallTimeouts, UpstreamClient
 from citadel_edge.fleet.engines.known import dialect_of
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.table import Verdict
-from citadel_edge.routing.candidates import choose
-from citadel_edge.routing.retry import Failure, Judgement, exhausted, is_busy, judge, no_replica, try_again
+from citadel_edge.routing.retry import Failure, Judgement, Wish, is_busy, judge
+from citadel_edge.routing.retry_budget import RetryBudget
 from citadel_edge.telemetry.clock import Clock
 
 _OK: Final = 200
 _ERROR_BYTES: Final = 64 * 2**10
+_UNWILLING: Final = Judgement(wish=Wish.ELSEWHERE, verdict=Verdict.NONE)
 
 
 class Upstreams:
     """The pipeline's way to the fleet."""
 
     def __init__(
-        self,
-        *,
-        config: Live[Config],
-        fleet: Fleet,
-        client: UpstreamClient,
-        books: Books,
-        clock: Clock,
-        metrics: CompletionMetrics,
+        self, *, config: Live[Config], fleet: Fleet, client: UpstreamClient, books: Books, clock: Clock
     ) -> None:
         self._config = config
         self._fleet = fleet
         self._client = client
         self._books = books
         self._clock = clock
-        self._metrics = metrics
+        self._budget = RetryBudget()
 
-    def choose(self, job: Job) -> Trial:
-        """Choose a replica and take it, in one turn of the loop.
-
-        Raises:
-            RequestError: none is left.
-            EngineRefused: none is left, and the last one refused the request.
-        """
-        job.forget_answer()
-        now = self._clock.monotonic_s()
-        choice = choose(self._fleet.table.deployments(job.model_name), now=now, tried=job.tried)
-        self._metrics.decided(job.call.listener, self._clock.monotonic_s() - now)
-        deployment = choice.deployment
-        if not job.failures:
-            job.candidates = choice.candidates
-            job.chosen = deployment.row.id if deployment else None
-        if deployment is None:
-            raise self._none_left(job)
-        if job.failures:
-            fault = job.failures[-1].error.fault.value
-            self._metrics.retried(job.call.listener, model=job.model_name, fault=fault)
-        trial = job.trial = Trial(deployment, self._fleet.take(deployment), now)
-        return trial
-
-    def _none_left(self, job: Job) -> Failed:
-        if job.judgement is None:
-            return no_replica(job.model_name, job.candidates)
-        if job.judgement.refusal:
-            return passed_on(job, job.failures[-1].error)
-        return exhausted(job.model_name, job.failures)
+    def begin(self, job: Job) -> None:
+        """A request came: a part of a retry is earned."""
+        self._budget.deposit(job.started)
 
     async def open(self, job: Job, trial: Trial) -> UpstreamAnswer:
         """Call the replica; its answer, if it is one.
 
         Raises:
             UpstreamError: no answer, or one that is not 200, or no stream where one was asked for.
+            CitadelError: whatever the call was lost to, while its status was awaited.
         """
-        call, row = job.call, trial.deployment.row
-        stream = call.request.stream
-        answer = trial.answer = await self._client.open(
-            row,
-            call.request.kind.path,
-            call.request.upstream_body(trial.deployment.model),
-            headers={"X-Request-Id": call.request_id, "traceparent": call.traceparent},
-            timeouts=self._timeouts(job),
-            stream=stream,
-        )
+        try:
+            async with asyncio.timeout(None) as trial.opening:
+                answer = trial.answer = await self._call(job, trial)
+        except TimeoutError:
+            if trial.lost is None:
+                raise
+            raise trial.lost from None
         if answer.status != _OK:
             raise await self._refused(answer, trial)
-        if stream and not answer.content_type.startswith("text/event-stream"):
+        if job.call.request.stream and not answer.content_type.startswith("text/event-stream"):
             message = f"it answered a stream with {answer.content_type[:80]!r}"
             raise UpstreamError(UpstreamFault.MALFORMED, message, status=_OK)
         return answer
+
+    async def _call(self, job: Job, trial: Trial) -> UpstreamAnswer:
+        call, row = job.call, trial.deployment.row
+        return await self._client.open(
+            row,
+            call.request.kind.path,
+            _body(job, trial),
+            headers={"X-Request-Id": call.request_id, "traceparent": call.traceparent},
+            timeouts=self._timeouts(job),
+            stream=call.request.stream,
+            ticket=trial.ticket,
+        )
 
     async def read(self, job: Job, answer: UpstreamAnswer) -> bytes:
         """An answer's whole body, each part held as it comes.
@@ -130,11 +110,13 @@ class Upstreams:
         )
 
     def _is_last(self, job: Job) -> bool:
-        if job.attempts_made() > self._config.value.routing.retries:
+        if job.selection is not None and job.rank + 1 < len(job.selection.ranked):
+            return False
+        if job.calls > self._config.value.routing.retries:
             return True
         now = self._clock.monotonic_s()
         others = self._fleet.table.deployments(job.model_name)
-        busy = {*job.tried, job.trial.upstream if job.trial else None}
+        busy = {*job.tried, *(trial.upstream for trial in job.trials if trial.ticket.open)}
         return not any(other.row.id not in busy and other.row.available(now) for other in others)
 
     async def _refused(self, answer: UpstreamAnswer, trial: Trial) -> UpstreamError:
@@ -153,39 +135,78 @@ class Upstreams:
         )
 
     def failed(self, job: Job, trial: Trial, error: UpstreamError) -> None:
-        """A call failed: give its load back, judge the replica, and return if another call may be made.
+        """The call that counted failed: return if another one may be made.
 
         Raises:
             RequestError: it was the last.
             EngineRefused: the engine refused the request, in words that the client shall hear.
         """
-        judgement = judge(error, dialect_of(trial.deployment.row.engine))
-        self._charge(job, trial, error, judgement)
-        retries = self._config.value.routing.retries
-        if try_again(judgement, attempts=len(job.attempts), retries=retries, answer_begun=job.answer_begun):
-            return
-        raise (broken_off(job, error) if job.answer_begun else self._none_left(job)) from error
+        judgement = job.judgement = self.charge(job, trial, error)
+        if job.answer_begun:
+            self._continue(job, trial, error)
+        elif judgement.wish is Wish.REFUSED:
+            self._refer(job, error)
+        elif judgement.wish is Wish.STOP or not (self._may_retry(job, judgement) or job.fall_back()):
+            raise none_left(job) from error
 
-    def _charge(self, job: Job, trial: Trial, error: UpstreamError, judgement: Judgement) -> None:
+    def charge(self, job: Job, trial: Trial, error: UpstreamError) -> Judgement:
+        """Give a failed call's load back and judge its replica."""
+        judgement = (
+            _UNWILLING if isinstance(error, NotContinued) else judge(error, dialect_of(trial.deployment.row.engine))
+        )
         row = trial.deployment.row
         trial.let_go()
-        self._books.end_trial(job, judgement.verdict, error.fault.value, error=error, cooldown_s=judgement.cooldown_s)
+        self._books.end_trial(
+            job, trial, judgement.verdict, error.fault.value, error=error, cooldown_s=judgement.cooldown_s
+        )
         if judgement.suspect:
             self._fleet.suspect(row, str(error))
-        job.judgement = judgement
         job.failures.append(Failure(row.id, error))
-        job.tried[row.id] = judgement.same_again and row.id not in job.tried
+        if judgement.verdict is not Verdict.BUSY:  # one that is full is out until its cooldown is over, not for good
+            job.calls += 1
+            job.tried[row.id] = judgement.same_again and row.id not in job.tried
+        return judgement
+
+    def _may_retry(self, job: Job, judgement: Judgement) -> bool:
+        """Whether the same model is asked again: always after a replica that was only full, and that costs nothing."""
+        if judgement.verdict is Verdict.BUSY:
+            return True
+        return job.calls <= self._config.value.routing.retries and self._budget.withdraw(self._clock.monotonic_s())
+
+    def _continue(self, job: Job, trial: Trial, error: UpstreamError) -> None:
+        """A part of the answer reached the client: go on with it elsewhere, if that is possible."""
+        job.broken, job.broken_by = trial.relay or job.broken, job.broken_by or error
+        request = job.call.request
+        why = "nothing of it is known" if job.broken is None else refusal(request, job.broken)
+        if why is None and job.broken is not None and nothing_left(request, job.broken):
+            return
+        if why is not None or job.judgement is None or not self._may_retry(job, job.judgement):
+            raise broken_off(trial, error, why) from error
+
+    def _refer(self, job: Job, error: UpstreamError) -> None:
+        """The engine refused the request: only a prompt too long for it may fit elsewhere."""
+        refused = passed_on(job, error)
+        if not (isinstance(refused, RequestError) and job.fall_back(more_context=True)):
+            raise refused from error
 
     def out_of_time(self, job: Job) -> RequestError:
-        """The request's time is over: cut the call under way.
+        """The request's time is over: cut the calls under way.
 
         Only a silence as long as the configured total is a replica's fault; a client may be as impatient as it likes.
         """
         total_s = self._config.value.routing.timeouts.total_s
-        if job.trial:
-            job.trial.let_go()
         own = job.call.deadline_s is None or job.call.deadline_s >= total_s
         silent = own and job.first_token_at is None and not job.failures
-        verdict = Verdict.FAULT if silent else Verdict.NONE
-        self._books.end_trial(job, verdict, UpstreamFault.TOTAL_TIMEOUT.value)
-        return over_time(job, total_s=total_s)
+        late = over_time(job, total_s=total_s)
+        for trial in job.trials:
+            trial.let_go()
+            verdict = Verdict.FAULT if silent else Verdict.NONE
+            self._books.end_trial(job, trial, verdict, UpstreamFault.TOTAL_TIMEOUT.value)
+        return late
+
+
+def _body(job: Job, trial: Trial) -> bytes:
+    request, dialect = job.call.request, dialect_of(trial.deployment.row.engine)
+    if job.broken is None:
+        return first_body(request, dialect=dialect, model=trial.deployment.model)
+    return next_body(request, job.broken, dialect=dialect, model=trial.deployment.model)

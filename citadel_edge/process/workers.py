@@ -104,7 +104,7 @@ def upstreams_check(edge: Edge) -> Check:
     """How many replicas would take a request now."""
     rows = list(edge.fleet.table.rows.values())
     now = edge.clock.monotonic_s()
-    usable = sum(row.available(now) or row.full(now) for row in rows)
+    usable = sum(row.usable(now) for row in rows)
     words = f"{usable} of {len(rows)} replicas usable"
     if usable == 0:
         return Check(Condition.DOWN, words)

@@ -173,34 +173,3 @@ def waiting(out: Sequence[Excluded | None]) -> Waiting:
     """What to expect of replicas that are all out."""
     coming = [one for one in out if one is not None and not one.lasting]
     return Waiting(bool(coming), min((one.retry_in_s for one in coming if one.retry_in_s is not None), default=None))
-
-
-STRATEGY: Final = "least_in_flight"
-
-
-class Picked(Struct, frozen=True):
-    """A replica, if any was left, and all that were looked at."""
-
-    deployment: Deployment | None
-    candidates: tuple[Candidate, ...]
-
-
-def choose(deployments: Sequence[Deployment], *, now: float, tried: Mapping[str, bool]) -> Picked:
-    """The least in flight for its weight, without a chooser."""
-    out = [obstacle(one, now) for one in deployments]
-    free = [one for one, excluded in zip(deployments, out, strict=True) if excluded is None and one.row.id not in tried]
-    if not free:
-        free = [one for one, excluded in zip(deployments, out, strict=True) if not excluded and tried.get(one.row.id)]
-    candidates = tuple(
-        Candidate(
-            one.row.id,
-            one.model,
-            one.share,
-            one.row.in_flight,
-            TRIED if not excluded and one.row.id in tried else excluded,
-        )
-        for one, excluded in zip(deployments, out, strict=True)
-    )
-    return Picked(
-        min(free, key=lambda one: ((one.row.in_flight + 1) / one.share, one.row.turn), default=None), candidates
-    )

@@ -15,6 +15,7 @@ from citadel_edge.fleet.table import Verdict
 from citadel_edge.routing.candidates import Candidate
 
 DEFAULT_COOLDOWN_S: Final = 1.0
+MIN_COOLDOWN_S: Final = 0.1  # an engine that says "at once" is not asked in a circle
 MAX_COOLDOWN_S: Final = 60.0
 _KEY_REFUSED: Final = frozenset({401, 403})
 _NOT_HERE: Final = frozenset({404, 405, 501})  # this engine lacks the model or the endpoint; another may have it
@@ -63,6 +64,7 @@ _ELSEWHERE: Final = Judgement(wish=Wish.ELSEWHERE, verdict=Verdict.FAULT)
 _BY_FAULT: Final = {
     UpstreamFault.REFUSED: Judgement(wish=Wish.ELSEWHERE, verdict=Verdict.FAULT, suspect=True),
     UpstreamFault.RESET: Judgement(wish=Wish.ELSEWHERE, verdict=Verdict.FAULT, same_again=True),
+    UpstreamFault.LOST: Judgement(wish=Wish.ELSEWHERE, verdict=Verdict.NONE),  # its probes have judged it
     UpstreamFault.TOTAL_TIMEOUT: Judgement(wish=Wish.STOP, verdict=Verdict.NONE),
 }
 
@@ -76,7 +78,8 @@ def judge(error: UpstreamError, dialect: Dialect) -> Judgement:
     """What one failure says."""
     if error.fault is UpstreamFault.BUSY:
         asked = DEFAULT_COOLDOWN_S if error.retry_after_s is None else error.retry_after_s
-        return Judgement(wish=Wish.ELSEWHERE, verdict=Verdict.BUSY, cooldown_s=min(asked, MAX_COOLDOWN_S))
+        cooldown_s = min(max(asked, MIN_COOLDOWN_S), MAX_COOLDOWN_S)
+        return Judgement(wish=Wish.ELSEWHERE, verdict=Verdict.BUSY, cooldown_s=cooldown_s)
     if error.fault is UpstreamFault.STATUS and error.status is not None:
         return _judge_status(error.status, dialect)
     return _BY_FAULT.get(error.fault, _ELSEWHERE)
@@ -90,11 +93,6 @@ def _judge_status(status: int, dialect: Dialect) -> Judgement:
     if status in _CLIENT_ERRORS:
         return Judgement(wish=Wish.REFUSED, verdict=Verdict.NONE, refusal=True)
     return _ELSEWHERE
-
-
-def try_again(judgement: Judgement, *, attempts: int, retries: int, answer_begun: bool) -> bool:
-    """Whether to look for another replica: while no part of the answer reached the client, and `retries` are left."""
-    return judgement.wish is Wish.ELSEWHERE and attempts <= retries and not answer_begun
 
 
 def no_replica(model: str, candidates: Sequence[Candidate]) -> RequestError:

@@ -180,6 +180,7 @@ OpenBench = Callable[..., Awaitable[Bench]]
 def make_config(upstreams: Iterable[Upstream | Address], *, engine: Engine = Engine.VLLM, **routing: Any) -> Config:
     timeouts = {"connect_s": 2.0, "first_token_s": 20.0, "idle_s": 20.0, "total_s": 60.0}
     timeouts |= {name: routing.pop(name) for name in tuple(routing) if name in timeouts}
+    routing.setdefault("capacity_wait_s", 0.0)
     upstreams = list(upstreams)
     return Config(
         upstreams=tuple(

@@ -84,7 +84,7 @@ async def test_cancelled_at_any_await_everything_comes_out_right(
         bench.ledger.rows.clear()
         bench.reports.clear()
         for row in bench.fleet.table.rows.values():
-            row.breaker.reset("the test")
+            row.breaker.reset("test")
         cancelled = await cancel_at(bench, client, at, stream=stream)
         assert bench.in_flight() == 0
         assert len(bench.row.event_id.hex) == 32

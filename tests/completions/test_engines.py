@@ -183,6 +183,7 @@ async def test_a_replica_that_dies_is_left_and_found_again(open_bench: OpenBench
         assert not row.healthy
         await sim.lift()
         bench.fleet.probe_succeeded(row, "ok")
-        used = {(await bench.whole()).headers["X-Citadel-Upstream"] for _ in range(4)}
+        clients = await asyncio.gather(*(bench.whole() for _ in range(40)))
+        used = {client.headers["X-Citadel-Upstream"] for client in clients}
         assert used == {"s0", "s1"}
         assert row.breaker.state is BreakerState.CLOSED

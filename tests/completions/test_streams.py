@@ -46,7 +46,10 @@ async def test_a_stream_passes_without_the_usage_that_was_not_asked_for(open_ben
     assert client.text == b"".join(SPOKEN[:3]) + DONE
     assert (client.status, client.content_type, client.finished) == (200, "text/event-stream; charset=utf-8", 1)
     assert client.headers["X-Citadel-Upstream"] == "u0"
-    assert bench.upstreams[0].seen[0].body["stream_options"] == {"include_usage": True}
+    assert bench.upstreams[0].seen[0].body["stream_options"] == {
+        "include_usage": True,
+        "continuous_usage_stats": True,
+    }
     row = bench.row
     assert (row.outcome, row.tokens_in, row.tokens_out) == (Outcome.DONE, 7, 2)
     assert row.ttft_ms is not None
@@ -107,8 +110,10 @@ async def test_an_engine_that_closes_without_done_but_finished_is_done(open_benc
 )
 async def test_a_stream_that_breaks_ends_honestly(open_bench: OpenBench, answer: Answer, fault: str) -> None:
     bench = await open_bench(answer, replies(), idle_s=0.5)
-    client = await bench.stream()
+    tools = [{"type": "function", "function": {"name": "f"}}]  # so that it cannot go on elsewhere
+    client = await bench.stream({"tools": tools})
     error = told_error(client)
+    assert "it offers tools" in error["message"]
     assert error["code"] == "upstream_error"
     assert fault in error["message"]
     assert [one["choices"][0]["delta"]["content"] for one in client.events[:-1]] == ["a", "b"]

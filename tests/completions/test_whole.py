@@ -118,7 +118,7 @@ async def test_metrics_count_the_request(open_bench: OpenBench) -> None:
     for _ in range(3):
         await bench.whole()
     labels = {"listener": "routing-api", "model": "m"}
-    decided = {**labels, "strategy": "least_in_flight", "upstream": "u0", "outcome": "done"}
+    decided = {**labels, "strategy": "adaptive", "upstream": "u0", "outcome": "done"}
     assert bench.metric("citadel_routing_decisions_total", **decided) == 3
     assert bench.metric("citadel_routing_tokens_total", **labels, direction="in") == 21
     assert bench.metric("citadel_routing_tokens_total", **labels, direction="out") == 6
@@ -130,14 +130,14 @@ async def test_metrics_count_the_request(open_bench: OpenBench) -> None:
 async def test_an_unknown_model_is_an_error_row_and_no_decision(open_bench: OpenBench) -> None:
     bench = await open_bench(replies())
     with pytest.raises(RequestError) as caught:
-        await bench.whole({"model": "auto"})
+        await bench.whole({"model": "nobody"})
     assert caught.value.code is Code.MODEL_NOT_FOUND
     assert caught.value.headers == {}
     row = bench.row
-    assert (row.outcome, row.model, row.upstream, row.attempts, row.cost_usd) == (Outcome.ERROR, "auto", None, 0, 0)
+    assert (row.outcome, row.model, row.upstream, row.attempts, row.cost_usd) == (Outcome.ERROR, "nobody", None, 0, 0)
     assert row.decision_id is None
     assert not bench.upstreams[0].seen
-    labels = {"listener": "routing-api", "strategy": "least_in_flight", "upstream": "none", "outcome": "error"}
+    labels = {"listener": "routing-api", "strategy": "adaptive", "upstream": "none", "outcome": "error"}
     assert bench.metric("citadel_routing_decisions_total", model="unknown", **labels) == 1
 
 
@@ -274,4 +274,4 @@ async def test_a_reload_changes_models_and_prices_for_the_next_request(open_benc
     with pytest.raises(RequestError):
         await bench.whole()
     assert (await bench.whole({"model": "renamed"})).headers["X-Citadel-Model"] == "renamed"
-    assert [entry["id"] for entry in bench.pipeline.catalogue.entries(PRINCIPAL.may_use)] == ["renamed"]
+    assert [entry["id"] for entry in bench.pipeline.catalogue.entries(PRINCIPAL.may_use)][:2] == ["renamed", "auto"]

@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from citadel_edge.config.shape import StrategyName
 from citadel_edge.fleet.table import Health, RowState, Verdict
-from citadel_edge.routing.candidates import Exclusion, choose, obstacle
+from citadel_edge.routing.ask import Ask
+from citadel_edge.routing.candidates import Exclusion, obstacle
+from citadel_edge.routing.chooser import Choice, Chooser
 from routing.rig import NOW, fleet, half, open_breaker, place
+
+
+def choose(deployments, *, now, tried) -> Choice:
+    chooser = Chooser(rng=half)
+    return chooser.choose(deployments, Ask(), strategy=StrategyName.LEAST_IN_FLIGHT, now=now, tried=tried)
 
 
 def test_each_obstacle_is_named() -> None:

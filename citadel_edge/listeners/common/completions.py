@@ -15,8 +15,11 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.middlewares import HOLDING, LISTENER
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
 from citadel_edge.listeners.common.sink import HttpSink
+from citadel_edge.routing.objective import HEADER as OPTIMIZE
+from citadel_edge.routing.objective import parse_header
 
 MAX_TIMEOUT_S = 86_400.0
+LONGEST_SESSION = 256
 LAST_WORDS_S = 0.5
 _ENDED = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
 
@@ -72,6 +75,8 @@ def call_of(request: web.Request, wanted: CompletionRequest) -> Call:
         request_id=passage.request_id,
         traceparent=passage.trace.header,
         deadline_s=_deadline_s(request),
+        optimize=parse_header(request.headers.get(OPTIMIZE)),
+        session=_session(request),
         spawn=request.app[EDGE].budgets[request.app[LISTENER]].spawn,
         hold=request[HOLDING].hold,
         on_end=note,
@@ -93,6 +98,18 @@ def _deadline_s(request: web.Request) -> float | None:
             param="X-Citadel-Timeout",
         )
     return seconds
+
+
+def _session(request: web.Request) -> str | None:
+    """The name under which the client wants the same replica again; any text, of a bounded length."""
+    name = request.headers.get("X-Citadel-Session") or None
+    if name is not None and len(name) > LONGEST_SESSION:
+        raise RequestError(
+            Code.INVALID_REQUEST,
+            f"X-Citadel-Session has {len(name)} characters, at most {LONGEST_SESSION} are read",
+            param="X-Citadel-Session",
+        )
+    return name
 
 
 def schema_of(kind: Kind) -> Mapping[str, object]:

@@ -1,0 +1,171 @@
+"""What a request asks: which models may answer it, what it takes of a replica, and what that will cost.
+
+Learns from requests that were counted: bytes a token, lengths of answers, opinions on models. Decides nothing itself:
+it hands to `routing` the values that its decisions are made of. Refuses to know who asks PostgreSQL and Redis for them.
+"""
+
+from decimal import Decimal
+from functools import partial
+from typing import Final
+
+from citadel_edge.completions.estimate import OutputLengths, TokenRatios
+from citadel_edge.completions.job import Job
+from citadel_edge.completions.request import CompletionRequest, Kind
+from citadel_edge.config.live import Live
+from citadel_edge.config.shape import Config, StrategyName
+from citadel_edge.fleet.fleet import Fleet
+from citadel_edge.fleet.table import Deployment, Row
+from citadel_edge.routing import features
+from citadel_edge.routing.affinity import blocks, covered
+from citadel_edge.routing.ask import Ask
+from citadel_edge.routing.chooser import Choice
+from citadel_edge.routing.cost import Model, TokenCost, gpu_cost
+from citadel_edge.routing.features import Features
+from citadel_edge.routing.feedback import LearnedSkills
+from citadel_edge.routing.models import Catalogue, Outlook
+from citadel_edge.routing.objective import is_auto, objective_of
+from citadel_edge.routing.strategies import KNOWS_PREFIXES
+from citadel_edge.telemetry.clock import Clock
+
+_NOTHING: Final = Decimal(0)
+_MANY: Final = 1000  # tokens of a prompt that shows what one costs
+_SEVERAL: Final = 2
+
+
+class Asking:
+    """One object a process.
+
+    Attributes:
+        catalogue: the models as they are configured now.
+        ratios, lengths: of prompts and answers.
+    """
+
+    def __init__(self, config: Live[Config], fleet: Fleet, *, clock: Clock, skills: LearnedSkills) -> None:
+        self._config = config
+        self._fleet = fleet
+        self._clock = clock
+        self.ratios = TokenRatios()
+        self.lengths = OutputLengths()
+        self._skills = skills
+        self._follow(config.value)
+        config.watch(self._follow)
+
+    def _follow(self, config: Config) -> None:
+        self.catalogue = Catalogue(config.models, created=int(self._clock.unix_s()))
+
+    def read(self, job: Job) -> None:
+        """Find out what the request needs, which models may answer it, and what it asks of a replica.
+
+        Raises:
+            RequestError: no model may or can.
+        """
+        call, routing = job.call, self._config.value.routing
+        asked, may_use = call.request.model, call.principal.may_use
+        name = asked if is_auto(asked) else self.catalogue.resolve(asked, may_use).name
+        job.features = seen = self._features(call.request, name)
+        job.selection = self.catalogue.select(
+            asked,
+            seen,
+            may_use=may_use,
+            objective=objective_of(asked, call.optimize, routing.objective),
+            outlook=lambda model: self._outlook(model, call.request, seen),
+            skill=self._skills.skill,
+        )
+        job.strategy = routing.strategy
+        prompt = memoryview(call.request.fields[call.request.kind.prompt_field])
+        chain = self._prefix(prompt, job.model_name, routing.strategy)
+        job.ask = Ask(
+            tokens_in=seen.tokens_in,
+            tokens_out=seen.tokens_out,
+            stream=call.request.stream,
+            session=call.session,
+            prefix=chain,
+            prefix_share=covered(prompt.nbytes, chain) if chain else 1.0,
+        )
+
+    def _features(self, request: CompletionRequest, name: str) -> Features:
+        """By the text too where the choice of a model is ours."""
+        see = partial(features.full, request.sample()) if is_auto(name) else features.cheap
+        return see(
+            tokens_in=self.ratios.estimate(name, prompt_bytes=request.prompt_bytes),
+            tokens_out=self._tokens_out(request, name),
+            max_tokens=request.max_tokens,
+            context_tokens=self.ratios.estimate(name, prompt_bytes=request.context_bytes),
+            needs=request.needs,
+            stream=request.stream,
+        )
+
+    def _tokens_out(self, request: CompletionRequest, name: str) -> int:
+        return 0 if request.kind is Kind.EMBEDDINGS else self.lengths.expected(name, request.max_tokens, n=request.n)
+
+    def _prefix(self, prompt: memoryview, model: str, strategy: StrategyName) -> tuple[int, ...]:
+        """Only where it can tell replicas apart."""
+        if strategy not in KNOWS_PREFIXES or len(self._fleet.table.deployments(model)) < _SEVERAL:
+            return ()
+        return blocks(prompt, seed=model)
+
+    def _outlook(self, model: Model, request: CompletionRequest, seen: Features) -> Outlook:
+        """What the model's best replica promises now; of none that can be asked, the best of all."""
+        now = self._clock.monotonic_s()
+        places = self._fleet.table.deployments(model.name)
+        free = [place for place in places if place.admits(now) and place.row.available(now)]
+        tokens_out = self._tokens_out(request, model.name)
+        best = min(free or places, key=lambda place: _total_s(place.row, seen.tokens_in, tokens_out))
+        return Outlook(
+            predicted_ttft_s=_ttft_s(best.row, seen.tokens_in),
+            predicted_total_s=_total_s(best.row, seen.tokens_in, tokens_out),
+            available=bool(free),
+            gpu=self._gpu(model, best),
+            context_tokens=best.row.context_tokens.get(best.model),
+            tokens_out=tokens_out,
+        )
+
+    def _gpu(self, model: Model, place: Deployment) -> TokenCost | None:
+        """What a token costs on this replica by its GPU, where the model has no price."""
+        row = place.row
+        if model.has_price or row.gpu_hour_usd is None:
+            return None
+        signals = row.signals
+        prefill_s = (_ttft_s(row, _MANY) - _ttft_s(row, 0)) / _MANY
+        return gpu_cost(
+            row.gpu_hour_usd,
+            tokens_per_s=signals.tokens_per_s(self._clock.monotonic_s()),
+            token_s=signals.predict_token_s(load=1),
+            prefill_token_s=prefill_s if prefill_s > 0 else None,
+        )
+
+    def cost_usd(self, job: Job, choice: Choice | None) -> Decimal:
+        """What the request is expected to cost where `choice` sends it."""
+        model, place = job.model, choice.deployment if choice is not None else None
+        if model is None:
+            return _NOTHING
+        gpu = self._gpu(model, place) if place is not None else None
+        return model.cost_usd(job.ask.tokens_in, job.ask.tokens_out, gpu)
+
+    def charge_usd(self, job: Job, tokens: tuple[int, int]) -> Decimal:
+        """What so many tokens, in and out, cost where they were made."""
+        if job.trial is None:
+            return _NOTHING
+        return job.trial.model.cost_usd(*tokens, self._gpu(job.trial.model, job.trial.deployment))
+
+    def learn(self, job: Job, *, tokens_in: int, tokens_out: int) -> float:
+        """A request ended well with so many tokens; the expected tokens of its answer over the actual ones."""
+        request, model = job.call.request, job.model_name
+        self.ratios.observe(model, prompt_bytes=request.prompt_bytes, tokens=tokens_in)
+        self.lengths.observe(model, max_tokens=request.max_tokens, tokens=tokens_out, n=request.n)
+        return self.lengths.error_ratio(predicted=job.ask.tokens_out, tokens=tokens_out)
+
+
+def _ttft_s(row: Row, tokens_in: int) -> float:
+    return row.signals.predict_ttft_s(
+        tokens_in=tokens_in, prefilling_tokens=row.prefilling_tokens, load=row.in_flight + 1
+    )
+
+
+def _total_s(row: Row, tokens_in: int, tokens_out: int) -> float:
+    return row.signals.predict_total_s(
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        prefilling_tokens=row.prefilling_tokens,
+        load=row.in_flight + 1,
+    )

@@ -1,0 +1,194 @@
+"""From a job to a replica that is taken for it: which of its models, which replica, and the wait while all are full.
+
+Decides in one turn of the loop, as `fleet.table` demands: whoever is chosen is taken before anybody else can look. A
+request whose model has nobody left goes on to the model's fallbacks; one for which nobody has room waits its turn, no
+longer than its own time and `routing.capacity_wait_s` allow. Acts on what `routing` decides; refuses to know what is
+sent to a replica, and what its answer says.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from citadel_edge.completions.continuation import unable
+from citadel_edge.completions.endings import none_left, waited_in_vain
+from citadel_edge.completions.job import Job, Trial
+from citadel_edge.completions.metrics import CompletionMetrics
+from citadel_edge.completions.waiting import Busy, CapacityWait, GaveUp, Hooks, Waiter
+from citadel_edge.config.live import Live
+from citadel_edge.config.shape import Config
+from citadel_edge.fleet.engines.known import dialect_of
+from citadel_edge.fleet.fleet import Fleet
+from citadel_edge.fleet.table import Deployment
+from citadel_edge.routing.ask import Ask
+from citadel_edge.routing.chooser import Choice, Chooser
+from citadel_edge.routing.decision import Mark
+from citadel_edge.routing.models import Model
+from citadel_edge.telemetry.clock import Clock
+
+
+class Placing:
+    """The pipeline's way to a replica.
+
+    Args:
+        instances: how many processes share the fleet, this one included.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Live[Config],
+        fleet: Fleet,
+        chooser: Chooser,
+        clock: Clock,
+        metrics: CompletionMetrics,
+        instances: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._fleet = fleet
+        self._chooser = chooser
+        self._clock = clock
+        self._metrics = metrics
+        self._instances = instances
+        self._waits = CapacityWait(hooks=Hooks(waiting=metrics.waiting, waited=metrics.waited, gave_up=metrics.gave_up))
+        fleet.watch_capacity(self._waits.tell)
+
+    async def place(self, job: Job) -> Trial:
+        """Choose a replica and take it, after waiting for one if need be.
+
+        Raises:
+            RequestError: none is left, or none had room in time.
+            EngineRefused: none is left, and the last one refused the request.
+        """
+        if not self._waits.must_queue(job.queue):
+            found = self._attempt(job)
+            if isinstance(found, Trial):
+                return found
+        return await self._wait(job)
+
+    async def _wait(self, job: Job) -> Trial:
+        """Wait in turn for a replica with room."""
+        now, patience_s = asyncio.get_running_loop().time(), self._config.value.routing.capacity_wait_s
+        if job.waiter is None:
+            principal, ask = job.call.principal, job.ask
+            job.waiter = Waiter.of(
+                model=job.queue,
+                user_id=principal.user_id,
+                priority=principal.priority,
+                cost_tokens=ask.tokens_in + ask.tokens_out,
+            )
+        found = await self._waits.wait(job.waiter, lambda: self._attempt(job), until=min(job.due, now + patience_s))
+        if isinstance(found, Trial):
+            return found
+        raise waited_in_vain(job, patience_s=patience_s, crowded=found is GaveUp.QUEUE_FULL)
+
+    def _attempt(self, job: Job) -> Trial | Busy:
+        """Take a replica, or say what to wait for.
+
+        Raises:
+            RequestError, EngineRefused: there is nothing to wait for.
+        """
+        trial = self._try(job)
+        if trial is not None:
+            return trial
+        hopes = [choice.waiting for choice in job.latest if choice.waiting.worth]
+        if not hopes or not self._config.value.routing.capacity_wait_s:
+            raise none_left(job)
+        loop = asyncio.get_running_loop()
+        retry_in_s = min((hope.retry_in_s for hope in hopes if hope.retry_in_s is not None), default=None)
+        return Busy(
+            retry_at=None if retry_in_s is None else loop.time() + retry_in_s,
+            spare=bool(job.tried or job.broken),
+        )
+
+    def left(self, job: Job) -> None:
+        """The request is over: what it cost is told to the queue that it waited in."""
+        if job.waiter is not None and job.report is not None:
+            self._waits.settle(job.waiter, job.report.tokens_in + job.report.tokens_out)
+
+    def double(self, job: Job, first: Trial) -> Trial | None:
+        """Another replica of the same model for a request that is late, taken; None when none is free now."""
+        now = self._clock.monotonic_s()
+        choice = self._choose(job, first.model, now, ask=replace(job.ask, hedge_of=first.upstream))
+        return None if choice.deployment is None else self._take(job, first.model, choice, now, Mark.HEDGE)
+
+    def look(self, job: Job) -> Choice | None:
+        """What would be chosen now; nothing is taken."""
+        now = self._clock.monotonic_s()
+        for rank, model in enumerate(job.models):
+            choice = job.choices[model.name] = self._choose(job, model, now, explain=True)
+            if choice.deployment is not None:
+                job.move_to(rank)
+                return choice
+        return None
+
+    def _try(self, job: Job) -> Trial | None:
+        """The first of the models that are left one of whose replicas has room."""
+        now = self._clock.monotonic_s()
+        last = job.rank + 1 if job.broken else len(job.models)
+        job.latest.clear()
+        for rank in range(job.rank, last):
+            model = job.models[rank]
+            choice = self._choose(job, model, now)
+            job.choices.setdefault(model.name, choice)
+            job.latest.append(choice)
+            if choice.deployment is not None:
+                mark = self._mark(job, model)
+                job.move_to(rank)
+                trial = job.trial = self._take(job, model, choice, now, mark)
+                return trial
+        return None
+
+    def _choose(self, job: Job, model: Model, now: float, ask: Ask | None = None, *, explain: bool = False) -> Choice:
+        choice = self._chooser.choose(
+            self._able(job, model),
+            ask or job.ask,
+            strategy=job.strategy,
+            now=now,
+            tried=job.tried,
+            instances=self._instances(),
+            explain=explain,
+        )
+        self._metrics.decided(job.call.listener, self._clock.monotonic_s() - now)
+        return choice
+
+    def _able(self, job: Job, model: Model) -> Sequence[Deployment]:
+        """Where the model is served; of a broken answer, by engines that can go on with it."""
+        places = self._fleet.table.deployments(model.name)
+        broken = job.broken
+        if broken is None:
+            return places
+        request = job.call.request
+        return [place for place in places if unable(request, broken, dialect_of(place.row.engine)) is None]
+
+    def _take(self, job: Job, model: Model, choice: Choice, now: float, mark: Mark) -> Trial:
+        deployment = choice.deployment
+        if deployment is None:
+            raise ValueError("nobody was chosen")
+        ask = job.ask
+        ticket = self._fleet.take(
+            deployment,
+            tokens_in=choice.new_tokens,
+            tokens_out=ask.tokens_out,
+            expected_s=choice.expected_s(stream=ask.stream),
+            panic=choice.panic,
+        )
+        trial = Trial(deployment=deployment, model=model, ticket=ticket, began=now, choice=choice, mark=mark)
+        ticket.on_lost = trial.lose
+        job.trials.append(trial)
+        return trial
+
+    def _mark(self, job: Job, model: Model) -> Mark:
+        """Why a call is made; all but the first are counted."""
+        listener = job.call.listener
+        if job.broken is not None:
+            self._metrics.continued(listener, model=model.name)
+            return Mark.CONTINUE
+        if model is not job.models[0] and (not job.trials or job.trials[-1].model is not model):
+            self._metrics.fell_back(listener, model=job.models[0].name, fallback=model.name)
+            return Mark.FALLBACK
+        if not job.failures:
+            return Mark.FIRST
+        self._metrics.retried(listener, model=model.name, fault=job.failures[-1].error.fault.value)
+        return Mark.RETRY
