@@ -105,12 +105,14 @@ class Tap:
         app.router.add_route("*", "/{path:.*}", self._pass)
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = "http://{}:{}".format(*site._server.sockets[0].getsockname()[:2])
-        async with aiohttp.ClientSession() as self._client:
-            yield self
-        await runner.cleanup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            self.url = "http://{}:{}".format(*site._server.sockets[0].getsockname()[:2])
+            async with aiohttp.ClientSession() as self._client:
+                yield self
+        finally:
+            await runner.cleanup()
 
     async def _pass(self, request):
         body = await request.read()
