@@ -22,7 +22,7 @@ from citadel_edge.routing.chooser import Choice
 from citadel_edge.routing.cost import Model, TokenCost, gpu_cost
 from citadel_edge.routing.features import Features
 from citadel_edge.routing.feedback import LearnedSkills
-from citadel_edge.routing.models import Catalogue, Outlook
+from citadel_edge.routing.models import Catalogue, Outlook, Selection
 from citadel_edge.routing.objective import is_auto, objective_of
 from citadel_edge.routing.strategies import KNOWS_PREFIXES
 from citadel_edge.telemetry.clock import Clock
@@ -36,7 +36,7 @@ class Asking:
     """One object a process.
 
     Attributes:
-        catalogue: the models as they are configured now.
+        catalogue: the models as they are configured now. One without fallbacks is no choice: nothing is weighed for it.
         ratios, lengths: of prompts and answers.
     """
 
@@ -52,25 +52,38 @@ class Asking:
 
     def _follow(self, config: Config) -> None:
         self.catalogue = Catalogue(config.models, created=int(self._clock.unix_s()))
+        objective = config.routing.objective
+        self._alone = {
+            model.name: Selection(ranked=(model,), considered=(), objective=objective)
+            for model in self.catalogue
+            if not model.config.fallbacks
+        }
 
-    def read(self, job: Job) -> None:
+    def read(self, job: Job, *, thorough: bool = False) -> None:
         """Find out what the request needs, which models may answer it, and what it asks of a replica.
+
+        Args:
+            job: the request's.
+            thorough: weigh a model although it is the only one that may answer: somebody wants to read of it.
 
         Raises:
             RequestError: no model may or can.
         """
         call, routing = job.call, self._config.value.routing
         asked, may_use = call.request.model, call.principal.may_use
-        name = asked if is_auto(asked) else self.catalogue.resolve(asked, may_use).name
-        job.features = seen = self._features(call.request, name)
-        job.selection = self.catalogue.select(
-            asked,
-            seen,
-            may_use=may_use,
-            objective=objective_of(asked, call.optimize, routing.objective),
-            outlook=lambda model: self._outlook(model, call.request, seen),
-            skill=self._skills.skill,
-        )
+        model = None if is_auto(asked) else self.catalogue.resolve(asked, may_use)
+        job.features = seen = self._features(call.request, asked if model is None else model.name)
+        alone = None if model is None or thorough else self._alone.get(model.name)
+        if model is None or alone is None or seen.context_tokens > model.config.context_tokens:
+            alone = self.catalogue.select(
+                asked,
+                seen,
+                may_use=may_use,
+                objective=objective_of(asked, call.optimize, routing.objective),
+                outlook=lambda model: self._outlook(model, call.request, seen),
+                skill=self._skills.skill,
+            )
+        job.selection = alone
         job.strategy = routing.strategy
         prompt = memoryview(call.request.fields[call.request.kind.prompt_field])
         chain = self._prefix(prompt, job.model_name, routing.strategy)

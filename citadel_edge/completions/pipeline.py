@@ -151,7 +151,7 @@ class Pipeline:
             RequestError: as `run`, for what the request itself is refused for.
         """
         job = self._begin(call)
-        self.asking.read(job)
+        self.asking.read(job, thorough=True)
         choice = self._placing.look(job)
         return preview(job, choice, self.asking.cost_usd(job, choice))
 
