@@ -28,8 +28,9 @@ from citadel_edge.config.shape import (
 from citadel_edge.errors import RequestError
 from citadel_edge.fleet.client import UpstreamClient
 from citadel_edge.fleet.fleet import Fleet
+from citadel_edge.routing.decision import Decision
 from citadel_edge.telemetry.hub import Hub
-from completions.scripted import Upstream
+from completions.scripted import Answer, Upstream, in_turn
 
 PRINCIPAL = Principal(
     organisation_id="org_1", user_id="usr_1", key_id="key_1", name="ada", role=Role.USER, tier="free", models=("*",)
@@ -162,8 +163,35 @@ class Bench:
     def in_flight(self) -> int:
         return sum(row.in_flight for row in self.fleet.table.everywhere())
 
+    def waiting(self) -> int:
+        return self.pipeline._placing._waits._waiting
+
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
+
+    @property
+    def decision(self) -> Decision:
+        """The last one."""
+        return next(self.pipeline.decisions.newest_first())
+
+    @property
+    def marks(self) -> list[tuple[str, str]]:
+        """Why each call of the last request was made and how it ended, in the order of their ends."""
+        return [(one.mark.value, one.outcome) for one in self.decision.attempts]
+
+    def in_order(self, *answers: Answer) -> None:
+        """From now on: the first answer to the next call, whichever replica it goes to, and so on."""
+        shared = in_turn(*answers)
+        for upstream in self.upstreams:
+            upstream.seen.clear()
+            upstream.arrived.clear()
+            upstream.cut.clear()
+            upstream.answer = shared
+
+    def upstream(self, mark: str) -> Upstream:
+        """The replica of the last request's call of that mark."""
+        ids = [one.upstream for one in self.decision.attempts if one.mark.value == mark]
+        return next(one for one in self.upstreams if one.id == ids[-1])
 
 
 @dataclass(frozen=True)
@@ -177,23 +205,42 @@ class Address:
 OpenBench = Callable[..., Awaitable[Bench]]
 
 
-def make_config(upstreams: Iterable[Upstream | Address], *, engine: Engine = Engine.VLLM, **routing: Any) -> Config:
+def model(name: str, *upstreams: str, usd: float = 1.0, **changes: Any) -> ModelConfig:
+    """A model on these replicas; `usd`: a million tokens of its prompts, half of what those of its answers cost."""
+    return ModelConfig(
+        name=name,
+        deployments=tuple(DeploymentConfig(upstream=one, model=f"engine/{one}") for one in upstreams),
+        price=PriceConfig(input_per_mtok_usd=usd, output_per_mtok_usd=2 * usd),
+        **changes,
+    )
+
+
+def make_config(
+    upstreams: Iterable[Upstream | Address],
+    *,
+    engine: Engine = Engine.VLLM,
+    slots: int | None = None,
+    gpu_hour_usd: float | None = None,
+    models: tuple[ModelConfig, ...] | None = None,
+    **routing: Any,
+) -> Config:
+    """One model `m` on all of them, unless `models` says otherwise."""
     timeouts = {"connect_s": 2.0, "first_token_s": 20.0, "idle_s": 20.0, "total_s": 60.0}
     timeouts |= {name: routing.pop(name) for name in tuple(routing) if name in timeouts}
     routing.setdefault("capacity_wait_s", 0.0)
     upstreams = list(upstreams)
     return Config(
         upstreams=tuple(
-            UpstreamConfig(id=one.id, url=one.url, engine=engine, api_key=Secret(f"secret-of-{one.id}"))
+            UpstreamConfig(
+                id=one.id,
+                url=one.url,
+                engine=engine,
+                api_key=Secret(f"secret-of-{one.id}"),
+                slots=slots,
+                gpu_hour_usd=gpu_hour_usd,
+            )
             for one in upstreams
         ),
-        models=(
-            ModelConfig(
-                name="m",
-                aliases=("alias",),
-                deployments=tuple(DeploymentConfig(upstream=one.id, model=f"engine/{one.id}") for one in upstreams),
-                price=PriceConfig(input_per_mtok_usd=1.0, output_per_mtok_usd=2.0),
-            ),
-        ),
+        models=models or (model("m", *[one.id for one in upstreams], aliases=("alias",)),),
         routing=RoutingConfig(timeouts=TimeoutsConfig(**timeouts), **routing),
     )

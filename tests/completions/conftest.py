@@ -60,3 +60,4 @@ async def open_bench() -> AsyncIterator[OpenBench]:
 
 def _check_empty(bench: Bench) -> None:
     assert bench.in_flight() == 0
+    assert bench.waiting() == 0
