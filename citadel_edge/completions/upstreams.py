@@ -50,8 +50,10 @@ class Upstreams:
 
         Raises:
             UpstreamError: no answer, or one that is not 200, or no stream where one was asked for.
-            CitadelError: whatever the call was lost to, while its status was awaited.
+            CitadelError: whatever the call was lost to, before it was made or while its status was awaited.
         """
+        if trial.lost is not None:
+            raise trial.lost
         try:
             async with asyncio.timeout(None) as trial.opening:
                 answer = trial.answer = await self._call(job, trial)
@@ -59,6 +61,10 @@ class Upstreams:
             if trial.lost is None:
                 raise
             raise trial.lost from None
+        finally:
+            trial.opening = None
+        if trial.lost is not None:  # in the very turn in which the status came
+            raise trial.lost
         if answer.status != _OK:
             raise await self._refused(answer, trial)
         if job.call.request.stream and not answer.content_type.startswith("text/event-stream"):
