@@ -62,20 +62,29 @@ class Race(Generic[T]):
         async with plain_group() as group:
             timer = asyncio.get_running_loop().call_later(self.hedge.delay_s, self._begin, group, first)
             try:
-                result = await self.start(self.job, first)
-            except Overtaken:
-                self.hedge.lost(first)
-                return self._won.pop()
-            except UpstreamError as error:
-                if not self._running:
-                    raise
-                self.hedge.failed(first, error)
-                return await self._outcome()
+                return await self._decide(first)
             finally:
                 timer.cancel()
+
+    async def _decide(self, first: Trial) -> T:
+        try:
+            result = await self.start(self.job, first)
+        except Overtaken:
+            pass
+        except UpstreamError as error:
+            if not self._running:
+                raise
+            self.hedge.failed(first, error)
+            return await self._outcome()
+        except CitadelError:  # the request's own end
             self._cut_off()
-            self.job.trial = first
-            return result
+            raise
+        if self._won:  # perhaps in this very turn: the first was told already that it lost, and cannot go on
+            self.hedge.lost(first)
+            return self._won[0]
+        self._cut_off()
+        self.job.trial = first
+        return result
 
     @property
     def _running(self) -> bool:
@@ -95,6 +104,7 @@ class Race(Generic[T]):
                 self.hedge.failed(double, error)
         except CitadelError as error:  # the request's own end: told by whoever waits for the first call
             self._error = error
+            self.hedge.lost(double)
             first.lose(error)
         else:
             self._won.append(result)
@@ -108,10 +118,10 @@ class Race(Generic[T]):
         self.job.trial = self._double
         if self._error is not None:
             raise self._error
-        return self._won.pop()
+        return self._won[0]
 
     def _cut_off(self) -> None:
-        """The first call won."""
-        if self._task is not None and self._double is not None and self._error is None:
+        """The first call decides: a double that still runs is overtaken."""
+        if self._task is not None and self._double is not None and not self._task.done():
             self._task.cancel()
             self.hedge.lost(self._double)
