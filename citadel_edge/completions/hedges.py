@@ -75,21 +75,24 @@ class Hedges:
 
         def lost(trial: Trial) -> None:
             trial.let_go()
-            self._learn(job, trial)
+            if trial is first:
+                self._learn(job, trial)
             self._books.end_trial(job, trial, Verdict.NONE, Outcome.CANCELLED.value)
 
         return Hedge(delay_s, lambda: self._double(job, first), failed, lost)
 
     def _double(self, job: Job, first: Trial) -> Trial | None:
         """Another replica for a request that is late, if one is free and the share is not used up."""
-        if not self._budget.withdraw():
-            return None
-        trial = self._placing.double(job, first)
+        trial = self._placing.double(job, first, self._budget.withdraw)
         if trial is not None:
             self._metrics.hedged(job.call.listener, model=first.model.name)
         return trial
 
     def _learn(self, job: Job, trial: Trial) -> None:
-        """A call that was overtaken took longer than this: left out, the delay would shrink with every hedge."""
+        """So long a call took, or longer.
+
+        A first one that was overtaken counts, or the delay would shrink with every hedge. A double that was overtaken
+        does not: it was cut off early, and nobody knows how long it would have taken.
+        """
         seconds = self._clock.monotonic_s() - trial.began
         self._delays.observe(trial.model.name, seconds, stream=job.call.request.stream)

@@ -107,11 +107,18 @@ class Placing:
         if job.waiter is not None and job.report is not None:
             self._waits.settle(job.waiter, job.report.tokens_in + job.report.tokens_out)
 
-    def double(self, job: Job, first: Trial) -> Trial | None:
-        """Another replica of the same model for a request that is late, taken; None when none is free now."""
+    def double(self, job: Job, first: Trial, leave: Callable[[], bool]) -> Trial | None:
+        """Another replica of the same model for a request that is late, taken.
+
+        None when none is free now, or somebody waits for one, or there is no `leave`, which is asked last.
+        """
+        if self._waits.must_queue(job.queue):
+            return None
         now = self._clock.monotonic_s()
         choice = self._choose(job, first.model, now, ask=replace(job.ask, hedge_of=first.upstream))
-        return None if choice.deployment is None else self._take(job, first.model, choice, now, Mark.HEDGE)
+        if choice.deployment is None or not leave():
+            return None
+        return self._take(job, first.model, choice, now, Mark.HEDGE)
 
     def look(self, job: Job) -> Choice | None:
         """What would be chosen now; nothing is taken."""
