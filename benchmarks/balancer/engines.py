@@ -31,11 +31,10 @@ class Work:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """Work under way on one engine. `ended(call, ok)` is called once, unless `lost`: then nobody listens."""
+    """Work under way on one engine. `ended(call, ok)` is called once."""
 
     work: Work
     ended: Callable[["Call", bool], None]
-    lost: bool = False
     first_token: Callable[["Call"], None] | None = None
     uncached: int = 0
 

@@ -1,30 +1,40 @@
 """What came of the requests of one run."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from benchmarks.balancer.engines import Work
 
 
 class Results:
-    """Latencies in seconds, failures, and who was asked. Requests that arrived before `since` are not counted."""
+    """Latencies in seconds, failures, and who was asked. Only requests that arrived within one of `windows` count.
 
-    def __init__(self, since: float = 0.0) -> None:
-        self.since = since
+    Attributes:
+        moved: those that the first replica did not answer, so that another was asked.
+    """
+
+    def __init__(self, windows: Sequence[tuple[float, float]]) -> None:
+        self._windows = windows
         self.latencies: list[float] = []
         self.ttfts: list[float] = []
         self.failed = 0
+        self.moved = 0
         self.asked: Counter[str] = Counter()
 
-    def sent(self, row: str, now: float) -> None:
-        if now >= self.since:
+    def counts(self, at: float) -> bool:
+        return any(begin <= at < end for begin, end in self._windows)
+
+    def sent(self, work: Work, row: str, *, tries: int) -> None:
+        if self.counts(work.arrived_at):
             self.asked[row] += 1
+            self.moved += tries == 1
 
     def first(self, work: Work, now: float) -> None:
-        if work.arrived_at >= self.since:
+        if self.counts(work.arrived_at):
             self.ttfts.append(now - work.arrived_at)
 
     def ended(self, work: Work, now: float, *, ok: bool) -> None:
-        if work.arrived_at < self.since:
+        if not self.counts(work.arrived_at):
             return
         if ok:
             self.latencies.append(now - work.arrived_at)

@@ -96,7 +96,7 @@ class Router:
             expected_s=choice.expected_s(stream=work.stream),
             panic=choice.panic,
         )
-        self.results.sent(deployment.row.id, now)
+        self.results.sent(work, deployment.row.id, tries=len(tried))
 
         def ended(call: Call, ok: bool) -> None:
             self._ended(call, ok, ticket, done, tried)
@@ -140,7 +140,7 @@ class Router:
         """The probes found it dead: the calls that have shown nothing yet go elsewhere, as the edge moves them."""
         row = list(self.table.rows.values())[which]
         self.table.probe_failed(row, "no answer", at_once=True)
-        for ticket in [call for call in row.calls if call.first_token_at is None]:
+        for ticket in sorted((call for call in row.calls if call.first_token_at is None), key=lambda call: call.taken_at):
             self._lost.pop(id(ticket))()
 
     def probes_succeed(self, which: int) -> None:

@@ -1,92 +1,18 @@
-"""What is simulated: fleets, traffic and mishaps. Each run is one strategy in one scenario, the same seed for all."""
+"""What is simulated: fleets, traffic and mishaps."""
 
-# ruff: noqa: FBT001 - what is told of an ended call is one flag
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from random import Random
 
-from benchmarks.balancer.engines import Batching, Engine, Flat, Slots, Work, exponential, lognormal
-from benchmarks.balancer.events import World
-from benchmarks.balancer.results import Results
+from benchmarks.balancer.engines import Batching, Flat, Hardware, Slots, Work, exponential, lognormal
 from benchmarks.balancer.router import Router
-from citadel_edge.config.shape import StrategyName
+from benchmarks.balancer.runs import Run, Scenario
 from citadel_edge.fleet.gauges import Reading
 
-SEED = 20_240_917
 SLOTS = 64
 PROBE_S = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scenario:
-    """`build` fills a world for a strategy; `seconds` of virtual time, of which those after `since` count."""
-
-    name: str
-    build: Callable[["Run"], None]
-    seconds: float
-    since: float
-    quick: bool = False
-    timeout_s: float | None = None
-    streams: bool = False
-
-
-class Run:
-    """One strategy in one scenario."""
-
-    def __init__(self, scenario: Scenario, strategy: StrategyName, *, share: float = 1.0) -> None:
-        self.scenario = scenario
-        self.strategy = strategy
-        self.seconds = scenario.since + (scenario.seconds - scenario.since) * share
-        self.world = World()
-        self.rng = Random(SEED)
-        self.results = Results(scenario.since)
-        self.engines: Sequence[Engine] = ()
-        self.router: Router | None = None
-
-    def go(self) -> Results:
-        self.scenario.build(self)
-        self.world.run(self.seconds)
-        return self.results
-
-    def fleet(self, engines: Sequence[Engine], *, slots: int = 1_000_000, retries: int = 0) -> Router:
-        self.engines = engines
-        self.router = Router(
-            self.world, engines, self.strategy, results=self.results, slots=slots, retries=retries, seed=SEED
-        )
-        return self.router
-
-    def open_loop(self, rate: float, draw: Callable[[], Work]) -> None:
-        """Requests arrive by chance, so many a second, whatever the fleet does."""
-
-        def arrive() -> None:
-            self.world.after(exponential(self.rng, 1.0 / rate), arrive)
-            self.send(draw())
-
-        self.world.after(exponential(self.rng, 1.0 / rate), arrive)
-
-    def closed_loop(self, clients: int, draw: Callable[[], Work]) -> None:
-        """Each client asks again as soon as it is answered."""
-
-        def again(work: Work, ok: bool) -> None:
-            self.ended(work, ok)
-            self.send(draw(), again)
-
-        for _ in range(clients):
-            self.send(draw(), again)
-
-    def send(self, work: Work, done: Callable[[Work, bool], None] | None = None) -> None:
-        assert self.router is not None
-        self.router.send(work, done or self.ended)
-
-    def ended(self, work: Work, ok: bool) -> None:
-        limit = self.scenario.timeout_s
-        in_time = limit is None or self.world.now - work.arrived_at <= limit
-        self.results.ended(work, self.world.now, ok=ok and in_time)
-
-    def seconds_of(self, draw: Callable[[], float]) -> Callable[[], Work]:
-        return lambda: Work(self.world.now, seconds=draw())
+DEAD_AFTER_S = 2.2
+FREEZES = tuple(5.0 + 20.0 * turn for turn in range(6))
 
 
 def heterogeneous(load: float) -> Callable[[Run], None]:
@@ -147,17 +73,22 @@ def slow_among_six(run: Run) -> None:
 
 
 def frozen_among_six(run: Run) -> None:
-    """As before, and one stands still from 5 s to 12 s: its calls are lost to it until probes find it after 2 s."""
+    """As before, and one after the other stands still. What counts are requests that arrive before a probe shows it."""
     router = run.fleet([Flat(run.world) for _ in range(6)], slots=SLOTS, retries=2)
     run.closed_loop(50, run.seconds_of(lambda: lognormal(run.rng, 0.1, 0.1)))
-    freeze(run, router, 0, at=5.0, lasts=7.0)
+    freeze_each(run, router)
 
 
-def freeze(run: Run, router: Router, which: int, *, at: float, lasts: float) -> None:
-    run.world.after(at, run.engines[which].freeze)
-    run.world.after(at + 2 * PROBE_S, router.probes_fail, which)
-    run.world.after(at + lasts, run.engines[which].thaw)
-    run.world.after(at + lasts + PROBE_S, router.probes_succeed, which)
+def freeze_each(run: Run, router: Router) -> None:
+    """One after the other stands still for seven seconds.
+
+    Its calls hang until the probes find it dead; then those that have shown nothing are made elsewhere.
+    """
+    for which, at in enumerate(FREEZES):
+        run.world.after(at, run.engines[which].freeze)
+        run.world.after(at + DEAD_AFTER_S, router.probes_fail, which)
+        run.world.after(at + 7.0, run.engines[which].thaw)
+        run.world.after(at + 7.0 + PROBE_S, router.probes_succeed, which)
 
 
 def mixed(
@@ -184,10 +115,6 @@ def slow_engine(run: Run, router: Router) -> None:  # noqa: ARG001 - one shape f
     run.world.after(20.0, setattr, run.engines[0], "pace", 10.0)
 
 
-def frozen_engine(run: Run, router: Router) -> None:
-    freeze(run, router, 0, at=20.0, lasts=15.0)
-
-
 def wrong_gauges(run: Run, router: Router) -> None:
     """All gauges are read every second; one is stuck at a full cache, another at nothing at all."""
     rows = list(router.table.rows.values())
@@ -199,22 +126,28 @@ def wrong_gauges(run: Run, router: Router) -> None:
                 reading = Reading(engine.running, engine.waiting, engine.running / SLOTS)  # type: ignore[attr-defined]
                 wrong = {0: Reading(60, 20, 0.99), 1: Reading(0, 0, 0.0)}
                 row.gauges.read(wrong.get(index, reading), now=now, own_in_flight=row.in_flight)
-        run.world.after(PROBE_S, read)
+        if not run.over:
+            run.world.after(PROBE_S, read)
 
     read()
 
 
-def chat(run: Run) -> None:
-    """300 conversations that grow: whoever holds the beginning of one saves its prefill."""
-    run.fleet([Batching(run.world) for _ in range(6)], slots=SLOTS)
-    talks: dict[int, list[int]] = {}
-    run.open_loop(20.0, lambda: _turn(run, talks))
+def chat(talks: int, rate: float, cached_blocks: int) -> Callable[[Run], None]:
+    """Conversations that grow to 500 blocks and then begin anew: whoever holds one's beginning saves its prefill."""
+
+    def build(run: Run) -> None:
+        hardware = Hardware(cached_blocks=cached_blocks)
+        run.fleet([Batching(run.world, hardware) for _ in range(6)], slots=SLOTS)
+        said = [list(_blocks(run.rng, run.rng.randrange(60, 500))) for _ in range(talks)]
+        run.open_loop(rate, lambda: _turn(run, said))
+
+    return build
 
 
-def _turn(run: Run, talks: dict[int, list[int]]) -> Work:
-    rng, which = run.rng, run.rng.randrange(300)
-    talk = talks.get(which)
-    if talk is None or len(talk) > 500:
+def _turn(run: Run, talks: list[list[int]]) -> Work:
+    rng, which = run.rng, run.rng.randrange(len(talks))
+    talk = talks[which]
+    if len(talk) > 500:
         talk = talks[which] = list(_blocks(rng, 60))
     tokens_in, tokens_out = len(talk) * 16 + 30, max(2, int(lognormal(rng, 120, 0.6)))
     asked = tuple(talk)
@@ -234,20 +167,53 @@ def _blocks(rng: Random, count: int) -> Iterator[int]:
     return (rng.randrange(2**60) for _ in range(count))
 
 
+FROZEN = tuple((at, at + DEAD_AFTER_S) for at in FREEZES)
 SCENARIOS = (
-    Scenario(name="heterogeneous slots, load 0.7", build=heterogeneous(0.7), seconds=600, since=100, quick=True),
-    Scenario(name="heterogeneous slots, load 0.9", build=heterogeneous(0.9), seconds=600, since=100, quick=True),
+    Scenario(name="heterogeneous slots, load 0.7", build=heterogeneous(0.7), seconds=500, since=100, quick=True),
+    Scenario(name="heterogeneous slots, load 0.9", build=heterogeneous(0.9), seconds=500, since=100, quick=True),
     Scenario(name="Finagle: cold start of one", build=finagle(cold=True), seconds=20, since=0),
-    Scenario(name="Finagle: one slow", build=finagle(one_slow), seconds=35, since=7),
-    Scenario(name="Finagle: one fails for 15 s", build=finagle(one_fails_a_while), seconds=35, since=5),
-    Scenario(name="Finagle: one fails for good", build=finagle(one_fails), seconds=35, since=5),
+    Scenario(name="Finagle: one slow", build=finagle(one_slow), seconds=30, since=7),
+    Scenario(name="Finagle: one fails for 15 s", build=finagle(one_fails_a_while), seconds=30, since=5),
+    Scenario(name="Finagle: one fails for good", build=finagle(one_fails), seconds=20, since=5),
     Scenario(name="Linkerd: 1 s timeout", build=finagle(one_stalls), seconds=30, since=2, timeout_s=1.0),
     Scenario(name="50 clients, one of six x10 slow", build=slow_among_six, seconds=40, since=7, quick=True),
-    Scenario(name="50 clients, one of six frozen", build=frozen_among_six, seconds=40, since=5, quick=True),
-    Scenario(name="LLM: mixed lengths", build=mixed(), seconds=180, since=20, quick=True, streams=True),
-    Scenario(name="LLM: mixed lengths, whole answers", build=mixed(stream=False), seconds=180, since=20),
-    Scenario(name="LLM: one x10 slow", build=mixed(28.0, slow_engine), seconds=180, since=25, streams=True),
-    Scenario(name="LLM: one frozen", build=mixed(28.0, frozen_engine), seconds=120, since=20, streams=True),
-    Scenario(name="LLM: wrong gauges", build=mixed(30.0, wrong_gauges), seconds=180, since=20, streams=True),
-    Scenario(name="LLM: chats with shared prefixes", build=chat, seconds=180, since=40, quick=True, streams=True),
+    Scenario(
+        name="50 clients, one of six frozen",
+        build=frozen_among_six,
+        seconds=FREEZES[-1] + 10,
+        since=0,
+        quick=True,
+        windows=FROZEN,
+    ),
+    Scenario(name="LLM: mixed lengths", build=mixed(), seconds=180, since=20, quick=True, streams=True, seeds=6),
+    Scenario(name="LLM: mixed lengths, whole answers", build=mixed(stream=False), seconds=180, since=20, seeds=6),
+    Scenario(name="LLM: one x10 slow", build=mixed(28.0, slow_engine), seconds=180, since=25, streams=True, seeds=6),
+    Scenario(
+        name="LLM: one frozen",
+        build=mixed(28.0, freeze_each),
+        seconds=FREEZES[-1] + 20,
+        since=0,
+        quick=True,
+        streams=True,
+        windows=FROZEN,
+        seeds=6,
+    ),
+    Scenario(name="LLM: wrong gauges", build=mixed(30.0, wrong_gauges), seconds=180, since=20, streams=True, seeds=6),
+    Scenario(
+        name="LLM: chats with shared prefixes",
+        build=chat(150, 12.0, 12_500),
+        seconds=240,
+        since=60,
+        quick=True,
+        streams=True,
+        seeds=6,
+    ),
+    Scenario(
+        name="LLM: chats, caches far too small",
+        build=chat(300, 5.0, 4_000),
+        seconds=240,
+        since=60,
+        streams=True,
+        seeds=6,
+    ),
 )

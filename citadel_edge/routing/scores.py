@@ -3,7 +3,10 @@
 Decides how the parts are weighed: (load + 1) times the seconds predicted at that load, and times `HELD_UP` what the
 prompt's new tokens take, those queued ahead included, because a prefill holds up everybody in the batch. The seconds
 alone, conditioned on load, lose: one replica fills up while its prediction is young, in the simulation to three to
-five times the tail at nine tenths of the capacity. Refuses to choose: smaller is better, the rest is `strategies`'.
+five times the tail at nine tenths of the capacity. Where first tokens are waited for, prefills weigh ten times as
+much: a conversation that leaves the cache which holds it costs a long prefill there, and the place of another's.
+Both were measured by `benchmarks/balancer`, over several seeds. Refuses to choose: smaller is better, the rest is
+`strategies`'.
 """
 
 from collections.abc import Sequence
@@ -17,6 +20,7 @@ from citadel_edge.routing.ask import Ask
 
 SESSION_BONUS: Final = 0.8
 HELD_UP: Final = 30.0
+HELD_UP_STREAM: Final = 300.0
 Numbers = tuple[float, ...]
 
 
@@ -70,7 +74,8 @@ def adaptive(deployment: Deployment, look: Look) -> tuple[float, Numbers]:
     gain = held_up = 0.0
     if signals.known:
         prefill, decode = signals.split_s(tokens + row.prefilling_tokens, ask.tokens_out, load + 1.0)
-        held_up = HELD_UP * signals.prefill_s(tokens + row.prefilling_tokens)
+        weight_of_prefill = HELD_UP_STREAM if ask.stream else HELD_UP
+        held_up = weight_of_prefill * signals.prefill_s(tokens + row.prefilling_tokens)
         if tokens < ask.tokens_in:
             gain = signals.prefill_s(ask.tokens_in - tokens)
     else:
