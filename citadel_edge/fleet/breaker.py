@@ -16,6 +16,10 @@ of a call from before the trip neither closes nor feeds a breaker that has moved
 verdict (its client left) frees the place for another, under another stamp. A call let in by panic carries the stamp
 negated: its success closes the breaker, its failure says nothing new.
 
+A stream's first token closes it already, as a long answer would keep a sound upstream shut until its end. From then on
+the call has the stamp of the state that it made, so that one that breaks afterwards counts there as any other; and the
+trips are forgotten only when a call ends well, so that an upstream which only ever begins backs off longer each time.
+
 Refuses to know what a failure is, what time it is, who listens, and how many breakers may be open at once: `now`
 (monotonic seconds), `rng` (a number in [0, 1)) and `may_trip` are arguments, and a change of state is returned, not
 told.
@@ -86,9 +90,11 @@ def always() -> bool:
 class Breaker:
     """One breaker. Ask `admits`, then `enter`; report `succeed`, `fail` or `abandon` with the stamp, once.
 
+    What shows life before its end may be told by `answers`, which changes the stamp.
+
     Attributes:
         failures: in a row, while CLOSED.
-        trips: since it was last CLOSED.
+        trips: since a call last ended well.
         retry_at: monotonic seconds; from then on an OPEN one asks for its probe.
         held: an operator tripped it: OPEN until `reset`.
         source: who changed it by hand last.
@@ -145,6 +151,15 @@ class Breaker:
         self._stamp += 1
         return self._stamp, None if old is self.state else BreakerChange(old, self.state)
 
+    def answers(self, stamp: int) -> tuple[int, BreakerChange | None]:
+        """The call shows its first token. Its stamp from now on, and the change, if that closes the breaker."""
+        if self.state is BreakerState.CLOSED or abs(stamp) != self._stamp or self.held:
+            return stamp, None
+        trips = self.trips
+        change = self._become(BreakerState.CLOSED)
+        self.trips = trips
+        return self._stamp, change
+
     def succeed(self, stamp: int, *, now: float) -> BreakerChange | None:
         """The call was answered."""
         if abs(stamp) != self._stamp or self.held:
@@ -152,6 +167,7 @@ class Breaker:
         self.failures = 0
         if self.state is BreakerState.CLOSED:
             self._capped = False
+            self.trips = 0
             self._recent.add(now, failed=False)
             return None
         return self._become(BreakerState.CLOSED)

@@ -90,8 +90,11 @@ class Fleet:
         return ticket
 
     def first_token(self, ticket: Ticket) -> None:
-        """A stream's prefill is over. Safe to repeat."""
-        self.table.first_token(ticket, now=self._clock.monotonic_s())
+        """A stream's prefill is over; see `Table.first_token`. Safe to repeat."""
+        events = self.table.first_token(ticket, now=self._clock.monotonic_s())
+        if events:
+            self._tell_breakers(ticket.row, events)
+            self._capacity.tell()
 
     def give_back(
         self,

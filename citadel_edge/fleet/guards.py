@@ -1,7 +1,8 @@
 """The breakers that stand before a call: its row's, and its deployment's own where the upstream serves several models.
 
-Decides which of the two a call's outcome speaks of: a success of both, a fault of the one that `Scope` names, and the
-other, if this call was its probe, is free for another. Refuses to know what a fault is and who is told.
+Decides which of the two a call's outcome speaks of: a first token and a success of both, a fault of the one that
+`Scope` names, and the other, if this call was its probe, is free for another. Refuses to know what a fault is and who
+is told.
 """
 
 from collections.abc import Callable
@@ -43,6 +44,16 @@ def enter(place: Deployment, now: float, *, panic: bool) -> tuple[int, int, Even
     stamp, change = row.breaker.enter(now, panic=panic)
     own_stamp, own_change = own.enter(now, panic=panic)
     return stamp, own_stamp, _of_row(place, change) + _of_own(place, own_change)
+
+
+def answers(ticket: Ticket) -> Events:
+    """The call shows its first token: what is not CLOSED closes, and the call goes on under its new stamps."""
+    place = ticket.deployment
+    ticket.row_stamp, change = place.row.breaker.answers(ticket.row_stamp)
+    if place.breaker is None:
+        return _of_row(place, change)
+    ticket.own_stamp, own_change = place.breaker.answers(ticket.own_stamp)
+    return _of_row(place, change) + _of_own(place, own_change)
 
 
 def succeed(ticket: Ticket, now: float) -> Events:

@@ -168,10 +168,10 @@ class Table:
         row.gauges.worked(now)
         return ticket
 
-    def first_token(self, ticket: Ticket, *, now: float) -> None:
-        """A stream's prefill is over. Safe to repeat."""
+    def first_token(self, ticket: Ticket, *, now: float) -> Events:
+        """A stream's prefill is over: breakers that waited for proof close. Safe to repeat."""
         if not ticket.open or ticket.first_token_at is not None:
-            return
+            return ()
         row = ticket.row
         ticket.first_token_at = ticket.last_byte_at = row.last_byte_at = now
         row.prefilling_tokens -= ticket.tokens_in
@@ -182,6 +182,7 @@ class Table:
             load=ticket.load,
             now=now,
         )
+        return guards.answers(ticket)
 
     def give_back(
         self,

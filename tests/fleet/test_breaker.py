@@ -215,6 +215,53 @@ def test_an_abandoned_probe_frees_the_place_and_its_late_answer_counts_for_nothi
     assert breaker.succeed(second, now=10.0) is not None
 
 
+def test_a_first_token_closes_it_and_the_call_goes_on_as_one_of_the_closed_state() -> None:
+    breaker = tripped()
+    stamp, _ = breaker.enter(5.0)
+    after, change = breaker.answers(stamp)
+    assert change == BreakerChange(BreakerState.HALF_OPEN, BreakerState.CLOSED)
+    assert breaker.answers(after) == (after, None)
+    assert breaker.fail(stamp, now=6.0, rng=middle) is None
+    assert breaker.failures == 0
+    assert breaker.fail(after, now=6.0, rng=middle) is None
+    assert breaker.failures == 1
+    for _ in range(3):
+        breaker.fail(breaker.enter(7.0)[0], now=7.0, rng=middle)
+    again = breaker.fail(breaker.enter(7.0)[0], now=7.0, rng=middle)
+    assert again is not None
+    assert again.new is BreakerState.OPEN
+
+
+def test_an_upstream_that_only_ever_begins_backs_off_longer_each_time() -> None:
+    breaker = tripped()
+    waits = []
+    now = 0.0
+    for _ in range(3):
+        waits.append(breaker.retry_at - now)
+        now = breaker.retry_at
+        stamp, _ = breaker.answers(breaker.enter(now)[0])
+        breaker.fail(stamp, now=now, rng=middle)
+        for _ in range(4):
+            breaker.fail(breaker.enter(now)[0], now=now, rng=middle)
+    assert waits == [3.75, 7.5, 15.0]
+    stamp, _ = breaker.answers(breaker.enter(breaker.retry_at)[0])
+    breaker.succeed(stamp, now=now)
+    assert breaker.trips == 0
+
+
+def test_a_first_token_from_before_the_trip_or_under_an_operators_hand_says_nothing() -> None:
+    breaker = Breaker(POLICY)
+    early, _ = breaker.enter(0.0)
+    assert breaker.answers(early) == (early, None)
+    for _ in range(5):
+        breaker.fail(breaker.enter(0.0)[0], now=0.0, rng=middle)
+    assert breaker.answers(early) == (early, None)
+    probe, _ = breaker.enter(9.0)
+    breaker.trip("ann")
+    assert breaker.answers(probe) == (probe, None)
+    assert breaker.state is BreakerState.OPEN
+
+
 @pytest.mark.parametrize(
     ("trips", "low", "high"), [(1, 2.5, 5), (2, 5, 10), (6, 80, 160), (7, 150, 300), (999, 150, 300)]
 )
@@ -323,6 +370,18 @@ class BreakerMachine(RuleBasedStateMachine):
             self.breaker.abandon(stamp)
         self.model.ends(epoch, verdict, self.now, panic=panic, may_trip=may_trip)
         assert (change is None or change.capped) == (before is self.breaker.state)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def a_first_token_comes(self, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(self.calls) - 1))
+        stamp, epoch, _ = self.calls[at]
+        counts = epoch == self.model.epoch and not self.model.held and self.model.state is not BreakerState.CLOSED
+        stamp, change = self.breaker.answers(stamp)
+        assert (change is not None) == counts
+        if counts:
+            self.model.become(BreakerState.CLOSED)
+            self.calls[at] = stamp, self.model.epoch, False
 
     @rule()
     def an_operator_trips_it(self) -> None:

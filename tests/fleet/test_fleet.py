@@ -61,6 +61,20 @@ def test_a_breakers_changes_are_told_to_hub_log_and_metric(rig: Rig, row: Row) -
         assert rig.metric("citadel_breaker_changes_total", breaker="a", state=state) == 1
 
 
+def test_a_probes_first_token_closes_a_breaker_and_wakes_who_waits(rig: Rig, row: Row) -> None:
+    for _ in range(5):
+        rig.fleet.give_back(rig.fleet.take(place(rig, "a")), Verdict.FAULT)
+    row.breaker.retry_at = 0.0
+    ticket = rig.fleet.take(place(rig, "a"))
+    woken: list[bool] = []
+    rig.fleet.watch_capacity(lambda: woken.append(place(rig, "a").admits(rig.clock.monotonic_s())))
+    rig.fleet.first_token(ticket)
+    rig.fleet.first_token(ticket)
+    assert woken == [True]
+    assert rig.hub.last(Topic.BREAKERS, 1)[0].payload["state"] == "closed"
+    assert rig.metric("citadel_breaker_state", breaker="a") == 0
+
+
 def test_load_shows_at_once(rig: Rig) -> None:
     ticket = rig.fleet.take(place(rig, "a"))
     assert rig.metric("citadel_upstream_in_flight", upstream="a") == 1

@@ -315,6 +315,25 @@ def test_both_breakers_of_a_call_go_half_open_and_close_together() -> None:
     ]
 
 
+def test_a_probes_first_token_closes_both_and_its_later_failure_counts_as_one_of_five() -> None:
+    table = Table(with_models("m", "n"))
+    row, _ = healthy(table)
+    bad = table.deployments("m")[0]
+    faults(table, bad, 5, scope=Scope.MODEL)
+    faults(table, table.deployments("n")[0], 5)
+    ticket = table.take(bad, now=10.0)
+    events = table.first_token(ticket, now=10.5)
+    assert [(event.breaker, event.change.new) for event in events] == [
+        ("u0", BreakerState.CLOSED),
+        ("u0:m", BreakerState.CLOSED),
+    ]
+    assert bad.admits(10.5)
+    assert table.first_token(ticket, now=10.6) == ()
+    assert table.give_back(ticket, Verdict.FAULT, now=60.0, rng=half) == ()
+    assert (row.breaker.state, row.breaker.failures) == (BreakerState.CLOSED, 1)
+    assert [event.change.new for event in faults(table, bad, 4)] == [BreakerState.OPEN]
+
+
 @pytest.mark.parametrize("verdict", [Verdict.BUSY, Verdict.NONE])
 def test_a_probe_that_ends_without_a_fault_frees_both_places(verdict: Verdict) -> None:
     table = Table(with_models("m", "n"))
