@@ -13,6 +13,7 @@ from conversations import ask, idle
 CLIENTS = 12
 LASTS_S = 9.0
 PROBED = RoutingConfig(probe_interval_s=0.25)
+TIGHT = {"kv_usage": 0.99}
 FULL = {"running": 250, "waiting": 400, "kv_usage": 0.99}
 EMPTY = {"running": 0, "waiting": 0, "kv_usage": 0.0}
 
@@ -47,12 +48,13 @@ async def shares(served, lasts_s):
     return halves, failed
 
 
-@pytest.mark.parametrize("engines", [("vllm", "vllm", "vllm"), ("vllm", "sglang", "tgi")])
-async def test_stuck_gauges_take_no_replica_out_and_give_none_all(edge_with, engines):
+@pytest.mark.parametrize("lie", [TIGHT, FULL], ids=["memory", "everything"])
+@pytest.mark.parametrize("engines", [("vllm", "vllm", "vllm"), ("vllm", "sglang", "tgi")], ids=["one", "mixed"])
+async def test_stuck_gauges_take_no_replica_out_and_give_none_all(edge_with, engines, lie):
     options = tuple(replica(engine) for engine in engines)
     async with edge_with(options=options, changes={"routing": PROBED}) as served:
         stuck, empty, _ = served.simulators
-        stuck.serving.stick_gauges(**FULL)
+        stuck.serving.stick_gauges(**lie)
         empty.serving.stick_gauges(**EMPTY)
         await asyncio.sleep(4 * PROBED.probe_interval_s)  # so that the lies are known before the first request
         (first, second), failed = await shares(served, LASTS_S)
