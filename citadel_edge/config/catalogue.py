@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from citadel_edge.config.fields import (
     Positive,
     Rank,
 )
+
+DEFAULT_CONTEXT_TOKENS: Final = 4096
+"""Of a model whose entry says nothing, where its engine says nothing either."""
 
 
 class Engine(StrEnum):
@@ -82,7 +85,7 @@ class ModelConfig:
     name: Name
     aliases: tuple[Name, ...] = ()
     deployments: Annotated[tuple[DeploymentConfig, ...], Field(min_length=1)]
-    context_tokens: Count = 4096
+    context_tokens: Count = DEFAULT_CONTEXT_TOKENS
     price: PriceConfig = field(default_factory=PriceConfig)
     skills: dict[str, Fraction] = field(default_factory=dict)
     capabilities: tuple[Capability, ...] = ()

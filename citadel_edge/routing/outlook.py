@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from citadel_edge.config.catalogue import DEFAULT_CONTEXT_TOKENS
 from citadel_edge.config.shape import Objective
 from citadel_edge.routing.cost import Model, TokenCost
 
@@ -84,5 +85,8 @@ def may_use_model(model: Model, may_use: MayUse) -> bool:
 
 
 def context_of(model: Model, outlook: Outlook) -> int:
-    """Tokens; what the engine says of itself comes before the configuration."""
-    return outlook.context_tokens or model.config.context_tokens
+    """Tokens: no more than the engine says of itself, nor than the configuration says where it says anything."""
+    configured, told = model.config.context_tokens, outlook.context_tokens
+    if told is None:
+        return configured
+    return told if configured == DEFAULT_CONTEXT_TOKENS else min(configured, told)

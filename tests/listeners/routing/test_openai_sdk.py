@@ -75,7 +75,7 @@ async def test_text_completions_and_embeddings(edge_with):
 async def test_models_are_listed_with_their_aliases_and_found_by_name(edge_with):
     async with edge_with() as served, sdk(served) as client:
         names = [model.id async for model in client.models.list()]
-        assert names == ["sim-model", "sim-alias"]
+        assert names == ["sim-model", "sim-alias", "auto", "auto:cheap", "auto:fast", "auto:best"]
         assert (await client.models.retrieve("sim-alias")).id == "sim-alias"
         with pytest.raises(openai.NotFoundError, match="does not exist"):
             await client.models.retrieve("other")
