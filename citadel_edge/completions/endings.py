@@ -6,7 +6,7 @@ Decides by what failed and by what the client has already. Refuses to write: the
 from typing import Final
 
 from citadel_edge.accounts.ledger.event import Outcome
-from citadel_edge.completions.job import Job, Trial
+from citadel_edge.completions.job import Job
 from citadel_edge.completions.refusal import Refusal, read_refusal
 from citadel_edge.errors import CitadelError, Code, RequestError, UpstreamError, UpstreamFault
 from citadel_edge.routing.retry import exhausted, no_replica, told
@@ -38,10 +38,10 @@ def passed_on(job: Job, error: UpstreamError) -> Failed:
 
 def none_left(job: Job) -> Failed:
     """Nobody is left to ask, or nobody had room: what the client hears depends on what was tried."""
-    if job.broken_by is not None and job.trial is not None:
-        return broken_off(job.trial, job.broken_by, None)
+    if job.broken_by is not None:
+        return _nobody_goes_on(job, job.broken_by)
     if job.judgement is None:
-        return no_replica(job.model_name, job.candidates)
+        return _nobody_has_room(job)
     if job.judgement.refusal:
         return passed_on(job, job.failures[-1].error)
     return exhausted(job.model_name, job.failures)
@@ -49,14 +49,31 @@ def none_left(job: Job) -> Failed:
 
 def waited_in_vain(job: Job, *, patience_s: float, crowded: bool) -> RequestError:
     """Nobody had room as long as the request waited; or too many wait already (`crowded`)."""
+    if job.broken_by is not None:
+        return _nobody_goes_on(job, job.broken_by)
     full = _nobody_has_room(job)
     why = "Too many requests wait for it already." if crowded else f"This one has waited for {patience_s:g} s."
     return RequestError(full.code, f"{full.message} {why}", retry_after_s=full.retry_after_s)
 
 
-def broken_off(trial: Trial, error: UpstreamError, why: str | None) -> RequestError:
+def waited_s(job: Job, now: float) -> float:
+    """For how many seconds it has looked for a replica with room until `now`, those included that said they are full.
+
+    What it has had of others, well or badly, is no waiting.
+    """
+    served_ms = sum(one.duration_ms for one in job.attempts if one.outcome != UpstreamFault.BUSY.value)
+    return max(0.0, now - job.started - served_ms / 1000)
+
+
+def _nobody_goes_on(job: Job, broken_by: UpstreamError) -> RequestError:
+    """An answer broke off, and the replicas that could go on with it failed, or had no room."""
+    where = next((one.upstream for one in job.failures if one.error is broken_by), "unknown")
+    return broken_off(where, broken_by, None)
+
+
+def broken_off(upstream: str, error: UpstreamError, why: str | None) -> RequestError:
     """The upstream failed when a part of its answer had reached the client. `why` it does not go on elsewhere."""
-    message = f"The model server failed in mid-answer ({trial.upstream}: {told(error)}). "
+    message = f"The model server failed in mid-answer ({upstream}: {told(error)}). "
     message += f"It cannot go on elsewhere: {why}. " if why else "Nobody was left to go on with it. "
     return RequestError(Code.UPSTREAM_ERROR, message + "What was sent is not the whole answer.")
 

@@ -7,12 +7,13 @@ sent to a replica, and what its answer says.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import inf
 
 from msgspec.structs import replace
 
 from citadel_edge.completions.continuation import unable
-from citadel_edge.completions.endings import none_left, waited_in_vain
+from citadel_edge.completions.endings import none_left, waited_in_vain, waited_s
 from citadel_edge.completions.job import Job, Trial
 from citadel_edge.completions.metrics import CompletionMetrics
 from citadel_edge.completions.waiting import Busy, CapacityWait, GaveUp, Hooks, Waiter
@@ -61,7 +62,9 @@ class Placing:
             RequestError: none is left, or none had room in time.
             EngineRefused: none is left, and the last one refused the request.
         """
-        if not self._waits.must_queue(job.queue):
+        if self._waits.must_queue(job.queue):
+            self._glance(job)
+        else:
             found = self._attempt(job)
             if isinstance(found, Trial):
                 return found
@@ -69,7 +72,7 @@ class Placing:
 
     async def _wait(self, job: Job) -> Trial:
         """Wait in turn for a replica with room."""
-        now, patience_s = asyncio.get_running_loop().time(), self._config.value.routing.capacity_wait_s
+        until = asyncio.get_running_loop().time() + self._left_s(job)
         if job.waiter is None:
             principal, ask = job.call.principal, job.ask
             job.waiter = Waiter.of(
@@ -78,10 +81,16 @@ class Placing:
                 priority=principal.priority,
                 cost_tokens=ask.tokens_in + ask.tokens_out,
             )
-        found = await self._waits.wait(job.waiter, lambda: self._attempt(job), until=min(job.due, now + patience_s))
+        found = await self._waits.wait(job.waiter, lambda: self._attempt(job), until=until)
         if isinstance(found, Trial):
             return found
+        patience_s = self._config.value.routing.capacity_wait_s
         raise waited_in_vain(job, patience_s=patience_s, crowded=found is GaveUp.QUEUE_FULL)
+
+    def _left_s(self, job: Job) -> float:
+        """For how many seconds it may wait yet."""
+        patience_s = self._config.value.routing.capacity_wait_s - waited_s(job, self._clock.monotonic_s())
+        return min(job.due - asyncio.get_running_loop().time(), patience_s)
 
     def _attempt(self, job: Job) -> Trial | Busy:
         """Take a replica, or say what to wait for.
@@ -92,15 +101,23 @@ class Placing:
         trial = self._try(job)
         if trial is not None:
             return trial
-        hopes = [choice.waiting for choice in job.latest if choice.waiting.worth]
-        if not hopes or not self._config.value.routing.capacity_wait_s:
+        hopes = [hope for choice in job.latest for hope in _hopes(choice)]
+        if not self._config.value.routing.capacity_wait_s or min(hopes, default=inf) > max(0.0, self._left_s(job)):
             raise none_left(job)
-        loop = asyncio.get_running_loop()
-        retry_in_s = min((hope.retry_in_s for hope in hopes if hope.retry_in_s is not None), default=None)
+        known = min((hope for hope in hopes if hope), default=None)
         return Busy(
-            retry_at=None if retry_in_s is None else loop.time() + retry_in_s,
+            retry_at=None if known is None else asyncio.get_running_loop().time() + known,
             spare=bool(job.tried or job.broken),
         )
+
+    def _glance(self, job: Job) -> None:
+        """Note who has no room, for a request that waits behind others without a look of its own."""
+        now = self._clock.monotonic_s()
+        job.latest.clear()
+        for model in job.models[job.rank : job.rank + 1 if job.broken else None]:
+            choice = self._choose(job, model, now, explain=True)
+            job.choices.setdefault(model.name, choice)
+            job.latest.append(choice)
 
     def left(self, job: Job) -> None:
         """The request is over: what it cost is told to the queue that it waited in."""
@@ -199,3 +216,10 @@ class Placing:
             return Mark.FIRST
         self._metrics.retried(listener, model=model.name, fault=job.failures[-1].error.fault.value)
         return Mark.RETRY
+
+
+def _hopes(choice: Choice) -> Iterator[float]:
+    """In how many seconds each of its replicas may have room; 0 where nobody knows, so that it may be at any time."""
+    for one in choice.candidates:
+        if one.excluded is not None and not one.excluded.lasting:
+            yield one.excluded.retry_in_s or 0.0

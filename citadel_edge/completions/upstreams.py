@@ -9,7 +9,7 @@ from typing import Final
 
 from citadel_edge.completions.books import Books
 from citadel_edge.completions.continuation import NotContinued, first_body, next_body, nothing_left, refusal
-from citadel_edge.completions.endings import broken_off, none_left, over_time, passed_on
+from citadel_edge.completions.endings import broken_off, none_left, over_time, passed_on, waited_s
 from citadel_edge.completions.job import Job, Trial
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
@@ -168,9 +168,11 @@ class Upstreams:
         if judgement.suspect:
             self._fleet.suspect(row, str(error))
         job.failures.append(Failure(row.id, error))
-        if judgement.verdict is not Verdict.BUSY:  # one that is full is out until its cooldown is over, not for good
+        if judgement.verdict is not Verdict.BUSY:
             job.calls += 1
             job.tried[row.id] = judgement.same_again and row.id not in job.tried
+        elif waited_s(job, self._clock.monotonic_s()) >= self._config.value.routing.capacity_wait_s:
+            job.tried[row.id] = False  # else it is out until its cooldown is over, not for good
         return judgement
 
     def _may_retry(self, job: Job, judgement: Judgement) -> bool:
@@ -187,7 +189,7 @@ class Upstreams:
         if why is None and job.broken is not None and nothing_left(request, job.broken):
             return
         if why is not None or job.judgement is None or not self._may_retry(job, job.judgement):
-            raise broken_off(trial, error, why) from error
+            raise broken_off(trial.upstream, error, why) from error
 
     def _refer(self, job: Job, error: UpstreamError) -> None:
         """The engine refused the request: only a prompt too long for it may fit elsewhere."""
