@@ -13,6 +13,7 @@ from benchmarks.balancer.scenarios import SCENARIOS
 from benchmarks.balancer.theory import LOADS, check
 from citadel_edge.config.shape import StrategyName
 
+THEORY = "JSQ(2) against theory"
 REQUESTS = 200_000
 SEEDS = (1, 2, 3, 4, 5, 6)
 QUICK_REQUESTS = 80_000
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, help="a directory for one picture (SVG) a scenario")
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     chosen = parser.parse_args()
-    if not chosen.only:
+    if chosen.only in THEORY:
         loads, requests, seeds = (LOADS[:2], QUICK_REQUESTS, (1, 2)) if chosen.quick else (LOADS, REQUESTS, SEEDS)
         print("\n".join(theory_table([check(load, requests=requests, seeds=seeds) for load in loads])), flush=True)
     for scenario in SCENARIOS:

@@ -140,8 +140,9 @@ class Router:
         """The probes found it dead: the calls that have shown nothing yet go elsewhere, as the edge moves them."""
         row = list(self.table.rows.values())[which]
         self.table.probe_failed(row, "no answer", at_once=True)
-        for ticket in sorted((call for call in row.calls if call.first_token_at is None), key=lambda call: call.taken_at):
-            self._lost.pop(id(ticket))()
+        for ticket in sorted(row.calls, key=lambda call: call.taken_at):
+            if ticket.first_token_at is None:
+                self._lost.pop(id(ticket))()
 
     def probes_succeed(self, which: int) -> None:
         row = list(self.table.rows.values())[which]

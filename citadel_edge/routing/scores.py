@@ -5,8 +5,8 @@ prompt's new tokens take, those queued ahead included, because a prefill holds u
 alone, conditioned on load, lose: one replica fills up while its prediction is young, in the simulation to three to
 five times the tail at nine tenths of the capacity. Where first tokens are waited for, prefills weigh ten times as
 much: a conversation that leaves the cache which holds it costs a long prefill there, and the place of another's.
-Both were measured by `benchmarks/balancer`, over several seeds. Refuses to choose: smaller is better, the rest is
-`strategies`'.
+Both were measured by `benchmarks/balancer`, over several seeds. A session only shortens the seconds: of caches the
+index knows more. Refuses to choose: smaller is better, the rest is `strategies`'.
 """
 
 from collections.abc import Sequence
@@ -80,18 +80,18 @@ def adaptive(deployment: Deployment, look: Look) -> tuple[float, Numbers]:
             gain = signals.prefill_s(ask.tokens_in - tokens)
     else:
         prefill, decode = look.typical_s() or START_S, 0.0
-    seconds, stall, penalty = prefill + decode, 0.0, 0.0
+    session = SESSION_BONUS if look.owner == row.id else 1.0
+    stall, penalty, seconds = 0.0, 0.0, (prefill + decode) * session + held_up
     if own:
-        stall = _stall_s(row, seconds, now)
-        seconds += stall + held_up
+        stall = _stall_s(row, prefill + decode, now)
+        seconds += stall
     else:
-        seconds = (seconds + held_up) * _relief(row, now)
+        seconds *= _relief(row, now)
     if signals.penalized_at >= row.healthy_since and signals.penalized_at > -inf:
         penalty = signals.penalty_s(now)
     warmth = 1.0 if row.healthy_since == -inf else row.warmth(now)
     weight = deployment.share
-    session = SESSION_BONUS if look.owner == row.id else 1.0
-    score = (load + 1.0) * (seconds + penalty) * pressure * session / (warmth * weight)
+    score = (load + 1.0) * (seconds + penalty) * pressure / (warmth * weight)
     return score, (load, prefill, decode, held_up, gain, stall, penalty, pressure, warmth, weight, session)
 
 
