@@ -3,13 +3,15 @@
 Decides whose turn it is to look for a place, through one fair queue a model. Refuses to know what a place is: a
 request brings its own `attempt`, which looks for one and takes it without awaiting, or answers `Busy`.
 
-While somebody waits, those who come queue up behind. How turns are given is `waiting_line`'s.
+While somebody waits, those who come queue up behind. How turns are given is `waiting_line`'s. Models that are served
+by the same replicas take turns as well: the line that has gone longest without a place looks first.
 
 Times are the event loop's own. All of it belongs to one loop.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -56,7 +58,7 @@ class CapacityWait:
     def __init__(self, *, max_waiting: int = MAX_WAITING, hooks: Hooks | None = None) -> None:
         self.max_waiting = max_waiting
         self._hooks = hooks or Hooks()
-        self._lines: dict[str, Line] = {}
+        self._lines: OrderedDict[str, Line] = OrderedDict()  # who found a place last is last
         self._waiting = 0
 
     def must_queue(self, model: str) -> bool:
@@ -69,13 +71,11 @@ class CapacityWait:
         line = self._lines.get(model)
         return len(line.queue) if line else 0
 
-    def tell(self, models: Iterable[str] | None = None) -> None:
-        """A place may have come free, for these models or for any. To be called after the fact, as often as wanted."""
+    def tell(self) -> None:
+        """A place may have come free. To be called after the fact, as often as wanted."""
         if self._waiting:
-            for model in tuple(self._lines) if models is None else models:
-                line = self._lines.get(model)
-                if line is not None:
-                    line.begin_round()
+            for line in tuple(self._lines.values()):
+                line.begin_round()
 
     async def wait(self, waiter: Waiter, attempt: Callable[[], Place | Busy], *, until: float) -> Place | GaveUp:
         """Find a place, at once when nobody waits, else in turn.
@@ -122,6 +122,7 @@ class CapacityWait:
                 found = line.attempt(attempt)
                 if not isinstance(found, Busy):
                     line.take(ticket)
+                    self._lines.move_to_end(line.model)
                     return found
                 line.refuse(ticket, found)
             return self._gave_up(waiter.model, GaveUp.TIME_OVER)
@@ -135,7 +136,7 @@ class CapacityWait:
         line = self._lines.get(model)
         if line is None:
             if len(self._lines) >= _MAX_LINES:  # models that were configured once
-                self._lines = {name: line for name, line in self._lines.items() if len(line.queue)}
+                self._lines = OrderedDict((name, line) for name, line in self._lines.items() if len(line.queue))
             line = self._lines[model] = Line(model, loop)
         return line
 

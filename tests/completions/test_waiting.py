@@ -38,7 +38,7 @@ class Places:
 
     def free(self, replica=0, count=1):
         self.seats[replica] += count
-        self.wait.tell(["m"])
+        self.wait.tell()
 
 
 def waiter(user="u", cost=10.0, priority=0, model="m"):
@@ -242,12 +242,38 @@ async def test_models_do_not_wait_for_each_other(wait):
         blocked = group.create_task(wait.wait(waiter(), places.attempt("a"), until=later()))
         await turns()
         assert await wait.wait(waiter(model="n"), others.attempt("b"), until=later()) == 0
-        wait.tell(["n", "unknown"])
+        wait.tell()
         await turns()
         assert not blocked.done()
         places.seats[0] = 1
         wait.tell()
         assert await blocked == 0
+
+
+@pytest.mark.parametrize("tells", [1, 2, 3])
+async def test_models_on_the_same_replica_take_turns(wait, tells):
+    places, alive = Places(wait, 0), True
+
+    async def client(model):
+        while alive:
+            if await wait.wait(waiter(model, model=model), places.attempt(model), until=later()) is GaveUp.TIME_OVER:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(client(model)) for model in ("m", "m", "m", "n", "o") for _ in range(4)]
+        await turns()
+        for _ in range(60):
+            places.seats[0] += 1
+            for _ in range(tells):  # however often it is told of one place
+                wait.tell()
+            await turns(8)
+        counts = Counter(places.order)
+        alive = False
+        for task in tasks:
+            task.cancel()
+    assert counts.total() == 60
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert at_rest(wait)
 
 
 async def test_who_cannot_take_the_free_place_blocks_nobody_and_keeps_its_place(wait, crowd):
@@ -292,7 +318,7 @@ async def test_what_is_told_in_the_middle_of_a_round_reaches_those_passed_over_i
         tasks = crowd(group, places, "a", "b", allowed={0})
         await turns()
         places.seats[0] = 1
-        wait.tell(["m"])
+        wait.tell()
         await turns(1)  # picky was passed over, "a" is called …
         assert wait._lines["m"].queue.aside == 1
         places.free(1)  # … and just now the place that picky wants comes free
