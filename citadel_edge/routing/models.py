@@ -81,6 +81,7 @@ class Catalogue:
         outlook: Callable[[Model], Outlook],
         budget_usd: Decimal | None = None,
         skill: SkillOf = configured_skill,
+        prompt_field: str = "messages",
     ) -> Selection:
         """The models that shall answer, best first; at least one.
 
@@ -92,6 +93,7 @@ class Catalogue:
             outlook: what a model's replicas promise; asked once for each model that is considered.
             budget_usd: what the caller has left; None is no bound. A model asked for by name is the limiter's business.
             skill: how good a model is at a task, 0 to 1.
+            prompt_field: the body's field that a refusal for its length names.
 
         Raises:
             RequestError: MODEL_NOT_FOUND, MODEL_NOT_ALLOWED, CONTEXT_LENGTH_EXCEEDED, INVALID_REQUEST (nothing that the
@@ -104,7 +106,7 @@ class Catalogue:
             model = self.resolve(asked, may_use)
             selection = ranking.named(model, self._fallbacks[model.name], objective)
         if not selection.ranked:
-            raise _nothing_fits(asked, selection, features)
+            raise _nothing_fits(asked, selection, features, prompt_field)
         return selection
 
     def entry(self, name: str, may_use: MayUse) -> ModelEntry:
@@ -132,14 +134,14 @@ def _allowed(model: Model, name: str, may_use: MayUse) -> bool:
     return may_use(model.name) or may_use(name)
 
 
-def _nothing_fits(asked: str, selection: Selection, features: Features) -> RequestError:
+def _nothing_fits(asked: str, selection: Selection, features: Features, prompt_field: str) -> RequestError:
     """The refusal by the filter that was reached last: what came nearest to an answer."""
     reasons = {one.excluded.code: one.excluded.reason for one in selection.considered if one.excluded}
     if Misfit.BUDGET in reasons:
         words = f"No model is within what is left of your budget: {_listed(selection, Misfit.BUDGET)}."
         return RequestError(Code.INSUFFICIENT_QUOTA, words)
     if Misfit.CONTEXT in reasons:
-        return _too_long(selection, features)
+        return _too_long(selection, features, prompt_field)
     if reasons.keys() == {Misfit.NOT_ALLOWED}:
         words = f"Your tier includes no model that '{asked}' could choose. {_MODELS_HINT}"
         return RequestError(Code.MODEL_NOT_ALLOWED, words, param="model")
@@ -152,13 +154,13 @@ def _nothing_fits(asked: str, selection: Selection, features: Features) -> Reque
     )
 
 
-def _too_long(selection: Selection, features: Features) -> RequestError:
+def _too_long(selection: Selection, features: Features, prompt_field: str) -> RequestError:
     bound = f" and max_tokens {features.max_tokens}" if features.max_tokens else ""
     return RequestError(
         Code.CONTEXT_LENGTH_EXCEEDED,
         f"The prompt has about {features.context_tokens} tokens{bound}: that fits no model that could answer. "
         f"{_listed(selection, Misfit.CONTEXT)}. Shorten the prompt{' or lower max_tokens' if bound else ''}.",
-        param="messages",
+        param=prompt_field,
     )
 
 
