@@ -36,7 +36,7 @@ class Outlook(Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         predicted_ttft_s: seconds to the first token, at the replica that would be asked.
         predicted_total_s: seconds to the last one.
-        available: a replica can be asked now.
+        available: a replica is alive: healthy, in service, let through by its breakers; it may be full.
         gpu: what a token costs there, where the model has no price.
         context_tokens: what the engine says its context is; it knows better than the configuration.
         tokens_in: the prompt's size by this model's own ratio, where it is known.

@@ -11,11 +11,12 @@ Decides in this order, and says the first thing that puts a model out:
 
 A score is quality^q x price^p x latency^l (`objective.WEIGHTS`): quality is the skills weighed by the request's tasks
 (a skill that is not given is 0.5; skills named `lang:de` or `long` multiply it where the request is such), price and
-latency are relative to the best candidate. A model without a usable replica comes last instead of being out.
+latency are relative to the best candidate. A model without a usable replica comes last instead of being out; one whose
+replicas are only full keeps its place.
 
-A model asked for by name is not judged by its capabilities: its engine is. It is out only when the prompt alone, by
-half of the estimate, is beyond its context. Its fallbacks must be able, allowed, and large enough by the estimate for
-the prompt and the answer that is expected.
+A model asked for by name comes first whatever its replicas promise, and is not judged by its capabilities: its engine
+is. It is out only when the prompt alone, by half of the estimate, is beyond its context. Its fallbacks, in the
+operator's order, must be able, allowed, and large enough by the estimate for the prompt and the expected answer.
 
 Refuses to know replicas: what they promise comes in as an `Outlook`.
 """
@@ -112,16 +113,14 @@ class Ranking:
         )
 
     def named(self, model: Model, fallbacks: Sequence[Model], objective: Objective) -> Selection:
-        """The model itself, then its fallbacks in their order; those without a usable replica last."""
+        """The model itself, then its fallbacks in their order, whatever their replicas promise."""
         looks = [(model, self._outlook(model)), *((fallback, self._outlook(fallback)) for fallback in fallbacks)]
         considered = [self._told(*looks[0], self._too_long(*looks[0]))]
         for fallback, look in looks[1:]:
             unfit = self._unfit(fallback, look, _NO_MARGIN) if may_use_model(fallback, self._may_use) else _NOT_ALLOWED
             considered.append(self._told(fallback, look, unfit))
-        ranked = [one for (one, _), score in zip(looks, considered, strict=True) if score.excluded is None]
-        usable = {one.name: look.available for one, look in looks}
         return Selection(
-            ranked=tuple(sorted(ranked, key=lambda one: not usable[one.name])),
+            ranked=tuple(one for (one, _), score in zip(looks, considered, strict=True) if score.excluded is None),
             considered=tuple(considered),
             objective=objective,
         )

@@ -258,10 +258,19 @@ def test_fallbacks_outside_the_tier_are_out() -> None:
     assert excluded(selection)["able"] == "not_allowed"
 
 
-def test_a_named_model_without_a_replica_is_asked_when_no_fallback_is_left() -> None:
+@pytest.mark.parametrize("dead", ["named", "able"])
+def test_a_named_model_comes_first_and_its_fallbacks_in_order_though_nobody_serves_them_now(dead: str) -> None:
     away = Outlook(predicted_ttft_s=0.2, predicted_total_s=2, available=False)
-    selection = select("named", needing(), models=HOUSE, outlook=lambda m: away if m.name == "named" else LOOK)
-    assert names(selection) == ["able", "other", "named"]
+    selection = select("named", needing(), models=HOUSE, outlook=lambda m: away if m.name == dead else LOOK)
+    assert names(selection) == ["named", "able", "other"]
+    assert {one.name for one in selection.considered if not one.available} == {dead}
+
+
+@pytest.mark.parametrize("field", ["messages", "prompt", "input"])
+@pytest.mark.parametrize("asked", ["auto", "small"])
+def test_the_refusal_of_a_prompt_names_the_field_that_holds_it(asked: str, field: str) -> None:
+    error = refused(asked, needing(tokens_in=9000), models=(SMALL,), prompt_field=field)
+    assert (error.code, error.param) == (Code.CONTEXT_LENGTH_EXCEEDED, field)
 
 
 seconds = st.sampled_from([0.0, float("inf"), float("nan")]) | st.floats(0, 1e4)
