@@ -62,7 +62,7 @@ class Estimate(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Decision(Struct, frozen=True, kw_only=True, gc=False):
-    """One request's way. `candidates` are those of the first choice; the later ones are told by the attempts.
+    """One request's way.
 
     Attributes:
         asked: the model as the client named it.
@@ -70,6 +70,8 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
         objective: what the choice of a model was to serve.
         features: what was seen of the request.
         considered: the models that were weighed, each with its score, its parts and why it is out.
+        candidates: the replicas of every model that was looked at, each as it was when its model was looked at first;
+            what changed since is told by the attempts.
         panic: so few replicas were left that open breakers were passed.
         chosen: the replica of the first choice.
         outcome: how the request ended, or `preview`.
