@@ -8,17 +8,20 @@ Blocks are chained, so a block stands for all before it, as in llm-d's index and
 count. The hashes never leave the process.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import islice
 from typing import Final
-from zlib import crc32
 
-from citadel_edge.fleet.table import Row
+from citadel_edge.fleet.table import Deployment, Row
 
 BLOCK_BYTES: Final = 64
 MAX_BLOCKS: Final = 256
 ROW_BLOCKS: Final = 31_250
 MAX_ROWS: Final = 1_000
+BOUND: Final = 1.25
+_MOST_SALTS: Final = 10_000
+_SPREAD: Final = 0x9E3779B97F4A7C15
 _MASK: Final = 2**64 - 1
 
 
@@ -102,17 +105,39 @@ class _Held:
         return block in self.young or block in self.old
 
 
-def session_key(session: str) -> int:
-    """A session's place, the same in every process."""
-    return int.from_bytes(blake2b(session.encode(errors="surrogatepass"), digest_size=8).digest())
+class Sessions:
+    """Whom a session belongs to: the replica that ranks highest for it, the same one in every process.
 
-
-def rank(key: int, row_id: str) -> int:
-    """A replica's rank for a session, which belongs to the highest: when one goes or comes, only its sessions move.
-
-    Rendezvous hashing (Thaler and Ravishankar, 1998).
+    Rendezvous hashing (Thaler and Ravishankar, 1998): when a replica goes or comes, only its sessions move. With
+    bounded loads (Mirrokni et al., 2016): who has a quarter more than the mean in flight is passed over.
     """
-    mixed = (key ^ (crc32(row_id.encode()) * 0x9E3779B97F4A7C15)) & _MASK
-    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
-    return mixed ^ (mixed >> 31)
+
+    __slots__ = ("_salts",)
+
+    def __init__(self) -> None:
+        self._salts: dict[str, int] = {}
+
+    def owner(self, session: str, places: Sequence[Deployment]) -> int:
+        """The position of the session's replica among `places`, of which there must be one."""
+        key, salts = _hashed(session), self._salts
+        loads = [place.row.in_flight for place in places]
+        most = BOUND * (sum(loads) + 1) / len(loads)  # above the mean: somebody has less
+        best, highest = -1, -1
+        for at, load in enumerate(loads):
+            if load < most:
+                row_id = places[at].row.id
+                salt = salts.get(row_id)
+                rank = ((key ^ (self._salt(row_id) if salt is None else salt)) * _SPREAD) & _MASK
+                if rank > highest:
+                    best, highest = at, rank
+        return best
+
+    def _salt(self, row_id: str) -> int:
+        if len(self._salts) >= _MOST_SALTS:
+            self._salts.clear()
+        salt = self._salts[row_id] = _hashed(row_id)
+        return salt
+
+
+def _hashed(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest())

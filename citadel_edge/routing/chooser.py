@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from citadel_edge.config.shape import StrategyName
 from citadel_edge.fleet.table import Deployment
-from citadel_edge.routing.affinity import PrefixIndex
+from citadel_edge.routing.affinity import PrefixIndex, Sessions
 from citadel_edge.routing.ask import Ask
 from citadel_edge.routing.candidates import (
     NO_WAITING,
@@ -29,7 +29,7 @@ from citadel_edge.routing.candidates import (
     waiting,
 )
 from citadel_edge.routing.scores import Look, new_tokens
-from citadel_edge.routing.strategies import KNOWS_PREFIXES, KNOWS_SESSIONS, PART_NAMES, SCORES, Turns, owner
+from citadel_edge.routing.strategies import KNOWS_PREFIXES, KNOWS_SESSIONS, PART_NAMES, SCORES, Turns
 
 MOST_SCANNED: Final = 100
 MOST_SHOWN: Final = 32
@@ -64,11 +64,12 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class _Seen(Struct):
-    """Who was looked at, and who of them is out. `panic`: breakers were passed."""
+    """Who was looked at, and who of them is out. `panic`: breakers were passed. `owner`: the session's."""
 
     places: Sequence[Deployment]
     out: list[Excluded | None]
     panic: bool = False
+    owner: str | None = None
 
     def free(self) -> list[Deployment]:
         return [place for place, excluded in zip(self.places, self.out, strict=True) if excluded is None]
@@ -80,6 +81,7 @@ class Chooser:
     def __init__(self, *, rng: Rng, index: PrefixIndex | None = None) -> None:
         self._rng = rng
         self._turns = Turns()
+        self._sessions = Sessions()
         self.index = PrefixIndex() if index is None else index
 
     def learned(self, deployment: Deployment, ask: Ask) -> None:
@@ -119,8 +121,10 @@ class Chooser:
         if not free:
             return _nobody(seen, strategy)
         look = Look(ask, now=now, index=self.index, peers=seen.places)
-        if ask.session is not None and strategy in KNOWS_SESSIONS:
-            look.owner = owner(ask.session, free).row.id
+        if drawn:
+            look.owner = seen.owner
+        elif ask.session is not None and strategy in KNOWS_SESSIONS:
+            look.owner = free[self._sessions.owner(ask.session, free)].row.id
         compared = self._pair(free, ask, strategy, look) if pair and not drawn and not explain else free
         return self._best(seen, compared, look, strategy)
 
@@ -167,12 +171,17 @@ class Chooser:
     ) -> _Seen | None:
         """Two by chance that may be asked, and whoever has an affinity.
 
-        None when a session, a breaker or bad luck asks for a look at all.
+        None when a session's replica is out, or a breaker or bad luck asks for a look at all.
         """
-        if ask.session is not None and strategy in KNOWS_SESSIONS:
-            return None
         places = self._holders(deployments, ask) if ask.prefix and strategy in KNOWS_PREFIXES else {}
+        owner = None
+        if ask.session is not None and strategy in KNOWS_SESSIONS:
+            at = self._sessions.owner(ask.session, deployments)
+            places[at] = deployments[at]
+            owner = deployments[at].row.id
         out = {at: _out(place, ask, now, tried) for at, place in places.items()}
+        if owner is not None and out[at] is not None:
+            return None
         wanted = len(places) + 2
         count = len(deployments)
         for _ in range(_DRAWS):
@@ -186,7 +195,7 @@ class Chooser:
                     return None
                 wanted += 1
             if len(places) == wanted:
-                return _Seen(tuple(places.values()), list(out.values()))
+                return _Seen(tuple(places.values()), list(out.values()), owner=owner)
         return None
 
     def _pair(self, free: Sequence[Deployment], ask: Ask, strategy: StrategyName, look: Look) -> Sequence[Deployment]:

@@ -8,11 +8,9 @@ from typing import Final
 
 from citadel_edge.config.shape import StrategyName
 from citadel_edge.fleet.table import Deployment
-from citadel_edge.routing.affinity import rank, session_key
 from citadel_edge.routing.scores import Look, Numbers, adaptive, new_tokens
 
 Score = Callable[[Deployment, Look], tuple[float, Numbers]]
-BOUND: Final = 1.25
 _NOTHING_SEEN: Final = 1e6
 _MOST_TURNS: Final = 10_000
 
@@ -84,14 +82,3 @@ class Turns:
         richest = max(free, key=lambda one: wealth[one.row.id, one.model])
         wealth[richest.row.id, richest.model] -= sum(one.share for one in free)
         return richest
-
-
-def owner(session: str, free: Sequence[Deployment]) -> Deployment:
-    """Whom a session belongs to, while that one has no more than a quarter above the mean.
-
-    Consistent hashing with bounded loads (Mirrokni et al., 2016).
-    """
-    key = session_key(session)
-    most = max(1.0, BOUND * (sum(one.row.in_flight for one in free) + 1) / len(free))
-    able = [one for one in free if one.row.in_flight + 1 <= most]
-    return max(able or free, key=lambda one: rank(key, one.row.id))

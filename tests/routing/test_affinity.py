@@ -1,11 +1,13 @@
 """Who has seen a prompt's beginning, and whom a session belongs to."""
 
 from collections import Counter
+from math import ceil
+from uuid import NAMESPACE_URL, uuid5
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citadel_edge.routing.affinity import BLOCK_BYTES, MAX_BLOCKS, PrefixIndex, blocks, covered, rank, session_key
+from citadel_edge.routing.affinity import BLOCK_BYTES, MAX_BLOCKS, PrefixIndex, Sessions, blocks, covered
 from routing.rig import fleet
 
 
@@ -55,9 +57,26 @@ def test_the_index_forgets_what_is_old_and_keeps_what_is_asked_for():
 
 
 def test_sessions_spread_and_only_those_of_a_replica_that_goes_move():
-    rows = [f"gpu-{n}" for n in range(6)]
-    keys = [session_key(f"session {n}") for n in range(6000)]
-    owners = [max(rows, key=lambda row: rank(key, row)) for key in keys]
-    assert all(800 < count < 1200 for count in Counter(owners).values())
-    left = [max(rows[1:], key=lambda row: rank(key, row)) for key in keys]
-    assert all(was == now for was, now in zip(owners, left, strict=True) if was != rows[0])
+    places, sessions = fleet(*[1] * 6).deployments("m"), Sessions()
+    names = [f"session {n}" for n in range(6000)]
+    owners = [places[sessions.owner(name, places)] for name in names]
+    assert all(800 < count < 1200 for count in Counter(one.row.id for one in owners).values())
+    left = [places[1:][sessions.owner(name, places[1:])] for name in names]
+    assert all(was is now for was, now in zip(owners, left, strict=True) if was is not places[0])
+    other = Sessions()
+    assert [places[other.owner(name, places)] for name in names] == owners
+
+
+def test_sessions_spread_over_many():
+    places, sessions = fleet(*[1] * 200).deployments("m"), Sessions()
+    owned = Counter(sessions.owner(str(uuid5(NAMESPACE_URL, str(n))), places) for n in range(20_000))
+    assert len(owned) == 200
+    assert max(owned.values()) < 150
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=20), st.text())
+def test_a_sessions_replica_has_at_most_a_quarter_more_than_the_mean(loads, session):
+    places = fleet(*[1] * len(loads)).deployments("m")
+    for place, load in zip(places, loads, strict=True):
+        place.row.in_flight = load
+    assert loads[Sessions().owner(session, places)] + 1 <= ceil(1.25 * (sum(loads) + 1) / len(loads))

@@ -194,6 +194,21 @@ def test_among_many_two_are_drawn_and_all_can_be_explained():
     assert pick(table).deployment.row.id == "u0"
 
 
+def test_among_many_a_session_keeps_its_replica_without_a_look_at_all():
+    table = fleet(*[1] * 150)
+    by, ask = chooser(), Ask(session="s")
+    first = pick(table, ask, by=by, strategy=StrategyName.SESSION)
+    assert len(first.candidates) == 3
+    for explain in (False, True):
+        again = pick(table, ask, by=chooser(2), strategy=StrategyName.SESSION, explain=explain)
+        assert again.deployment is first.deployment
+    first.deployment.row.health = Health.UNHEALTHY
+    moved = pick(table, ask, by=by, strategy=StrategyName.SESSION)
+    assert moved.deployment is not first.deployment
+    assert len(moved.candidates) == 150
+    assert pick(table, ask, by=by, strategy=StrategyName.SESSION).deployment is moved.deployment
+
+
 def test_several_instances_draw_two_and_show_all():
     table = fleet(*[1] * 6)
     choice = pick(table, instances=3)
