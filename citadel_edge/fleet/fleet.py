@@ -91,9 +91,11 @@ class Fleet:
 
     def first_token(self, ticket: Ticket) -> None:
         """A stream's prefill is over; see `Table.first_token`. Safe to repeat."""
+        tried = ticket.row.trial is ticket
         events = self.table.first_token(ticket, now=self._clock.monotonic_s())
         if events:
             self._tell_breakers(ticket.row, events)
+        if events or tried:
             self._capacity.tell()
 
     def give_back(

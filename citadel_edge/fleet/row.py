@@ -53,7 +53,10 @@ class Row:
         in_flight: requests taken and not given back, from the moment of the decision.
         prefilling_tokens: prompt tokens of calls that have no first token yet.
         reserved_tokens: prompt and expected output tokens of all calls in flight.
-        cooling_until: before, the engine itself said that it is full.
+        cooling_until: before, the engine itself said that it is full, or one call tries whether it still is.
+        refused_until, cooldown_s: when and how long it is left alone as it said so last; see `cooling`.
+        doubted: no call has shown since that it is not full any more.
+        trial: the call that tries it.
         answered_at: of the last call that went well.
         last_byte_at: of the last byte that any call of it brought.
         failing_since: when the first of its probes in a row that fail was sent; inf while they succeed.
@@ -90,6 +93,10 @@ class Row:
     prefilling_tokens: int = 0
     reserved_tokens: int = 0
     cooling_until: float = 0.0
+    refused_until: float = -math.inf
+    cooldown_s: float = 0.0
+    doubted: bool = False
+    trial: "Ticket | None" = field(default=None, repr=False)
     answered_at: float = -math.inf
     last_byte_at: float = -math.inf
     context_tokens: dict[str, int] = field(default_factory=dict)
@@ -124,7 +131,7 @@ class Row:
         return self.in_flight < self.slots
 
     def cooling(self, now: float) -> bool:
-        """Whether it said itself, a short while ago, that it is full."""
+        """Whether it said itself, a short while ago, that it is full, and has not shown otherwise."""
         return now < self.cooling_until
 
     def full(self, now: float) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from citadel_edge.config.shape import Config, ModelConfig, UpstreamConfig
-from citadel_edge.fleet import guards, vitals
+from citadel_edge.fleet import cooling, guards, vitals
 from citadel_edge.fleet.breaker import Breaker, BreakerPolicy, BreakerState, Rng
 from citadel_edge.fleet.breakers import BreakerEntry, deployment_may_trip, entries, row_may_trip
 from citadel_edge.fleet.engines.facts import Facts
@@ -35,8 +35,6 @@ __all__ = [
     "Ticket",
     "Verdict",
 ]
-
-MAX_COOLDOWN_S = 60.0
 
 
 class Verdict(StrEnum):
@@ -163,6 +161,7 @@ class Table:
         row.prefilling_tokens += tokens_in
         row.reserved_tokens += tokens_in + tokens_out
         row.calls.add(ticket)
+        cooling.taken(row, ticket, now=now)
         if expected_s != math.inf:
             row.overdue.add(ticket, now + expected_s)
         row.gauges.worked(now)
@@ -182,6 +181,7 @@ class Table:
             load=ticket.load,
             now=now,
         )
+        cooling.answered(row, ticket, now=now)
         return guards.answers(ticket)
 
     def give_back(
@@ -202,7 +202,7 @@ class Table:
             verdict: what it says of its replica.
             now: monotonic seconds.
             rng: a number in [0, 1), for a back-off.
-            cooldown_s: with BUSY, how long the row stays full.
+            cooldown_s: with BUSY, for how long at least the row stays full.
             tokens_out: with OK, the answer's tokens where they are known: they teach the row's speed.
             scope: with FAULT, of what it speaks.
         """
@@ -211,6 +211,10 @@ class Table:
         row = ticket.row
         self._release(row, ticket)
         row.gauges.worked(now)
+        if verdict is Verdict.BUSY:
+            cooling.refused(row, ticket, now=now, asked_s=cooldown_s)
+        else:
+            cooling.ended(row, ticket, now=now, well=verdict is Verdict.OK)
         match verdict:
             case Verdict.OK:
                 row.answered_at = now
@@ -220,8 +224,6 @@ class Table:
             case Verdict.FAULT:
                 row.signals.penalize(now=now)
                 return guards.fail(ticket, scope, now=now, rng=rng, may_trip=self._may_trip)
-            case Verdict.BUSY:
-                row.cooling_until = max(row.cooling_until, now + min(cooldown_s, MAX_COOLDOWN_S))
         guards.abandon(ticket)
         return ()
 

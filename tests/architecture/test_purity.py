@@ -31,6 +31,7 @@ PURE = (
     "fleet/fits.py",
     "fleet/gauges.py",
     "fleet/vitals.py",
+    "fleet/cooling.py",
     "fleet/overdue.py",
     "fleet/outcomes.py",
     "fleet/guards.py",
