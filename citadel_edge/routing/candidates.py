@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from citadel_edge.fleet.breaker import BreakerState
 from citadel_edge.fleet.table import Deployment, Health, Row, RowState
+from citadel_edge.routing.ask import CLEARLY
 
 
 class Exclusion(StrEnum):
@@ -45,6 +46,9 @@ class Excluded(Struct, frozen=True, gc=False):
 
 
 TRIED: Final = Excluded(Exclusion.TRIED, "it failed this request already", lasting=True)
+_TIGHT: Final = Excluded(
+    Exclusion.CONTEXT, "the prompt may be too long for its context, and is not for another's", lasting=True
+)
 _DEAD: Final = frozenset({Exclusion.DISABLED, Exclusion.DRAINING, Exclusion.UNKNOWN, Exclusion.UNHEALTHY})
 PARTS: Final = (
     "load",
@@ -83,8 +87,12 @@ class Candidate(Struct, frozen=True, gc=False):
         return dict(zip(self.names, self.numbers, strict=False))
 
 
-def obstacle(deployment: Deployment, now: float, *, tokens_in: int = 0) -> Excluded | None:
-    """Why a deployment may not be given a prompt of so many tokens at `now` (monotonic seconds); None when it may."""
+def obstacle(deployment: Deployment, now: float, *, context_tokens: int = 0) -> Excluded | None:
+    """Why a deployment may not be given a prompt of so many tokens at `now` (monotonic seconds); None when it may.
+
+    `context_tokens` is an estimate: it is an obstacle where half of it is beyond what the engine says it can read. What
+    is tight is left to the engine, whose refusal tells the client.
+    """
     row = deployment.row
     if row.state is not RowState.ACTIVE or row.health is not Health.HEALTHY:
         return _not_alive(row)
@@ -92,7 +100,7 @@ def obstacle(deployment: Deployment, now: float, *, tokens_in: int = 0) -> Exclu
     if (row.breaker.state is not BreakerState.CLOSED or own is not None) and not deployment.admits(now):
         return _shut(deployment, now)
     if now < row.cooling_until or row.in_flight >= row.slots or row.context_tokens:
-        return _no_room(deployment, now, tokens_in)
+        return _no_room(deployment, now, context_tokens)
     return None
 
 
@@ -115,11 +123,11 @@ def _shut(deployment: Deployment, now: float) -> Excluded:
     return Excluded(Exclusion.BREAKER, f"its breaker is {breaker.state.value}", wait)
 
 
-def _no_room(deployment: Deployment, now: float, tokens_in: int) -> Excluded | None:
+def _no_room(deployment: Deployment, now: float, context_tokens: int) -> Excluded | None:
     row = deployment.row
     context = row.context_tokens.get(deployment.model)
-    if context is not None and tokens_in > context:
-        reason = f"a prompt of {tokens_in} tokens does not fit into its {context}"
+    if context is not None and context_tokens > CLEARLY * context:
+        reason = f"a prompt of about {context_tokens} tokens does not fit into its {context}"
         return Excluded(Exclusion.CONTEXT, reason, lasting=True)
     if now < row.cooling_until:
         return Excluded(Exclusion.COOLING, "it said that it is full", row.cooling_until - now)
@@ -135,7 +143,7 @@ def held(deployment: Deployment) -> bool:
 
 
 def past_breakers(
-    deployments: Sequence[Deployment], out: Sequence[Excluded | None], now: float, *, tokens_in: int = 0
+    deployments: Sequence[Deployment], out: Sequence[Excluded | None], now: float, *, context_tokens: int = 0
 ) -> list[Excluded | None] | None:
     """The obstacles without breakers that trip by themselves, when under half of the alive are admitted; else None.
 
@@ -147,11 +155,29 @@ def past_breakers(
     if (alive - shut) * 2 >= alive:
         return None
     return [
-        _no_room(one, now, tokens_in)
+        _no_room(one, now, context_tokens)
         if excluded is not None and excluded.code is Exclusion.BREAKER and not held(one)
         else excluded
         for one, excluded in zip(deployments, out, strict=True)
     ]
+
+
+def tight(deployment: Deployment, context_tokens: int) -> bool:
+    """Whether a prompt does not fit by the estimate itself, which may err."""
+    room = deployment.row.context_tokens
+    return bool(room) and context_tokens > room.get(deployment.model, context_tokens)
+
+
+def roomy(
+    deployments: Sequence[Deployment], out: list[Excluded | None], *, context_tokens: int
+) -> list[Excluded | None]:
+    """The obstacles, with those that are tight out too where another one, free or worth waiting for, is not."""
+    narrow = [tight(one, context_tokens) for one in deployments]
+    if not any(narrow) or all(
+        small or (excluded is not None and excluded.lasting) for small, excluded in zip(narrow, out, strict=True)
+    ):
+        return out
+    return [_TIGHT if small and excluded is None else excluded for small, excluded in zip(narrow, out, strict=True)]
 
 
 class Waiting(Struct, frozen=True, gc=False):

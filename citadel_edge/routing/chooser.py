@@ -2,11 +2,13 @@
 
 Decides in three steps: who may be asked (`candidates`), what each would cost (`strategies`), and the cheapest. All are
 looked at while they are few and one router sees them all; two drawn by chance and whoever holds the prompt or the
-session otherwise, for many eyes on one minimum make a crowd (Mitzenmacher, 2001). Refuses to take the replica: whoever
+session otherwise, for many eyes on one minimum make a crowd (Mitzenmacher, 2001). They are drawn by their weights: a
+heavy one among many light ones would hardly be seen else. Who is asked in turn is asked in turn, however many look.
+Refuses to take the replica: whoever
 asks does so in the same turn of the loop, as `fleet.table` demands.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Final
 
@@ -26,8 +28,11 @@ from citadel_edge.routing.candidates import (
     Waiting,
     obstacle,
     past_breakers,
+    roomy,
+    tight,
     waiting,
 )
+from citadel_edge.routing.lots import Lots, Rng
 from citadel_edge.routing.scores import Look, new_tokens
 from citadel_edge.routing.strategies import KNOWS_PREFIXES, KNOWS_SESSIONS, PART_NAMES, SCORES, Turns
 
@@ -35,7 +40,6 @@ MOST_SCANNED: Final = 100
 MOST_SHOWN: Final = 32
 """Where two are drawn, all are looked at and shown up to so many."""
 _DRAWS: Final = 8
-Rng = Callable[[], float]
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -56,6 +60,12 @@ class Choice(Struct, frozen=True, kw_only=True):
     predicted_ttft_s: float | None = None
     predicted_total_s: float | None = None
     waiting: Waiting = NO_WAITING
+
+    @property
+    def too_long(self) -> bool:
+        """Whether the prompt is too long for every replica, and nothing else stands in its way."""
+        codes = {one.excluded.code if one.excluded is not None else None for one in self.candidates}
+        return codes == {Exclusion.CONTEXT}
 
     def expected_s(self, *, stream: bool) -> float:
         """Seconds to the first byte that shows life, for `Table.take`; infinite while nothing is known."""
@@ -79,7 +89,7 @@ class Chooser:
     """One a process. `index` holds what replicas have in their caches."""
 
     def __init__(self, *, rng: Rng, index: PrefixIndex | None = None) -> None:
-        self._rng = rng
+        self._lots = Lots(rng)
         self._turns = Turns()
         self._sessions = Sessions()
         self.index = PrefixIndex() if index is None else index
@@ -108,11 +118,12 @@ class Chooser:
             now: monotonic seconds.
             tried: replicas that failed this very request, and whether they may be asked again when no other is left.
             instances: how many processes share the fleet.
-            explain: look at all of them and compare all, however many.
+            explain: look at all of them and compare all, however many, and take nobody's turn.
         """
-        pair = len(deployments) > MOST_SCANNED or instances > 1 or strategy is StrategyName.PEAK_EWMA
+        crowd = len(deployments) > MOST_SCANNED or instances > 1 or strategy is StrategyName.PEAK_EWMA
+        pair = crowd and not explain and strategy is not StrategyName.ROUND_ROBIN
         seen = None
-        if pair and len(deployments) > MOST_SHOWN and not explain and strategy is not StrategyName.ROUND_ROBIN:
+        if pair and len(deployments) > MOST_SHOWN:
             seen = self._draw(deployments, ask, strategy, now, tried)
         drawn = seen is not None
         if seen is None:
@@ -125,13 +136,15 @@ class Chooser:
             look.owner = seen.owner
         elif ask.session is not None and strategy in KNOWS_SESSIONS:
             look.owner = free[self._sessions.owner(ask.session, free)].row.id
-        compared = self._pair(free, ask, strategy, look) if pair and not drawn and not explain else free
-        return self._best(seen, compared, look, strategy)
+        compared = self._pair(free, ask, strategy, look) if pair and not drawn else free
+        return self._best(seen, compared, look, strategy, peek=explain)
 
-    def _best(self, seen: _Seen, compared: Sequence[Deployment], look: Look, strategy: StrategyName) -> Choice:
+    def _best(
+        self, seen: _Seen, compared: Sequence[Deployment], look: Look, strategy: StrategyName, *, peek: bool
+    ) -> Choice:
         """Score those that are compared, and write down what was seen of all."""
         ask, score_of, names = look.ask, SCORES[strategy], PART_NAMES.get(strategy, PARTS)
-        forced = self._forced(compared, look, strategy)
+        forced = self._forced(compared, look, strategy, peek=peek)
         looked_at = None if len(compared) == len(seen.places) else set(map(id, compared))
         best, least, turn, candidates = None, inf, 0, []
         for place, excluded in zip(seen.places, seen.out, strict=True):
@@ -147,7 +160,7 @@ class Chooser:
         if chosen is None:
             return _nobody(seen, strategy)
         tokens = new_tokens(chosen.row, look)
-        ttft_s, total_s = _predict(chosen, tokens, look)
+        ttft_s, total_s = _predict(chosen, tokens, ask, seen.places)
         return Choice(
             deployment=chosen,
             candidates=tuple(candidates),
@@ -158,10 +171,12 @@ class Chooser:
             predicted_total_s=total_s if ask.tokens_out else ttft_s,
         )
 
-    def _forced(self, free: Sequence[Deployment], look: Look, strategy: StrategyName) -> Deployment | None:
+    def _forced(
+        self, free: Sequence[Deployment], look: Look, strategy: StrategyName, *, peek: bool
+    ) -> Deployment | None:
         """Whom a strategy takes whatever the scores."""
         if strategy is StrategyName.ROUND_ROBIN:
-            return self._turns.take(free)
+            return self._turns.peek(free) if peek else self._turns.take(free)
         if strategy is StrategyName.SESSION and look.owner is not None:
             return next((one for one in free if one.row.id == look.owner), None)
         return None
@@ -171,7 +186,7 @@ class Chooser:
     ) -> _Seen | None:
         """Two by chance that may be asked, and whoever has an affinity.
 
-        None when a session's replica is out, or a breaker or bad luck asks for a look at all.
+        None when a session's replica is out, or a breaker, a tight context or bad luck asks for a look at all.
         """
         places = self._holders(deployments, ask) if ask.prefix and strategy in KNOWS_PREFIXES else {}
         owner = None
@@ -183,9 +198,8 @@ class Chooser:
         if owner is not None and out[at] is not None:
             return None
         wanted = len(places) + 2
-        count = len(deployments)
         for _ in range(_DRAWS):
-            at = int(self._rng() * count)
+            at = self._lots.one(deployments)
             if at in places:
                 continue
             places[at] = deployments[at]
@@ -195,18 +209,16 @@ class Chooser:
                     return None
                 wanted += 1
             if len(places) == wanted:
+                if any(tight(place, ask.context_tokens) for place in places.values()):
+                    return None
                 return _Seen(tuple(places.values()), list(out.values()), owner=owner)
         return None
 
     def _pair(self, free: Sequence[Deployment], ask: Ask, strategy: StrategyName, look: Look) -> Sequence[Deployment]:
         """Two by chance, and whoever has an affinity."""
-        count = len(free)
-        if count <= 2:  # noqa: PLR2004 - two
+        if len(free) <= 2:  # noqa: PLR2004 - two
             return free
-        one = int(self._rng() * count)
-        other = int(self._rng() * (count - 1))
-        other += other >= one
-        drawn = {one: free[one], other: free[other]}
+        drawn = {at: free[at] for at in self._lots.two(free)}
         if ask.prefix and strategy in KNOWS_PREFIXES:
             drawn |= self._holders(free, ask)
         if look.owner is not None:
@@ -224,7 +236,7 @@ class Chooser:
 
 
 def _out(place: Deployment, ask: Ask, now: float, tried: Mapping[str, bool]) -> Excluded | None:
-    excluded = obstacle(place, now, tokens_in=ask.tokens_in)
+    excluded = obstacle(place, now, context_tokens=ask.context_tokens)
     if excluded is None and (place.row.id in tried or place.row.id == ask.hedge_of):
         return TRIED
     return excluded
@@ -232,10 +244,11 @@ def _out(place: Deployment, ask: Ask, now: float, tried: Mapping[str, bool]) -> 
 
 def _survey(deployments: Sequence[Deployment], ask: Ask, now: float, tried: Mapping[str, bool]) -> _Seen:
     """All of them. Without another left, one that failed this request may be asked again where that makes sense."""
-    out = [obstacle(place, now, tokens_in=ask.tokens_in) for place in deployments]
+    tokens = ask.context_tokens
+    out = [obstacle(place, now, context_tokens=tokens) for place in deployments]
     panic = False
     if any(excluded is not None and excluded.code is Exclusion.BREAKER for excluded in out):
-        passed = past_breakers(deployments, out, now, tokens_in=ask.tokens_in)
+        passed = past_breakers(deployments, out, now, context_tokens=tokens)
         if passed is not None:
             out, panic = passed, True
     if tried or ask.hedge_of is not None:
@@ -247,7 +260,7 @@ def _survey(deployments: Sequence[Deployment], ask: Ask, now: float, tried: Mapp
         if None not in out and any(tried.values()):
             again = [tried.get(place.row.id, False) for place in deployments]
             out = [None if may and was is None else now_ for may, was, now_ in zip(again, open_, out, strict=True)]
-    return _Seen(deployments, out, panic)
+    return _Seen(deployments, roomy(deployments, out, context_tokens=tokens) if tokens else out, panic)
 
 
 def _nobody(seen: _Seen, strategy: StrategyName) -> Choice:
@@ -258,12 +271,15 @@ def _nobody(seen: _Seen, strategy: StrategyName) -> Choice:
     return Choice(deployment=None, candidates=candidates, strategy=strategy, waiting=waiting(seen.out))
 
 
-def _predict(place: Deployment, tokens: int, look: Look) -> tuple[float | None, float | None]:
-    """Seconds to the first token and to the last; of a replica not known yet as of its like."""
+def _predict(
+    place: Deployment, tokens: int, ask: Ask, peers: Sequence[Deployment]
+) -> tuple[float | None, float | None]:
+    """Seconds to the first token and to the last; of a replica not known yet what its like would take in its place."""
     row = place.row
-    if not row.signals.known:
-        typical = look.typical_s()
-        return typical, typical
-    ahead = tokens + row.prefilling_tokens
-    prefill, decode = row.signals.split_s(ahead, look.ask.tokens_out, row.in_flight + 1.0)
-    return prefill, prefill + decode
+    known = [row.signals] if row.signals.known else [one.row.signals for one in peers if one.row.signals.known]
+    if not known:
+        return None, None
+    ahead, load = tokens + row.prefilling_tokens, row.in_flight + 1.0
+    splits = [one.split_s(ahead, ask.tokens_out, load) for one in known]
+    prefill = sum(first for first, _ in splits) / len(splits)
+    return prefill, prefill + sum(rest for _, rest in splits) / len(splits)

@@ -28,6 +28,7 @@ from typing import Final
 from msgspec import Struct
 
 from citadel_edge.config.shape import Capability, Objective
+from citadel_edge.routing.ask import CLEARLY
 from citadel_edge.routing.cost import Model
 from citadel_edge.routing.features import Features
 from citadel_edge.routing.objective import WEIGHTS, Weights
@@ -43,7 +44,6 @@ from citadel_edge.routing.outlook import (
     may_use_model,
 )
 
-CLEARLY: Final = 2.0
 _NO_MARGIN: Final = 1.0
 DEFAULT_SKILL: Final = 0.5
 _TIGHT: Final = 0.25

@@ -71,8 +71,13 @@ class Turns:
     def __init__(self) -> None:
         self._wealth: dict[tuple[str, str], float] = {}
 
+    def peek(self, free: Sequence[Deployment]) -> Deployment:
+        """Whose turn it would be."""
+        wealth = self._wealth
+        return max(free, key=lambda one: wealth.get((one.row.id, one.model), 0.0) + one.share)
+
     def take(self, free: Sequence[Deployment]) -> Deployment:
-        """Whose turn it is."""
+        """Whose turn it is, and the next one's from now on."""
         wealth = self._wealth
         if len(wealth) > _MOST_TURNS:
             wealth.clear()

@@ -144,12 +144,59 @@ def test_who_failed_is_asked_again_only_when_allowed_and_alone_and_a_hedge_goes_
     assert pick(table, Ask(hedge_of="u0")).deployment.row.id == "u1"
 
 
-def test_a_prompt_that_does_not_fit_is_out_there():
-    table = fleet(1, 1)
-    table.rows["u0"].context_tokens["m"] = 100
-    choice = pick(table, Ask(tokens_in=101))
+def rooms(*contexts):
+    table = fleet(*[1] * len(contexts))
+    for row, context in zip(table.rows.values(), contexts, strict=True):
+        if context is not None:
+            row.context_tokens["m"] = context
+    return table
+
+
+@pytest.mark.parametrize("strategy", StrategyName)
+def test_a_prompt_that_clearly_does_not_fit_is_out_there(strategy):
+    choice = pick(rooms(100, None), Ask(context_tokens=201), strategy=strategy)
     assert choice.deployment.row.id == "u1"
     assert choice.candidates[0].excluded.code is Exclusion.CONTEXT
+    assert not choice.too_long
+
+
+def test_an_estimate_that_is_a_little_too_long_keeps_nobody_from_an_engine_that_may_hold_it():
+    assert pick(rooms(100), Ask(context_tokens=200)).deployment is not None
+
+
+def test_of_several_prompts_the_largest_must_fit_and_not_all_together():
+    assert pick(rooms(100), Ask(tokens_in=100_000, context_tokens=50)).deployment is not None
+
+
+def test_too_long_for_all_is_told_from_full():
+    table = rooms(100, 100)
+    nobody = pick(table, Ask(context_tokens=201))
+    assert (nobody.deployment, nobody.too_long, nobody.waiting.worth) == (None, True, False)
+    table.rows["u1"].health = Health.UNHEALTHY
+    assert not pick(table, Ask(context_tokens=201)).too_long
+    assert not pick(fleet()).too_long
+
+
+def test_what_is_tight_somewhere_goes_where_there_is_room():
+    table = rooms(100, 1000)
+    ask = Ask(context_tokens=150)
+    table.rows["u1"].in_flight = 10
+    choice = pick(table, ask)
+    assert choice.deployment.row.id == "u1"
+    assert choice.candidates[0].excluded.code is Exclusion.CONTEXT
+    table.rows["u1"].in_flight = table.rows["u1"].slots
+    full = pick(table, ask)
+    assert (full.deployment, full.waiting.worth, full.too_long) == (None, True, False)
+    table.rows["u1"].state = RowState.DISABLED
+    assert pick(table, ask).deployment.row.id == "u0"
+
+
+@pytest.mark.parametrize("narrow", [1, 149])
+def test_among_many_too_a_tight_one_is_not_drawn_while_others_have_room(narrow):
+    table = rooms(*[100] * narrow, *[1000] * (150 - narrow))
+    for seed in range(20):
+        choice = pick(table, Ask(context_tokens=150), by=chooser(seed))
+        assert choice.deployment.row.context_tokens["m"] == 1000
 
 
 def test_a_known_prefix_draws_and_load_outweighs_it():
@@ -214,6 +261,62 @@ def test_several_instances_draw_two_and_show_all():
     choice = pick(table, instances=3)
     assert len(choice.candidates) == 6
     assert sum(one.score is not None for one in choice.candidates) == 2
+
+
+@pytest.mark.parametrize("count", [6, 60])
+def test_several_instances_draw_by_weight(count):
+    table, by = fleet(count - 1, *[1] * (count - 1)), chooser()
+    taken = Counter()
+    for row in table.rows.values():
+        row.slots = 1000
+    for _ in range(400):
+        place = pick(table, by=by, strategy=StrategyName.LEAST_IN_FLIGHT, instances=2).deployment
+        table.take(place, now=NOW)
+        taken[place.row.id] += 1
+    assert 150 <= taken["u0"] <= 260, "half of the weight"
+    assert len(taken) > count // 2
+
+
+@pytest.mark.parametrize("instances", [1, 3])
+def test_whose_turn_it_is_is_no_matter_of_luck(instances):
+    table, by = fleet(*[1] * 5), chooser()
+    order = [
+        pick(table, by=by, strategy=StrategyName.ROUND_ROBIN, instances=instances).deployment.row.id for _ in range(10)
+    ]
+    assert order == ["u0", "u1", "u2", "u3", "u4"] * 2
+
+
+@pytest.mark.parametrize("instances", [1, 3])
+def test_to_ask_whose_turn_it_is_takes_nobodys(instances):
+    table, by = fleet(1, 2, 1), chooser()
+
+    def turn(*, explain):
+        choice = pick(table, by=by, strategy=StrategyName.ROUND_ROBIN, instances=instances, explain=explain)
+        return choice.deployment.row.id
+
+    asked, taken = [], []
+    for _ in range(8):
+        foreseen = {turn(explain=True) for _ in range(5)}
+        assert len(foreseen) == 1
+        asked += foreseen
+        taken.append(turn(explain=False))
+    assert asked == taken
+    assert Counter(taken) == {"u0": 2, "u1": 4, "u2": 2}
+
+
+def test_of_a_replica_that_is_new_the_first_token_is_expected_as_of_its_like():
+    table = fleet(1, 1, 1)
+    for row in list(table.rows.values())[1:]:
+        for step in range(30):
+            now = NOW - 1 + step / 100
+            row.signals.observe_first_token(0.03, tokens_in=10, prefilling_tokens=0, load=1, now=now)
+            row.signals.observe_decode(4.0, tokens=100, load=1, now=now)
+            row.in_flight = 3
+    choice = pick(table, Ask(tokens_in=10, tokens_out=100, stream=True), strategy=StrategyName.LEAST_IN_FLIGHT)
+    assert choice.deployment.row.id == "u0"
+    assert choice.predicted_ttft_s == pytest.approx(0.03, rel=0.2)
+    assert choice.predicted_total_s == pytest.approx(4.03, rel=0.2)
+    assert choice.expected_s(stream=True) == choice.predicted_ttft_s
 
 
 def test_what_is_unknown_is_expected_to_take_forever():
