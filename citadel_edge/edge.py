@@ -139,7 +139,6 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
         shelter = await stack.enter_async_context(plain_group())  # last in: changes still find the pools
         fleet_metrics = FleetMetrics(everywhere)
         fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=fleet_metrics)
-        stack.callback(fleet.close)
         directory = Directory(postgres=postgres, redis=redis, clock=clock, log=log)
         presence = Presence()
         directory.on_revoked(presence.end)

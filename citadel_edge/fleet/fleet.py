@@ -14,9 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
 from citadel_edge.errors import UpstreamError, UpstreamFault
-from citadel_edge.fleet import vitals
 from citadel_edge.fleet.breaker import BreakerChange, Rng
-from citadel_edge.fleet.capacity import Capacity
 from citadel_edge.fleet.engines.facts import Facts
 from citadel_edge.fleet.gauges import Reading
 from citadel_edge.fleet.guards import Events
@@ -46,26 +44,23 @@ class Fleet:
         self._rng = rng
         self._watchers: list[Callable[[], None]] = []
         self._news = News(clock=clock, hub=hub, log=log, metrics=metrics)
+        self._capacity_watchers: list[Callable[[], None]] = []
         self.table = Table(config.value)
-        self._capacity = Capacity(self.table, clock)
         metrics.follow(self.table, clock)
         config.watch(self._replace)
-
-    def close(self) -> None:
-        """Let go of the timer."""
-        self._capacity.close()
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call `watcher()` whenever rows came or went."""
         self._watchers.append(watcher)
 
     def watch_capacity(self, watcher: Callable[[], None]) -> None:
-        """Call `watcher()` whenever a place may have come free.
+        """Call `watcher()` whenever a place may have come free, or when one does has changed.
 
-        That is: a call ended, a cooldown or a back-off is over, health or a breaker turned better, rows, weights,
-        states or slots changed. It is called inside of such changes: it must be quick, and take no row itself.
+        That is: a call ended or showed that its row has room, health or a breaker turned better, rows, weights, states
+        or slots changed. It is called inside of such changes: it must be quick, and take no row itself. When a cooldown
+        or a back-off ends is known beforehand, from the rows: whoever waits for that sets a timer.
         """
-        self._capacity.watch(watcher)
+        self._capacity_watchers.append(watcher)
 
     def take(
         self,
@@ -96,7 +91,7 @@ class Fleet:
         if events:
             self._tell_breakers(ticket.row, events)
         if events or tried:
-            self._capacity.tell()
+            self._tell_capacity()
 
     def give_back(
         self,
@@ -121,9 +116,7 @@ class Fleet:
         )
         if events:
             self._tell_breakers(ticket.row, events)
-        if events or verdict is Verdict.BUSY:
-            self._capacity.expect()
-        self._capacity.tell()
+        self._tell_capacity()
 
     def suspect(self, row: Row, detail: str) -> None:
         """Nobody listened at its address: no more requests until a probe succeeds."""
@@ -134,17 +127,17 @@ class Fleet:
         change = self.table.probe_succeeded(row, detail, now=self._clock.monotonic_s())
         if change is not None:
             self._tell_health(change)
-            self._capacity.tell()
+            self._tell_capacity()
 
     def probe_failed(self, row: Row, detail: str, *, at_once: bool, asked: float) -> None:
         """A probe failed that was sent at `asked` (monotonic seconds); `at_once` when nobody listened.
 
-        Calls that the row will hardly answer are told, each once.
+        Calls that the row will hardly answer are told, each once, as long as somebody else can answer them.
         """
         change = self.table.probe_failed(row, detail, at_once=at_once, asked=asked)
         if change is not None:
             self._tell_health(change)
-        for call in vitals.lost(row, now=self._clock.monotonic_s()):
+        for call in self.table.lost(row, now=self._clock.monotonic_s()):
             told, call.on_lost = call.on_lost, None
             if told is not None:
                 told(UpstreamError(UpstreamFault.LOST, "its probes fail"))
@@ -158,7 +151,7 @@ class Fleet:
         before = row.slots
         self.table.learn(row, facts)
         if row.slots > before:
-            self._capacity.tell()
+            self._tell_capacity()
 
     def trip(self, breaker_id: str, *, source: str) -> None:
         """An operator opens a breaker until `reset`; no panic goes past it.
@@ -175,7 +168,7 @@ class Fleet:
             KeyError: there is none of that id.
         """
         self._tell_hand(breaker_id, self.table.breakers[breaker_id].breaker.reset(source), source)
-        self._capacity.tell()
+        self._tell_capacity()
 
     def set_row(self, upstream_id: str, *, weight: float | None, state: RowState, source: str) -> None:
         """An operator changes a row: both values as they shall be. `weight` None: its deployments' own.
@@ -186,14 +179,18 @@ class Fleet:
         row = self.table.rows[upstream_id]
         row.weight, row.state, row.source = weight, state, source
         self._news.row(row, source=source)
-        self._capacity.tell()
+        self._tell_capacity()
 
     def _replace(self, config: Config) -> None:
         self.table.replace(config)
         self._metrics.follow(self.table, self._clock)
         for watcher in self._watchers:
             watcher()
-        self._capacity.tell()
+        self._tell_capacity()
+
+    def _tell_capacity(self) -> None:
+        for watcher in self._capacity_watchers:
+            watcher()
 
     def _tell_hand(self, breaker_id: str, change: BreakerChange | None, source: str) -> None:
         if change is not None:

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from citadel_edge.config.shape import Config, ModelConfig, UpstreamConfig
 from citadel_edge.fleet import cooling, guards, vitals
-from citadel_edge.fleet.breaker import Breaker, BreakerPolicy, BreakerState, Rng
+from citadel_edge.fleet.breaker import Breaker, BreakerPolicy, Rng
 from citadel_edge.fleet.breakers import BreakerEntry, deployment_may_trip, entries, row_may_trip
 from citadel_edge.fleet.engines.facts import Facts
 from citadel_edge.fleet.guards import Events, Scope
@@ -244,13 +244,6 @@ class Table:
             return deployment_may_trip(self.deployments(place.name))
         return row_may_trip(self.rows.values())
 
-    def next_capacity_at(self, now: float) -> float:
-        """When, after `now`, the next cooldown or back-off of an active row is over; inf when none runs."""
-        waits = [row.cooling_until for row in self.rows.values() if row.state is RowState.ACTIVE]
-        shut = (entry.breaker for entry in self.breakers.values())
-        waits += [breaker.retry_at for breaker in shut if breaker.state is BreakerState.OPEN and not breaker.held]
-        return min((at for at in waits if at > now), default=math.inf)
-
     def learn(self, row: Row, facts: Facts) -> None:
         """Note what a replica says of itself."""
         vitals.learn(row, facts, models=[place.model for place in self._places() if place.row is row])
@@ -272,6 +265,14 @@ class Table:
     ) -> HealthChange | None:
         """See `vitals.failed`."""
         return vitals.failed(row, detail, at_once=at_once, asked=asked)
+
+    def lost(self, row: Row, *, now: float) -> list[Ticket]:
+        """See `vitals.lost`. Calls whose model nobody else serves now keep the hope that their row goes on."""
+        return [call for call in vitals.lost(row, now=now) if self._served_elsewhere(call.deployment, now)]
+
+    def _served_elsewhere(self, place: Deployment, now: float) -> bool:
+        others = (other for other in self.deployments(place.name) if other.row is not place.row)
+        return any(other.row.usable(now) and other.admits(now) for other in others)
 
 
 def _teach(ticket: Ticket, tokens_out: int, now: float) -> None:

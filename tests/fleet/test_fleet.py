@@ -1,12 +1,11 @@
 """Who is told of a change."""
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from citadel_edge.errors import UpstreamError, UpstreamFault
-from citadel_edge.fleet.breaker import BreakerPolicy, BreakerState
+from citadel_edge.fleet.breaker import BreakerState
 from citadel_edge.fleet.engines.facts import Facts
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.gauges import Reading
@@ -191,44 +190,17 @@ def test_capacity_is_told_of_whatever_may_have_freed_a_place(rig: Rig, row: Row)
     assert tells(lambda: rig.config.replace(make_config(A, B)))
 
 
-async def test_the_end_of_a_cooldown_is_told_and_no_timer_outlives_the_fleet(rig: Rig) -> None:
-    freed = asyncio.Event()
-    rig.fleet.watch_capacity(freed.set)
-    rig.fleet.give_back(rig.fleet.take(place(rig, "a")), Verdict.BUSY, cooldown_s=0.1)
-    rig.fleet.give_back(rig.fleet.take(place(rig, "b")), Verdict.BUSY, cooldown_s=30)
-    freed.clear()
-    assert rig.fleet.table.rows["a"].cooling(rig.clock.monotonic_s())
-    async with asyncio.timeout(10):
-        await freed.wait()
-    assert not rig.fleet.table.rows["a"].cooling(rig.clock.monotonic_s())
-    assert rig.fleet.table.rows["b"].cooling(rig.clock.monotonic_s())
-    freed.clear()
-    rig.fleet.close()
-    await asyncio.sleep(0)
-    assert not freed.is_set()
-
-
-async def test_the_end_of_a_backoff_is_told(rig: Rig, row: Row) -> None:
-    freed = asyncio.Event()
-    for _ in range(4):
-        rig.fleet.give_back(rig.fleet.take(place(rig, "a")), Verdict.FAULT)
-    last = rig.fleet.take(place(rig, "a"))
-    row.breaker._policy = BreakerPolicy(first_backoff_s=0.1)
-    rig.fleet.watch_capacity(freed.set)
-    rig.fleet.give_back(last, Verdict.FAULT)
-    freed.clear()
-    async with asyncio.timeout(10):
-        await freed.wait()
-    assert row.breaker.admits(rig.clock.monotonic_s())
-
-
-def test_calls_of_a_row_that_died_are_told_once(rig: Rig, row: Row) -> None:
+def test_calls_of_a_row_that_died_are_told_once_and_only_where_somebody_else_is(rig: Rig, row: Row) -> None:
     rig.fleet.probe_succeeded(row, "ok")
     silent, spoke = rig.fleet.take(place(rig, "a")), rig.fleet.take(place(rig, "a"))
     told: list[UpstreamError] = []
     silent.on_lost = spoke.on_lost = told.append
     began = rig.clock.monotonic_s()
     spoke.last_byte_at = began + 60
+    for _ in range(3):
+        rig.fleet.probe_failed(row, "no answer within 0.75 s", at_once=False, asked=began - 2)
+    assert told == []
+    rig.fleet.probe_succeeded(rig.fleet.table.rows["b"], "ok")
     for _ in range(3):
         rig.fleet.probe_failed(row, "no answer within 0.75 s", at_once=False, asked=began - 2)
     assert [error.fault for error in told] == [UpstreamFault.LOST]

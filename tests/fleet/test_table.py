@@ -1,6 +1,5 @@
 """The table: what taking, giving back, probing and reloading do to the rows."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -412,19 +411,6 @@ def test_a_row_that_answers_again_is_asked_at_once() -> None:
     assert where.admits(1.0)
 
 
-def test_the_next_capacity_is_when_a_cooldown_or_a_backoff_ends() -> None:
-    table = Table(with_models("m"))
-    first, second = healthy(table)
-    assert table.next_capacity_at(0.0) == math.inf
-    faults(table, place(table, first), 5)
-    assert table.next_capacity_at(0.0) == 3.75
-    table.give_back(table.take(place(table, second), now=0.0), Verdict.BUSY, now=0.0, rng=half, cooldown_s=2.0)
-    assert table.next_capacity_at(0.0) == 2.0
-    assert table.next_capacity_at(2.0) == 3.75
-    first.breaker.trip("ann")
-    assert table.next_capacity_at(2.0) == math.inf
-
-
 def test_no_cooldown_lasts_longer_than_a_minute() -> None:
     table = Table(make_config(A))
     (row,) = healthy(table)
@@ -522,3 +508,37 @@ def check(table: Table, held: list[Ticket]) -> None:
     for entry in table.breakers.values():
         if entry.breaker.state is BreakerState.HALF_OPEN and not held:
             assert entry.breaker.admits(0.0)
+
+
+def test_calls_that_nobody_else_can_answer_are_not_lost() -> None:
+    table = Table(with_models("m"))
+    row, other = healthy(table)
+    ticket = table.take(place(table, row), now=0.0)
+    ticket.on_lost = lambda _: None
+    table.probe_failed(row, "silent", asked=1.0)
+    table.probe_failed(row, "silent", asked=2.0)
+    assert table.lost(row, now=9.0) == [ticket]
+    for close in (
+        lambda: table.probe_failed(other, "refused", at_once=True),
+        lambda: setattr(other, "state", RowState.DRAINING),
+        lambda: other.breaker.trip("ann"),
+    ):
+        close()
+        assert table.lost(row, now=9.0) == []
+        table.probe_succeeded(other, "ok")
+        other.state = RowState.ACTIVE
+        other.breaker.reset("ann")
+        assert table.lost(row, now=9.0) == [ticket]
+
+
+def test_calls_of_a_model_that_is_served_here_alone_are_not_lost_with_those_of_another() -> None:
+    config = with_models("m", "n")
+    (m, n) = config.models
+    table = Table(replace(config, models=(m, replace(n, deployments=n.deployments[:1]))))
+    row, _ = healthy(table)
+    tickets = [table.take(table.deployments(name)[0], now=0.0) for name in ("m", "n")]
+    for ticket in tickets:
+        ticket.on_lost = lambda _: None
+    for asked in (1.0, 2.0):
+        table.probe_failed(row, "silent", asked=asked)
+    assert table.lost(row, now=9.0) == tickets[:1]
