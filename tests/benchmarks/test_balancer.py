@@ -39,14 +39,14 @@ def test_the_correction_for_few_queues_gives_the_published_mean_numbers_of_calls
 
 @pytest.mark.parametrize("load", [0.7, 0.9])
 def test_two_choices_wait_as_long_as_theory_says(load):
-    assert abs(check(load, requests=80_000).off) < 0.03
+    assert abs(check(load, requests=50_000).off) < 0.03
 
 
 @pytest.mark.parametrize(
     "name", ["heterogeneous slots, load 0.9", "50 clients, one of six x10 slow", "LLM: one x10 slow"]
 )
 def test_adaptive_has_the_best_tail(name):
-    tails = {strategy: run(name, strategy, 0.3)[1].p99 for strategy in StrategyName}
+    tails = {strategy: run(name, strategy, 0.2)[1].p99 for strategy in StrategyName}
     assert tails[StrategyName.ADAPTIVE] <= 1.03 * min(tails.values())
 
 
@@ -58,7 +58,9 @@ def test_a_conversation_is_rarely_torn_from_the_cache_that_holds_it():
 
 
 def test_few_calls_follow_into_a_freeze():
-    asked = [run("50 clients, one of six frozen", strategy)[1] for strategy in (StrategyName.ADAPTIVE, ROUND_ROBIN)]
+    asked = [
+        run("50 clients, one of six frozen", strategy, 0.4)[1] for strategy in (StrategyName.ADAPTIVE, ROUND_ROBIN)
+    ]
     assert asked[0].moved < asked[1].moved / 4
     assert asked[0].failed == 0
     assert asked[0].p99 < 0.25 < asked[1].p99
