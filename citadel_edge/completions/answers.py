@@ -44,6 +44,7 @@ class Answers:
 
     async def whole(self, job: Job) -> tuple[bytes, str]:
         """Make calls until one is answered or nothing is left to try."""
+        self._upstreams.begin(job)
         while True:
             trial = await self._placing.place(job)
             try:
@@ -61,6 +62,7 @@ class Answers:
 
     async def streamed(self, job: Job, stage: Stage) -> bytes:
         """Pass on what calls answer, each from where the one before broke off; the bytes for the terminal's write."""
+        self._upstreams.begin(job)
         request = job.call.request
         while job.broken is None or not nothing_left(request, job.broken):
             trial = await self._placing.place(job)
@@ -87,7 +89,7 @@ class Answers:
         """Pass the answer of the call that counts on up to its terminal; the bytes that go out with it."""
         answer, relay, trial = _streaming(job)
         if passed and not relay.over:
-            job.reaches_client(trial.first_token_at)
+            self._reaches(job, trial)
             await stage.write(passed)
             passed = b""
         while not relay.over:
@@ -98,14 +100,23 @@ class Answers:
             if trial.first_token_at is None and relay.content_chunks:
                 self._first_token(job, trial)
             if passed and not relay.over:
-                job.reaches_client(trial.first_token_at)
+                if job.first_token_at is None:
+                    self._reaches(job, trial)
                 await stage.write(passed)
                 passed = b""
         if job.answer_begun and passed and not relay.done:  # what came before the failure, in the same bytes
             await stage.write(passed)
         relay.end()
-        job.reaches_client(trial.first_token_at)
+        self._reaches(job, trial)
         return passed
+
+    def _reaches(self, job: Job, trial: Trial) -> None:
+        """A part of the answer goes out, perhaps with the first token that its client sees."""
+        new = job.first_token_at is None
+        job.reaches_client(trial.first_token_at)
+        if new and job.first_token_at is not None:
+            seconds = job.first_token_at - job.started
+            self._metrics.first_token(job.call.listener, model=trial.model.name, seconds=seconds)
 
     def _first_token(self, job: Job, trial: Trial) -> None:
         """A call's prefill is over."""
@@ -116,8 +127,6 @@ class Answers:
             trial.answer.first_token_seen()
         if job.broken is None:
             self._hedges.answered(job, trial)
-            seconds = trial.first_token_at - job.started
-            self._metrics.first_token(job.call.listener, model=trial.model.name, seconds=seconds)
 
 
 def _listen(job: Job, trial: Trial) -> Relay:
