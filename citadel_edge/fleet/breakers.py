@@ -7,11 +7,12 @@ that their probes have taken out anyway.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from msgspec import Struct
 
-from citadel_edge.fleet.breaker import Breaker, BreakerState
+from citadel_edge.fleet.breaker import Breaker, BreakerPolicy, BreakerState
 from citadel_edge.fleet.guards import breaker_id
 from citadel_edge.fleet.row import Deployment, Row, RowState
 
@@ -35,6 +36,13 @@ def entries(rows: Iterable[Row], places: Iterable[Deployment]) -> dict[str, Brea
             name = breaker_id(place)
             found[name] = BreakerEntry(name, place.row.id, place.name, place.breaker)
     return found
+
+
+def guarded(place: Deployment, name: str, policy: BreakerPolicy) -> Deployment:
+    """The place, with a breaker of its own if that would have this id and there is none yet."""
+    if place.breaker is not None or breaker_id(place) != name:
+        return place
+    return replace(place, breaker=Breaker(policy))
 
 
 def row_may_trip(rows: Iterable[Row]) -> bool:

@@ -153,6 +153,15 @@ class Fleet:
         if row.slots > before:
             self._tell_capacity()
 
+    def guard(self, breaker_id: str) -> bool:
+        """Give a model its own breaker where it has none; see `Table.guard`."""
+        if breaker_id in self.table.breakers:
+            return True
+        made = self.table.guard(breaker_id)
+        if made:
+            self._metrics.follow(self.table, self._clock)
+        return made
+
     def trip(self, breaker_id: str, *, source: str) -> None:
         """An operator opens a breaker until `reset`; no panic goes past it.
 

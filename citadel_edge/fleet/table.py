@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from citadel_edge.config.shape import Config, ModelConfig, UpstreamConfig
-from citadel_edge.fleet import cooling, guards, vitals
+from citadel_edge.fleet import cooling, guards, lessons, vitals
 from citadel_edge.fleet.breaker import Breaker, BreakerPolicy, Rng
-from citadel_edge.fleet.breakers import BreakerEntry, deployment_may_trip, entries, row_may_trip
+from citadel_edge.fleet.breakers import BreakerEntry, deployment_may_trip, entries, guarded, row_may_trip
 from citadel_edge.fleet.engines.facts import Facts
 from citadel_edge.fleet.guards import Events, Scope
 from citadel_edge.fleet.row import BreakerEvent, Deployment, Health, Row, RowState, Ticket
@@ -108,6 +108,16 @@ class Table:
             if place.row is row and place.breaker is not None:
                 return place.breaker
         return Breaker(self._policy)
+
+    def guard(self, breaker_id: str) -> bool:
+        """Give a model its own breaker where it has none, by the id that it would have; whether there is one now.
+
+        For an operator who cuts off a model that its upstream serves alone: it lasts until the next `replace`.
+        """
+        for model, places in self.models.items():
+            self.models[model] = tuple(guarded(place, breaker_id, self._policy) for place in places)
+        self.breakers = entries(self.rows.values(), self._places())
+        return breaker_id in self.breakers
 
     def deployments(self, model: str) -> tuple[Deployment, ...]:
         """Where the model of this name (no alias) is served; empty when there is none of that name."""
@@ -215,15 +225,14 @@ class Table:
             cooling.refused(row, ticket, now=now, asked_s=cooldown_s)
         else:
             cooling.ended(row, ticket, now=now, well=verdict is Verdict.OK)
-        match verdict:
-            case Verdict.OK:
-                row.answered_at = now
-                if tokens_out is not None:
-                    _teach(ticket, tokens_out, now)
-                return guards.succeed(ticket, now)
-            case Verdict.FAULT:
-                row.signals.penalize(now=now)
-                return guards.fail(ticket, scope, now=now, rng=rng, may_trip=self._may_trip)
+        if verdict is Verdict.OK:
+            row.answered_at = now
+            if tokens_out is not None:
+                lessons.ended(ticket, tokens_out, now=now)
+            return guards.succeed(ticket, now)
+        if verdict is Verdict.FAULT:
+            row.signals.penalize(now=now)
+            return guards.fail(ticket, scope, now=now, rng=rng, may_trip=self._may_trip)
         guards.abandon(ticket)
         return ()
 
@@ -273,20 +282,3 @@ class Table:
     def _served_elsewhere(self, place: Deployment, now: float) -> bool:
         others = (other for other in self.deployments(place.name) if other.row is not place.row)
         return any(other.row.usable(now) and other.admits(now) for other in others)
-
-
-def _teach(ticket: Ticket, tokens_out: int, now: float) -> None:
-    """Tell the row's signals what a whole call took."""
-    signals = ticket.row.signals
-    load = (ticket.load + ticket.row.in_flight + 2) // 2  # between what it met and what it left
-    if ticket.first_token_at is not None:
-        signals.observe_decode(now - ticket.first_token_at, tokens=tokens_out - 1, load=load, now=now)
-        return
-    signals.observe_whole(
-        now - ticket.taken_at,
-        tokens_in=ticket.tokens_in,
-        tokens_out=tokens_out,
-        prefilling_tokens=ticket.prefilling_tokens,
-        load=load,
-        now=now,
-    )

@@ -161,8 +161,11 @@ class Operations:
             self._put(setting, ordered=False)
 
     def _put(self, setting: Setting, *, ordered: bool) -> None:
-        """Do in the fleet what the setting says; of an upstream that is not there, nothing."""
-        if not self._stands(*setting.key):
+        """Do in the fleet what the setting says; of an upstream that is not there, nothing.
+
+        A model that was cut off on an upstream stays so when it is the only one there.
+        """
+        if not (self._stands(*setting.key) or (setting.tripped and self._fleet.guard(setting.id))):
             return
         if setting.kind is SettingKind.UPSTREAM:
             self._set_row(setting)

@@ -32,6 +32,7 @@ PURE = (
     "fleet/gauges.py",
     "fleet/vitals.py",
     "fleet/cooling.py",
+    "fleet/lessons.py",
     "fleet/overdue.py",
     "fleet/outcomes.py",
     "fleet/guards.py",

@@ -136,6 +136,27 @@ async def test_a_model_s_own_breaker_is_tripped_alone(instance):
         assert first.breaker("a:one").state is BreakerState.CLOSED
 
 
+async def test_a_model_stays_cut_off_when_it_is_left_alone_on_its_upstream(instance):
+    name = "a:one"
+    async with instance("a", "b", second_model=True) as first:
+        await first.operations.trip(name, BreakerOrder(), by=first.by)
+        for _ in range(2):
+            first.live.replace(config("a", "b"))
+            assert (first.breaker(name).state, first.breaker(name).held) == (BreakerState.OPEN, True)
+            place, other = first.fleet.table.deployments("one")
+            assert (place.breaker, other.breaker) == (first.breaker(name), None)
+            assert (place.admits(0.0), place.row.breaker.admits(0.0)) == (False, True)
+    async with instance("a", "b") as again:  # a start with one model there
+        await again.operations.look_first(within_s=5)
+        assert again.breaker(name).held
+        await again.operations.reset(name, BreakerOrder(), by=again.by)
+        assert again.fleet.table.deployments("one")[0].admits(0.0)
+        again.live.replace(config("a", "b"))
+        assert name not in again.fleet.table.breakers
+        again.live.replace(config("b"))
+        assert again.fleet.guard(name) is False
+
+
 async def test_an_old_reset_does_not_close_what_calls_opened_in_this_process(instance):
     async with instance() as first:
         await first.operations.reset("a", BreakerOrder(), by=first.by)
