@@ -128,6 +128,9 @@ class Fleet:
         if change is not None:
             self._tell_health(change)
             self._tell_capacity()
+        elif row.slots == 1 and row.slots_guessed and not row.warned:  # it was asked after the probe before this
+            row.warned = True
+            self._news.one_slot(row)
 
     def probe_failed(self, row: Row, detail: str, *, at_once: bool, asked: float) -> None:
         """A probe failed that was sent at `asked` (monotonic seconds); `at_once` when nobody listened.

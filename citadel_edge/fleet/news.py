@@ -66,3 +66,12 @@ class News:
         self._metrics.row_changed(row.id)
         self._hub.publish(Topic.HEALTH, payload)
         self._log.info("upstream changed", **payload)
+
+    def one_slot(self, row: Row) -> None:
+        """A row gets one request at a time because nobody said otherwise."""
+        self._log.warning(
+            "upstream gets one request at a time: it does not say how many it serves, and that is its engine's default",
+            upstream=row.id,
+            engine=row.engine.value,
+            setting=f"upstreams[{row.id}].slots",
+        )

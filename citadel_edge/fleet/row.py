@@ -49,6 +49,7 @@ class Row:
         url: without the trailing slash or `/v1`.
         slots: how many requests it serves at once: as configured, else as it says, else its engine's way.
         configured_slots, learned_slots: where `slots` comes from, None where nobody said.
+        warned: it was told that one request at a time is all that is known of its slots.
         weight: an operator's override of its deployments' own; None without.
         in_flight: requests taken and not given back, from the moment of the decision.
         prefilling_tokens: prompt tokens of calls that have no first token yet.
@@ -77,6 +78,7 @@ class Row:
     breaker: Breaker
     configured_slots: int | None = None
     learned_slots: int | None = None
+    warned: bool = False
     gpu_hour_usd: float | None = None
     state: RowState = RowState.ACTIVE
     weight: float | None = None
@@ -124,6 +126,20 @@ class Row:
     def healthy(self) -> bool:
         """Whether its probes succeed."""
         return self.health is Health.HEALTHY
+
+    @property
+    def slots_guessed(self) -> bool:
+        """Whether nobody said how many requests it serves at once."""
+        return not (self.configured_slots or self.learned_slots)
+
+    @property
+    def slots_words(self) -> str:
+        """Where the number of its slots comes from, and the setting that changes it."""
+        setting = f"upstreams[{self.id}].slots"
+        if self.configured_slots:
+            return f"as configured in {setting}"
+        who = "its engine's default" if self.slots_guessed else "as it says itself"
+        return f"{who}; {setting} sets another number"
 
     @property
     def has_slot(self) -> bool:

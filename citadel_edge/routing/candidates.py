@@ -132,7 +132,7 @@ def _no_room(deployment: Deployment, now: float, context_tokens: int) -> Exclude
     if now < row.cooling_until:
         return Excluded(Exclusion.COOLING, "it said that it is full", row.cooling_until - now)
     if row.in_flight >= row.slots:
-        return Excluded(Exclusion.FULL, f"all of its {row.slots} places are taken")
+        return Excluded(Exclusion.FULL, f"all of its {row.slots} places are taken ({row.slots_words})")
     return None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from citadel_edge.config.shape import Engine
 from citadel_edge.errors import UpstreamError, UpstreamFault
 from citadel_edge.fleet.breaker import BreakerState
 from citadel_edge.fleet.engines.facts import Facts
@@ -263,3 +264,23 @@ def test_the_imbalance_weighs_and_leaves_out_who_is_not_used(rig: Rig, row: Row)
     assert imbalance(places) == pytest.approx(4 / 3)
     row.state = RowState.DRAINING
     assert imbalance(places) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("engine", "facts", "warns"),
+    [
+        (Engine.OLLAMA, Facts(), 1),
+        (Engine.LLAMACPP, Facts(slots=1), 0),
+        (Engine.LLAMACPP, Facts(), 1),
+        (Engine.VLLM, Facts(), 0),
+    ],
+)
+def test_one_slot_because_nobody_said_otherwise_is_warned_of_once(engine: Engine, facts: Facts, warns: int) -> None:
+    rig = make_rig(make_config(A, engine=engine))
+    row = rig.fleet.table.rows["a"]
+    rig.fleet.probe_succeeded(row, "ok")
+    rig.fleet.learn(row, facts)
+    for _ in range(3):
+        rig.fleet.probe_succeeded(row, "ok")
+    warned = [fields for level, _, fields in rig.log.lines if level == "warning"]
+    assert warned == [{"upstream": "a", "engine": engine.value, "setting": "upstreams[a].slots"}] * warns

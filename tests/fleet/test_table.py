@@ -542,3 +542,13 @@ def test_calls_of_a_model_that_is_served_here_alone_are_not_lost_with_those_of_a
     for asked in (1.0, 2.0):
         table.probe_failed(row, "silent", asked=asked)
     assert table.lost(row, now=9.0) == tickets[:1]
+
+
+def test_a_row_tells_where_the_number_of_its_slots_comes_from() -> None:
+    table = Table(with_models("m", upstreams=1))
+    (row,) = table.rows.values()
+    assert row.slots_words == "its engine's default; upstreams[u0].slots sets another number"
+    table.learn(row, Facts(slots=7))
+    assert row.slots_words == "as it says itself; upstreams[u0].slots sets another number"
+    table.replace(with_models("m", upstreams=1, slots=3))
+    assert row.slots_words == "as configured in upstreams[u0].slots"
