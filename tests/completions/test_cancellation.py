@@ -7,11 +7,26 @@ from types import coroutine
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.completions.pipeline import Pace
-from completions.bench import Bench, Client, OpenBench
-from completions.scripted import SPOKEN, Answer, chunk, drop, event, freeze, in_turn, replies, says, says_then, stall
+from citadel_edge.config.shape import Engine, HedgeConfig
+from completions.bench import Bench, Client, OpenBench, model
+from completions.scripted import (
+    SPOKEN,
+    Answer,
+    chunk,
+    drop,
+    event,
+    freeze,
+    in_turn,
+    replies,
+    reset,
+    says,
+    says_then,
+    stall,
+)
 
 SOON_S = 0.1 * 5  # a tenth of a second, on a machine with five times the work
 
@@ -94,6 +109,80 @@ async def test_cancelled_at_any_await_everything_comes_out_right(
         assert outcome is bench.reports[0].outcome
         if client.finished:
             assert outcome is not Outcome.CANCELLED
+    assert at > 4
+
+
+async def hedging(open_bench: OpenBench) -> Bench:
+    bench = await open_bench(freeze, freeze, hedge=HedgeConfig(enabled=True, share=1.0))
+    for _ in range(20):
+        bench.pipeline._answers._hedges._delays.observe("m", 0.02, stream=True)
+    return bench
+
+
+async def falling_back(open_bench: OpenBench) -> Bench:
+    return await open_bench(freeze, freeze, models=(model("m", "u0", fallbacks=("n",)), model("n", "u1")))
+
+
+async def going_on(open_bench: OpenBench) -> Bench:
+    return await open_bench(freeze, freeze, engine=Engine.VLLM)
+
+
+SLOW = says(*SPOKEN, pause_s=0.01)
+WAYS = {
+    "hedged": (hedging, (freeze, SLOW)),
+    "fallen back": (falling_back, (replies(500), SLOW)),
+    "going on": (going_on, (says_then(chunk("a"), then=reset), SLOW)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_cancelled_at_any_await_of_a_longer_way(open_bench: OpenBench, way: str) -> None:
+    opened, answers = WAYS[way]
+    bench = await opened(open_bench)
+    at, cancelled = 0, True
+    while cancelled:
+        at += 1
+        await asyncio.sleep(0.01)  # what was left on its way has arrived
+        bench.in_order(*answers)
+        bench.ledger.rows.clear()
+        bench.reports.clear()
+        for row in bench.fleet.table.rows.values():
+            row.breaker.reset("test")
+        client = Client()
+        cancelled = await cancel_at(bench, client, at, stream=True)
+        assert (bench.in_flight(), bench.waiting(), open_connections(bench)) == (0, 0, 0)
+        assert bench.row.outcome is bench.reports[0].outcome
+        assert client.finished <= 1
+    assert bench.row.outcome is Outcome.DONE
+    assert bench.row.attempts == 2
+    assert at > 6
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_cancelled_at_any_await_of_a_wait(open_bench: OpenBench, *, stream: bool) -> None:
+    late = says_then(*SPOKEN, then=lambda _: asyncio.sleep(0)) if stream else replies()
+    bench = await open_bench(freeze, slots=1, capacity_wait_s=20.0)
+    loop = asyncio.get_running_loop()
+    at, cancelled = 0, True
+    while cancelled:
+        at += 1
+        await asyncio.sleep(0.01)  # what was left on its way has arrived
+        gate = asyncio.Event()
+
+        async def first(request: web.Request, gate: asyncio.Event = gate) -> web.StreamResponse:
+            await gate.wait()
+            return await replies()(request)
+
+        bench.in_order(first, late)
+        bench.ledger.rows.clear()
+        ahead = loop.create_task(bench.whole())
+        await bench.upstreams[0].arrived.wait()
+        loop.call_later(0.03, gate.set)
+        cancelled = await cancel_at(bench, Client(), at, stream=stream)
+        await ahead
+        assert (bench.in_flight(), bench.waiting(), open_connections(bench)) == (0, 0, 0)
+        assert len(bench.ledger.rows) == 2
+    assert [row.outcome for row in bench.ledger.rows] == [Outcome.DONE] * 2
     assert at > 4
 
 
