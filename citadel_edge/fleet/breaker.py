@@ -202,6 +202,11 @@ class Breaker:
         self.source, self.held = source, False
         return None if self.state is BreakerState.CLOSED else self._become(BreakerState.CLOSED)
 
+    def error_rate(self, now: float) -> float | None:
+        """The share of failures among the calls that were judged in the window, since it closed last; None without."""
+        good, bad = self._recent.counts(now)
+        return bad / (good + bad) if good + bad else None
+
     def hurry(self, now: float) -> None:
         """The upstream answers again: the probe is due at once."""
         if self.state is BreakerState.OPEN:

@@ -28,6 +28,8 @@ _ROW_GAUGES: dict[str, tuple[str, Read]] = {
     "running": ("Requests running there, as it says.", lambda row, _: _said(row, "running")),
     "waiting": ("Requests waiting there, as it says.", lambda row, _: _said(row, "waiting")),
     "kv_usage": ("Share of its KV cache in use, as it says.", lambda row, _: _said(row, "kv")),
+    "error_ratio": ("Failures among the calls of late, NaN without any.", lambda row, now: _error_ratio(row, now)),
+    "probe_failures": ("Probes that failed in a row.", lambda row, _: row.probe_failures),
     "ttft_estimate_seconds": (f"Predicted for {_PROMPT_TOKENS} tokens now.", lambda row, _: _ttft_s(row)),
     "token_estimate_seconds": (
         "Predicted per output token now.",
@@ -137,6 +139,11 @@ def _state(breaker: Breaker) -> Callable[[], float]:
 def _said(row: Row, what: str) -> float:
     said = getattr(row.gauges.reading, what, None)
     return float("nan") if said is None else float(said)
+
+
+def _error_ratio(row: Row, now: float) -> float:
+    rate = row.breaker.error_rate(now)
+    return float("nan") if rate is None else rate
 
 
 def _ttft_s(row: Row) -> float:

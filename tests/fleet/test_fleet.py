@@ -284,3 +284,15 @@ def test_one_slot_because_nobody_said_otherwise_is_warned_of_once(engine: Engine
         rig.fleet.probe_succeeded(row, "ok")
     warned = [fields for level, _, fields in rig.log.lines if level == "warning"]
     assert warned == [{"upstream": "a", "engine": engine.value, "setting": "upstreams[a].slots"}] * warns
+
+
+def test_the_share_of_failures_of_late_and_failed_probes_in_a_row_are_shown(rig: Rig, row: Row) -> None:
+    now = rig.clock.monotonic_s()
+    assert row.breaker.error_rate(now) is None
+    assert math.isnan(rig.metric("citadel_upstream_error_ratio", upstream="a") or 0.0)
+    for verdict in (Verdict.OK, Verdict.OK, Verdict.OK, Verdict.FAULT, Verdict.NONE, Verdict.BUSY):
+        rig.fleet.give_back(rig.fleet.take(place(rig, "a")), verdict)
+    assert rig.metric("citadel_upstream_error_ratio", upstream="a") == 0.25
+    assert row.breaker.error_rate(now + 60) is None
+    rig.fleet.probe_failed(row, "silent", at_once=False, asked=now)
+    assert rig.metric("citadel_upstream_probe_failures", upstream="a") == 1

@@ -61,6 +61,8 @@ async def test_a_replica_is_shown_with_all_that_is_known_of_it(edge_with):
             "in_flight": 0,
             "reserved_tokens": 0,
             "breaker": "closed",
+            "error_rate": 0.0,
+            "probe_failures": 0,
         }
         assert {name: row[name] for name in known} == known
         assert row["slots"] > 0
