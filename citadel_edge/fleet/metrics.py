@@ -28,7 +28,10 @@ _ROW_GAUGES: dict[str, tuple[str, Read]] = {
     "running": ("Requests running there, as it says.", lambda row, _: _said(row, "running")),
     "waiting": ("Requests waiting there, as it says.", lambda row, _: _said(row, "waiting")),
     "kv_usage": ("Share of its KV cache in use, as it says.", lambda row, _: _said(row, "kv")),
-    "error_ratio": ("Failures among the calls of late, NaN without any.", lambda row, now: _error_ratio(row, now)),
+    "error_ratio": (
+        "Failures among the calls of late, NaN without any.",
+        lambda row, now: _or_nan(row.breaker.error_rate(now)),
+    ),
     "probe_failures": ("Probes that failed in a row.", lambda row, _: row.probe_failures),
     "ttft_estimate_seconds": (f"Predicted for {_PROMPT_TOKENS} tokens now.", lambda row, _: _ttft_s(row)),
     "token_estimate_seconds": (
@@ -137,13 +140,11 @@ def _state(breaker: Breaker) -> Callable[[], float]:
 
 
 def _said(row: Row, what: str) -> float:
-    said = getattr(row.gauges.reading, what, None)
-    return float("nan") if said is None else float(said)
+    return _or_nan(getattr(row.gauges.reading, what, None))
 
 
-def _error_ratio(row: Row, now: float) -> float:
-    rate = row.breaker.error_rate(now)
-    return float("nan") if rate is None else rate
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def _ttft_s(row: Row) -> float:

@@ -1,5 +1,6 @@
 """Who is told of a change."""
 
+import math
 from collections.abc import Callable
 
 import pytest
