@@ -41,7 +41,7 @@ def none_left(job: Job) -> Failed:
     if job.broken_by is not None:
         return _nobody_goes_on(job, job.broken_by)
     if job.judgement is None:
-        return _nobody_has_room(job)
+        return _too_long(job) if _fits_nowhere(job) else _nobody_has_room(job)
     if job.judgement.refusal:
         return passed_on(job, job.failures[-1].error)
     return exhausted(job.model_name, job.failures)
@@ -88,6 +88,18 @@ def over_time(job: Job, *, total_s: float) -> RequestError:
         return RequestError(Code.DEADLINE_EXCEEDED, message)
     full = _nobody_has_room(job)
     return RequestError(Code.DEADLINE_EXCEEDED, f"{message} {full.message}", retry_after_s=full.retry_after_s)
+
+
+def _fits_nowhere(job: Job) -> bool:
+    return bool(job.latest) and all(choice.too_long for choice in job.latest)
+
+
+def _too_long(job: Job) -> RequestError:
+    """The prompt is what stands in the way, everywhere: to try again later would not help."""
+    out = [one for choice in job.latest for one in choice.candidates]
+    reasons = "; ".join(f"{one.upstream}: {one.excluded.reason}" for one in out if one.excluded)
+    message = f"The prompt is too long for every replica of '{job.model_name}' ({reasons}). Shorten the prompt."
+    return RequestError(Code.CONTEXT_LENGTH_EXCEEDED, message, param=job.call.request.kind.prompt_field)
 
 
 def _nobody_has_room(job: Job) -> RequestError:
