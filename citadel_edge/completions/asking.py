@@ -4,10 +4,12 @@ Learns from requests that were counted: bytes a token, lengths of answers, opini
 it hands to `routing` the values that its decisions are made of. Refuses to know who asks PostgreSQL and Redis for them.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Final
 
+from citadel_edge.completions.call import Call
 from citadel_edge.completions.estimate import OutputLengths, TokenRatios
 from citadel_edge.completions.job import Job
 from citadel_edge.completions.request import CompletionRequest, Kind
@@ -80,17 +82,31 @@ class Asking:
                 seen,
                 may_use=may_use,
                 objective=objective_of(asked, call.optimize, routing.objective),
-                outlook=lambda model: self._outlook(model, call.request, seen),
+                outlook=lambda model: self._outlook(model, call.request),
                 skill=self._skills.skill,
+                prompt_field=call.request.kind.prompt_field,
             )
         job.selection = alone
         job.strategy = routing.strategy
-        prompt = memoryview(call.request.fields[call.request.kind.prompt_field])
-        chain = self._prefix(prompt, job.model_name, routing.strategy)
-        job.ask = Ask(
-            tokens_in=seen.tokens_in,
-            tokens_out=seen.tokens_out,
-            stream=call.request.stream,
+        job.ask = self.ask_for(job, alone.ranked[0])
+
+    def ask_for(self, job: Job, model: Model) -> Ask:
+        """What a request that was read asks of this model's replicas, by what the model's own requests taught."""
+        ask = job.asks.get(model.name)
+        if ask is None:
+            ask = job.asks[model.name] = self._ask(job.call, model.name, job.strategy, job.features)
+        return ask
+
+    def _ask(self, call: Call, name: str, strategy: StrategyName, seen: Features | None) -> Ask:
+        request = call.request
+        tokens_in = self.ratios.estimate(name, prompt_bytes=request.prompt_bytes)
+        prompt = memoryview(request.fields[request.kind.prompt_field])
+        chain = self._prefix(prompt, name, strategy)
+        return Ask(
+            tokens_in=tokens_in,
+            context_tokens=round(seen.context_tokens * tokens_in / seen.tokens_in) if seen is not None else tokens_in,
+            tokens_out=self._tokens_out(request, name),
+            stream=request.stream,
             session=call.session,
             prefix=chain,
             prefix_share=covered(prompt.nbytes, chain) if chain else 1.0,
@@ -117,19 +133,22 @@ class Asking:
             return ()
         return blocks(prompt, seed=model)
 
-    def _outlook(self, model: Model, request: CompletionRequest, seen: Features) -> Outlook:
-        """What the model's best replica promises now; of none that can be asked, the best of all."""
+    def _outlook(self, model: Model, request: CompletionRequest) -> Outlook:
+        """What the model's best replica promises now: of those with room, else of those alive, else of all."""
         now = self._clock.monotonic_s()
         places = self._fleet.table.deployments(model.name)
-        free = [place for place in places if place.admits(now) and place.row.available(now)]
+        alive = [place for place in places if place.admits(now) and place.row.usable(now)]
+        free = [place for place in alive if not place.row.full(now)]
+        tokens_in = self.ratios.estimate(model.name, prompt_bytes=request.prompt_bytes)
         tokens_out = self._tokens_out(request, model.name)
-        best = min(free or places, key=lambda place: _total_s(place.row, seen.tokens_in, tokens_out))
+        best = min(free or alive or places, key=lambda place: _total_s(place.row, tokens_in, tokens_out))
         return Outlook(
-            predicted_ttft_s=_ttft_s(best.row, seen.tokens_in),
-            predicted_total_s=_total_s(best.row, seen.tokens_in, tokens_out),
-            available=bool(free),
+            predicted_ttft_s=_ttft_s(best.row, tokens_in),
+            predicted_total_s=_total_s(best.row, tokens_in, tokens_out),
+            available=bool(alive),
             gpu=self._gpu(model, best),
-            context_tokens=best.row.context_tokens.get(best.model),
+            context_tokens=_context_tokens(alive or places),
+            tokens_in=tokens_in,
             tokens_out=tokens_out,
         )
 
@@ -149,11 +168,14 @@ class Asking:
 
     def cost_usd(self, job: Job, choice: Choice | None) -> Decimal:
         """What the request is expected to cost where `choice` sends it."""
-        model, place = job.model, choice.deployment if choice is not None else None
+        place = choice.deployment if choice is not None else None
+        name = place.name if place is not None else job.model_name
+        model = next((one for one in job.models if one.name == name), job.model)
         if model is None:
             return _NOTHING
         gpu = self._gpu(model, place) if place is not None else None
-        return model.cost_usd(job.ask.tokens_in, job.ask.tokens_out, gpu)
+        ask = self.ask_for(job, model)
+        return model.cost_usd(ask.tokens_in, ask.tokens_out, gpu)
 
     def charge_usd(self, job: Job, tokens: tuple[int, int]) -> Decimal:
         """What so many tokens, in and out, cost where they were made."""
@@ -167,6 +189,13 @@ class Asking:
         self.ratios.observe(model, prompt_bytes=request.prompt_bytes, tokens=tokens_in)
         self.lengths.observe(model, max_tokens=request.max_tokens, tokens=tokens_out, n=request.n)
         return self.lengths.error_ratio(predicted=job.ask.tokens_out, tokens=tokens_out)
+
+
+def _context_tokens(places: Sequence[Deployment]) -> int | None:
+    """The largest that one of them has, for one is enough; None where it may be larger than is known."""
+    told = [place.row.context_tokens.get(place.model) for place in places]
+    known = [tokens for tokens in told if tokens is not None]
+    return max(known) if known and len(known) == len(told) else None
 
 
 def _ttft_s(row: Row, tokens_in: int) -> float:

@@ -89,7 +89,8 @@ class Job:
     Attributes:
         started: monotonic seconds.
         due: the event loop's time at which the whole is over.
-        features, ask: what it needs of a model, and what it asks of a replica.
+        features, ask: what it needs of a model, and what it asks of a replica of the one asked at present.
+        asks: by model, what it asks of a replica, once that was found out.
         selection: the models that may answer it, best first; `rank` is the one asked at present.
         choices: by model, what was decided when it was looked at first; `latest`: when they were looked at last.
         waiter: its place among those that wait for a replica with room, once it had to.
@@ -112,6 +113,7 @@ class Job:
     due: float
     features: Features | None = None
     ask: Ask = field(default_factory=Ask)
+    asks: dict[str, Ask] = field(default_factory=dict)
     selection: Selection | None = None
     rank: int = 0
     choices: dict[str, Choice] = field(default_factory=dict)

@@ -92,7 +92,13 @@ class Pipeline:
             ledger=ledger, fleet=fleet, decisions=self.decisions, asking=self.asking, clock=clock, metrics=metrics
         )
         self._placing = Placing(
-            config=config, fleet=fleet, chooser=chooser, clock=clock, metrics=metrics, instances=instances
+            config=config,
+            fleet=fleet,
+            chooser=chooser,
+            ask_for=self.asking.ask_for,
+            clock=clock,
+            metrics=metrics,
+            instances=instances,
         )
         self._upstreams = Upstreams(config=config, fleet=fleet, client=client, books=self._books, clock=clock)
         hedges = Hedges(

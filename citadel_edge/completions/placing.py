@@ -2,13 +2,14 @@
 
 Decides in one turn of the loop, as `fleet.table` demands: whoever is chosen is taken before anybody else can look. A
 request whose model has nobody left goes on to the model's fallbacks; one for which nobody has room waits its turn, no
-longer than its own time and `routing.capacity_wait_s` allow. Acts on what `routing` decides; refuses to know what is
-sent to a replica, and what its answer says.
+longer than its own time and `routing.capacity_wait_s` allow, and for half as long for the model it named alone. Acts
+on what `routing` decides; refuses to know what is sent to a replica, and what its answer says.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from citadel_edge.completions.continuation import unable
 from citadel_edge.completions.endings import none_left, waited_in_vain, waited_s
 from citadel_edge.completions.job import Job, Trial
 from citadel_edge.completions.metrics import CompletionMetrics
+from citadel_edge.completions.patience import Patience, alone_s
 from citadel_edge.completions.waiting import Busy, CapacityWait, GaveUp, Hooks, Waiter
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
@@ -23,16 +25,21 @@ from citadel_edge.fleet.engines.known import dialect_of
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.table import Deployment
 from citadel_edge.routing.ask import Ask
+from citadel_edge.routing.candidates import Exclusion
 from citadel_edge.routing.chooser import Choice, Chooser
 from citadel_edge.routing.decision import Mark
 from citadel_edge.routing.models import Model
+from citadel_edge.routing.objective import is_auto
 from citadel_edge.telemetry.clock import Clock
+
+_FULL: Final = frozenset({Exclusion.FULL, Exclusion.COOLING})
 
 
 class Placing:
     """The pipeline's way to a replica.
 
     Args:
+        ask_for: what a request asks of a model's replicas.
         instances: how many processes share the fleet, this one included.
     """
 
@@ -42,6 +49,7 @@ class Placing:
         config: Live[Config],
         fleet: Fleet,
         chooser: Chooser,
+        ask_for: Callable[[Job, Model], Ask],
         clock: Clock,
         metrics: CompletionMetrics,
         instances: Callable[[], int],
@@ -49,10 +57,12 @@ class Placing:
         self._config = config
         self._fleet = fleet
         self._chooser = chooser
+        self._ask_for = ask_for
         self._clock = clock
         self._metrics = metrics
         self._instances = instances
         self._waits = CapacityWait(hooks=Hooks(waiting=metrics.waiting, waited=metrics.waited, gave_up=metrics.gave_up))
+        self._patience = Patience(self._waits.tell)
         fleet.watch_capacity(self._waits.tell)
 
     async def place(self, job: Job) -> Trial:
@@ -81,7 +91,8 @@ class Placing:
                 priority=principal.priority,
                 cost_tokens=ask.tokens_in + ask.tokens_out,
             )
-        found = await self._waits.wait(job.waiter, lambda: self._attempt(job), until=until)
+        with self._patience.kept(job, self._alone_s(job)):
+            found = await self._waits.wait(job.waiter, lambda: self._attempt(job), until=until)
         if isinstance(found, Trial):
             return found
         patience_s = self._config.value.routing.capacity_wait_s
@@ -91,6 +102,10 @@ class Placing:
         """For how many seconds it may wait yet."""
         patience_s = self._config.value.routing.capacity_wait_s - waited_s(job, self._clock.monotonic_s())
         return min(job.due - asyncio.get_running_loop().time(), patience_s)
+
+    def _alone_s(self, job: Job) -> float:
+        """For how many seconds it waits for the model it named alone."""
+        return alone_s(job, waited_s=waited_s(job, self._clock.monotonic_s()), left_s=self._left_s(job))
 
     def _attempt(self, job: Job) -> Trial | Busy:
         """Take a replica, or say what to wait for.
@@ -107,7 +122,18 @@ class Placing:
         known = min((hope for hope in hopes if hope), default=None)
         return Busy(
             retry_at=None if known is None else asyncio.get_running_loop().time() + known,
-            spare=bool(job.tried or job.broken),
+            spare=bool(job.tried or job.broken) or self._others_may(job),
+        )
+
+    def _others_may(self, job: Job) -> bool:
+        """Whether somebody behind it has waited long enough to be answered by a fallback, and one has room."""
+        now = self._clock.monotonic_s()
+        rank = max(1, job.rank)
+        alike = {tuple(model.name for model in other.models[rank:]): other for other in self._patience.lost(job)}
+        return any(
+            self._choose(other, model, now, explain=True).deployment is not None
+            for other in alike.values()
+            for model in other.models[rank:]
         )
 
     def _glance(self, job: Job) -> None:
@@ -138,17 +164,19 @@ class Placing:
         return self._take(job, first.model, choice, now, Mark.HEDGE)
 
     def look(self, job: Job) -> Choice | None:
-        """What would be chosen now; nothing is taken."""
+        """What would be chosen now; nothing is taken. None where it would wait."""
         now = self._clock.monotonic_s()
+        waits = False
         for rank, model in enumerate(job.models):
             choice = job.choices[model.name] = self._choose(job, model, now, explain=True)
-            if choice.deployment is not None:
-                job.move_to(rank)
+            if choice.deployment is not None and not waits:
+                self._move(job, rank)
                 return choice
+            waits = waits or (not rank and self._rather_waits(job, choice))
         return None
 
     def _try(self, job: Job) -> Trial | None:
-        """The first of the models that are left one of whose replicas has room."""
+        """The first of the models that are left one of whose replicas has room; of a named model, first that one."""
         now = self._clock.monotonic_s()
         last = job.rank + 1 if job.broken else len(job.models)
         job.latest.clear()
@@ -159,22 +187,34 @@ class Placing:
             job.latest.append(choice)
             if choice.deployment is not None:
                 mark = self._mark(job, model)
-                job.move_to(rank)
+                self._move(job, rank)
                 trial = job.trial = self._take(job, model, choice, now, mark)
                 return trial
+            if not rank and self._rather_waits(job, choice):
+                return None
         return None
+
+    def _rather_waits(self, job: Job, choice: Choice) -> bool:
+        """Whether it waits yet for the model it named, whose replicas were looked at and are only full."""
+        full = [one.excluded for one in choice.candidates if one.excluded and one.excluded.code in _FULL]
+        return bool(full) and min(one.retry_in_s or 0.0 for one in full) < self._alone_s(job)
+
+    def _move(self, job: Job, rank: int) -> None:
+        job.move_to(rank)
+        job.ask = self._ask_for(job, job.models[rank])
 
     def _choose(self, job: Job, model: Model, now: float, ask: Ask | None = None, *, explain: bool = False) -> Choice:
         choice = self._chooser.choose(
             self._able(job, model),
-            ask or job.ask,
+            ask or self._ask_for(job, model),
             strategy=job.strategy,
             now=now,
             tried=job.tried,
             instances=self._instances(),
             explain=explain,
         )
-        self._metrics.decided(job.call.listener, self._clock.monotonic_s() - now)
+        if not explain:
+            self._metrics.decided(job.call.listener, self._clock.monotonic_s() - now)
         return choice
 
     def _able(self, job: Job, model: Model) -> Sequence[Deployment]:
@@ -190,7 +230,7 @@ class Placing:
         deployment = choice.deployment
         if deployment is None:
             raise ValueError("nobody was chosen")
-        ask = job.ask
+        ask = self._ask_for(job, model)
         ticket = self._fleet.take(
             deployment,
             tokens_in=choice.new_tokens,
@@ -209,13 +249,22 @@ class Placing:
         if job.broken is not None:
             self._metrics.continued(listener, model=model.name)
             return Mark.CONTINUE
-        if model is not job.models[0] and (not job.trials or job.trials[-1].model is not model):
-            self._metrics.fell_back(listener, model=job.models[0].name, fallback=model.name)
+        wanted = _wanted(job) or model.name
+        if model.name != wanted and all(trial.model is not model for trial in job.trials):
+            self._metrics.fell_back(listener, model=wanted, fallback=model.name)
             return Mark.FALLBACK
         if not job.failures:
             return Mark.FIRST
         self._metrics.retried(listener, model=model.name, fault=job.failures[-1].error.fault.value)
         return Mark.RETRY
+
+
+def _wanted(job: Job) -> str | None:
+    """The model that was named; where the choice is ours the one that was asked first, if one was."""
+    if is_auto(job.call.request.model):
+        return job.trials[0].model.name if job.trials else None
+    considered = job.selection.considered if job.selection else ()
+    return considered[0].name if considered else job.model_name
 
 
 def _hopes(choice: Choice) -> Iterator[float]:

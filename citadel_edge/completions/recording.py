@@ -93,10 +93,12 @@ def preview(job: Job, choice: Choice | None, estimated_usd: Decimal) -> Decision
 
 def estimate_of(job: Job, choice: Choice | None, cost_usd: Decimal) -> Estimate:
     """What is expected of a request that goes where `choice` says."""
-    placed = choice is not None and choice.deployment is not None
+    place = choice.deployment if choice is not None else None
+    placed = place is not None
+    ask = job.ask if place is None else job.asks.get(place.name, job.ask)
     return Estimate(
-        tokens_in=job.ask.tokens_in,
-        tokens_out=job.ask.tokens_out,
+        tokens_in=ask.tokens_in,
+        tokens_out=ask.tokens_out,
         cost_usd=float(cost_usd),
         ttft_s=choice.predicted_ttft_s if choice is not None and placed else None,
         total_s=choice.predicted_total_s if choice is not None and placed else None,

@@ -1,0 +1,58 @@
+"""Requests that named a model which is full, and how long each waits for it alone before its fallbacks are used.
+
+Decides when a request has waited so long: at half of the time that it may wait at all. Refuses to know who has room.
+
+Times are the event loop's own. All of it belongs to one loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from citadel_edge.completions.job import Job
+from citadel_edge.routing.objective import is_auto
+
+_GRAIN_S: Final = 0.01  # the replicas' clock may be a hair behind the loop's
+
+
+def alone_s(job: Job, *, waited_s: float, left_s: float) -> float:
+    """Seconds for which it waits for the model it named and no other; 0 where others may be used at once.
+
+    Args:
+        job: the request.
+        waited_s: how long it has waited already.
+        left_s: how long it may wait yet.
+    """
+    if job.rank or len(job.models) == 1 or is_auto(job.call.request.model):
+        return 0.0
+    return max(0.0, (left_s - waited_s) / 2)
+
+
+class Patience:
+    """Those who wait, by their line. `tell` is called when one has waited long enough."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+        self._until: dict[str, dict[Job, float]] = {}
+
+    @contextmanager
+    def kept(self, job: Job, seconds: float) -> Iterator[None]:
+        """While it waits, and for so many seconds for the model it named alone."""
+        loop = asyncio.get_running_loop()
+        line = self._until.setdefault(job.queue, {})
+        line[job] = loop.time() + seconds
+        timer = loop.call_later(seconds + _GRAIN_S, self._tell) if seconds else None
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            del line[job]
+            if not line:
+                self._until.pop(job.queue, None)
+
+    def lost(self, job: Job) -> Iterator[Job]:
+        """Others in its line who may use other models than the first, though it may not yet."""
+        now = asyncio.get_running_loop().time()
+        return (other for other, until in self._until.get(job.queue, {}).items() if until <= now and other is not job)
