@@ -30,6 +30,7 @@ BATCH: Final = 64
 GATHER_S: Final = 0.5
 RETRY_S: Final = 1.0
 SWEEP_EVERY_S: Final = 3600.0
+FIRST_SWEEP_S: Final = 60.0
 SWEPT_AT_ONCE: Final = 5000
 LAST_WORDS_S: Final = 1.0
 _NO_TABLE: Final = "PostgreSQL has no decisions yet: the migrations are still to run"
@@ -120,18 +121,60 @@ class DecisionStore:
         while self._waiting:
             batch = [self._taken() for _ in range(min(BATCH, len(self._waiting)))]
             try:
-                await self._postgres.executemany(_INSERT, await _rows(batch))
-            except (PostgresUnavailable, asyncio.CancelledError):
+                await self._write(batch)
+            except BaseException:
                 self._put_back(batch)
                 raise
-            except asyncpg.UndefinedTableError as error:
-                self._put_back(batch)
-                raise PostgresUnavailable(_NO_TABLE) from error
-            except asyncpg.PostgresError as error:
-                self._metrics.dropped.inc(len(batch))
-                self._log.error("decisions refused by PostgreSQL", count=len(batch), reason=type(error).__name__)
+
+    async def _write(self, batch: list[Decision]) -> None:
+        """Write them, and take from the batch what is settled: written, or refused for good."""
+        rows = await self._in_words(batch)
+        try:
+            await self._insert(rows)
+        except PostgresUnavailable:
+            raise
+        except Exception as error:
+            self._log.warning("decisions refused together: each for itself", reason=type(error).__name__)
+            await self._one_by_one(batch, rows)
+        else:
+            self._metrics.stored.inc(len(rows))
+            batch.clear()
+
+    async def _one_by_one(self, batch: list[Decision], rows: list[tuple[Any, ...]]) -> None:
+        """One of them was refused: find out which, so that the others are kept."""
+        for row in rows:
+            try:
+                await self._insert([row])
+            except PostgresUnavailable:
+                raise
+            except Exception as error:
+                self._metrics.dropped.inc()
+                self._log.error("decision refused by PostgreSQL", reason=type(error).__name__)
             else:
-                self._metrics.stored.inc(len(batch))
+                self._metrics.stored.inc()
+            del batch[0]
+
+    async def _insert(self, rows: list[tuple[Any, ...]]) -> None:
+        try:
+            await self._postgres.executemany(_INSERT, rows)
+        except asyncpg.UndefinedTableError as error:
+            raise PostgresUnavailable(_NO_TABLE) from error
+
+    async def _in_words(self, batch: list[Decision]) -> list[tuple[Any, ...]]:
+        """What is inserted, a row a decision; those that cannot be put into words leave the batch.
+
+        Others have their turn after each, for with many candidates each is work.
+        """
+        rows = []
+        for decision in tuple(batch):
+            try:
+                rows.append(_row(decision))
+            except Exception as error:
+                batch.remove(decision)
+                self._metrics.dropped.inc()
+                self._log.error("decision cannot be put into words", reason=type(error).__name__)
+            await asyncio.sleep(0)
+        return rows
 
     async def get(self, decision_id: str) -> dict[str, Any] | None:
         """One of them as it was shown. Raises `PostgresUnavailable`."""
@@ -180,8 +223,10 @@ class DecisionStore:
                 await self._postgres.wait_until_up()
 
     async def _sweep_now_and_then(self) -> None:
+        pause_s = FIRST_SWEEP_S  # soon: a process that is started often would never come to it
         while True:
-            await asyncio.sleep(SWEEP_EVERY_S * (0.5 + self._rng()))  # several instances, not all at once
+            await asyncio.sleep(pause_s * (0.5 + self._rng()))  # several instances, not all at once
+            pause_s = SWEEP_EVERY_S
             with suppress(PostgresUnavailable, asyncpg.UndefinedTableError):
                 await self.sweep()
 
@@ -199,15 +244,6 @@ class DecisionStore:
         while len(self._waiting) > MOST_WAITING or (self._candidates > MOST_CANDIDATES and len(self._waiting) > 1):
             self._taken()
             self._metrics.dropped.inc()
-
-
-async def _rows(batch: list[Decision]) -> list[tuple[Any, ...]]:
-    """What is inserted; others have their turn after each, for with many candidates each is work."""
-    rows = []
-    for decision in batch:
-        rows.append(_row(decision))
-        await asyncio.sleep(0)
-    return rows
 
 
 def _row(decision: Decision) -> tuple[Any, ...]:

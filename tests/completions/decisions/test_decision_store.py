@@ -148,16 +148,42 @@ async def test_the_same_offered_twice_is_stored_once_and_odd_texts_do_no_harm(mi
         assert len(await stored(store)) == 1
 
 
-async def test_a_row_that_the_database_refuses_is_counted_and_the_next_go_on(migrated_dsn):
+@pytest.mark.parametrize(
+    ("bad", "event"),
+    [
+        ({"asked": "zero \0 byte"}, "decision refused by PostgreSQL"),
+        ({"asked": "half \ud800 a letter"}, "decision cannot be put into words"),
+        ({"at": "yesterday"}, "decision refused by PostgreSQL"),
+        ({"attempts": (None,)}, "decision cannot be put into words"),
+    ],
+)
+async def test_one_that_cannot_be_kept_is_counted_and_told_of_and_the_others_are_kept(migrated_dsn, bad, event):
     async with opened(migrated_dsn) as store:
-        store.keep(decision(asked="zero \0 byte"))
+        good = [decision() for _ in range(BATCH + 10)]
+        for number, each in enumerate(good):
+            if number in (0, 5, BATCH):
+                store.keep(decision(**bad))
+            store.keep(each)
         with structlog.testing.capture_logs() as said:
             await store.flush()
-        assert said[-1]["event"] == "decisions refused by PostgreSQL"
-        assert count(store._metrics.dropped) == 1
-        store.keep(good := decision())
+        assert [line["event"] for line in said if line["log_level"] == "error"] == [event] * 3
+        assert (count(store._metrics.dropped), count(store._metrics.stored)) == (3, len(good))
+        assert (await stored(store))[-1] == good[0].id
+        assert len(await stored(store)) == len(good)
+        assert (len(store._waiting), store._candidates) == (0, 0)
+
+
+async def test_the_first_sweep_is_soon(migrated_dsn, monkeypatch):
+    monkeypatch.setattr(decision_store, "FIRST_SWEEP_S", 0.01)
+    async with opened(migrated_dsn) as store, asyncio.TaskGroup() as group:
+        old = decision(id=f"dec_{1 << 80:032x}")
+        store.keep(old)
         await store.flush()
-        assert await stored(store) == [good.id]
+        worker = group.create_task(store.run())
+        async with asyncio.timeout(10):
+            while await store.get(old.id) is not None:
+                await asyncio.sleep(0.02)
+        worker.cancel()
 
 
 async def test_while_the_database_is_away_a_bounded_queue_waits_and_the_oldest_go(own_postgres):
