@@ -38,12 +38,11 @@ _DAY_S: Final = 86_400.0
 _INSERT: Final = """
 INSERT INTO decisions (id, user_id, model, asked, upstreams, outcome, shown, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8)) ON CONFLICT DO NOTHING"""
-_FIND: Final = """
-SELECT shown FROM decisions
-WHERE ($2::text IS NULL OR id < $2) AND ($3::text IS NULL OR user_id = $3)
-  AND ($4::text IS NULL OR model = $4 OR asked = $4) AND ($5::text IS NULL OR $5 = ANY(upstreams))
-  AND ($6::text IS NULL OR outcome = $6)
-ORDER BY id DESC LIMIT $1"""
+_BEFORE: Final = "id < {}"
+_OF_USER: Final = "user_id = {}"
+_OF_MODEL: Final = "(model = {0} OR asked = {0})"
+_BY_UPSTREAM: Final = "upstreams @> ARRAY[{}]::text[]"
+_ENDED: Final = "outcome = {}"
 _SWEEP: Final = "DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE id < $1 ORDER BY id LIMIT $2)"
 
 
@@ -192,7 +191,8 @@ class DecisionStore:
         outcome: str | None = None,
     ) -> list[dict[str, Any]]:
         """As `Decisions.find`, as they were shown. Raises `PostgresUnavailable`."""
-        rows = await self._rows(_FIND, limit, before, user_id, model, upstream, outcome)
+        wanted = {_BEFORE: before, _OF_USER: user_id, _OF_MODEL: model, _BY_UPSTREAM: upstream, _ENDED: outcome}
+        rows = await self._rows(*_query({term: value for term, value in wanted.items() if value is not None}, limit))
         return [_read(row["shown"]) for row in rows]
 
     async def _rows(self, query: str, *args: Any) -> list[Any]:
@@ -244,6 +244,14 @@ class DecisionStore:
         while len(self._waiting) > MOST_WAITING or (self._candidates > MOST_CANDIDATES and len(self._waiting) > 1):
             self._taken()
             self._metrics.dropped.inc()
+
+
+def _query(wanted: Mapping[str, str], limit: int) -> tuple[Any, ...]:
+    """The statement and its values. It names only what is wanted: so that an index can serve it."""
+    terms = [term.format(f"${number}") for number, term in enumerate(wanted, start=2)]
+    where = f"WHERE {' AND '.join(terms)}" if terms else ""
+    query = f"SELECT shown FROM decisions {where} ORDER BY id DESC LIMIT $1"  # noqa: S608 - the terms are constants
+    return (query, limit, *wanted.values())
 
 
 def _row(decision: Decision) -> tuple[Any, ...]:

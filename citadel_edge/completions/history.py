@@ -1,7 +1,7 @@
 """Decisions as they are asked for: those in memory and those in PostgreSQL, as one list.
 
 Decides that the list is ordered by when requests came, that a decision stands in it once, and that memory alone answers
-while the database is away. Refuses to know who may see what: that comes in as a filter.
+while the database is away, and says so. Refuses to know who may see what: that comes in as a filter.
 """
 
 import re
@@ -31,6 +31,14 @@ class Wanted:
     outcome: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Decisions as they are shown. `complete`: the database was asked too; else they are those in memory alone."""
+
+    decisions: list[dict[str, Any]]
+    complete: bool
+
+
 class History:
     """What was decided, of late and long ago."""
 
@@ -38,7 +46,7 @@ class History:
         self._recent = recent
         self._store = store
 
-    async def find(self, wanted: Wanted, *, limit: int, before: str | None = None) -> list[dict[str, Any]]:
+    async def find(self, wanted: Wanted, *, limit: int, before: str | None = None) -> Found:
         """At most `limit`, as they are shown, the latest first, older than the decision `before`."""
         recent = self._recent.find(
             limit=limit,
@@ -48,9 +56,10 @@ class History:
             upstream=wanted.upstream,
             outcome=wanted.outcome,
         )
-        merged = {shown["id"]: shown for shown in await self._kept(wanted, limit=limit, before=before)}
+        kept = await self._kept(wanted, limit=limit, before=before)
+        merged = {shown["id"]: shown for shown in kept or ()}
         merged |= {decision.id: decision.shown() for decision in recent}
-        return [merged[name] for name in sorted(merged, reverse=True)[:limit]]
+        return Found([merged[name] for name in sorted(merged, reverse=True)[:limit]], complete=kept is not None)
 
     async def get(self, decision_id: str, *, user_id: str | None = None) -> dict[str, Any] | None:
         """One of them, of this user if one is named; None when there is none.
@@ -71,7 +80,7 @@ class History:
             self._store.keep(recent)
         return recent
 
-    async def _kept(self, wanted: Wanted, *, limit: int, before: str | None) -> list[dict[str, Any]]:
+    async def _kept(self, wanted: Wanted, *, limit: int, before: str | None) -> list[dict[str, Any]] | None:
         try:
             return await self._store.find(
                 limit=limit,
@@ -82,4 +91,4 @@ class History:
                 outcome=wanted.outcome,
             )
         except PostgresUnavailable:
-            return []
+            return None

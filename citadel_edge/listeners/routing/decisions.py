@@ -9,14 +9,18 @@ from citadel_edge.accounts.values import plain
 from citadel_edge.completions.history import Wanted, is_decision_id
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
-from citadel_edge.listeners.common.payload import many, one, wanted_page
+from citadel_edge.listeners.common.payload import one, wanted_page
 from citadel_edge.listeners.common.routes import Route, principal_of
 
 _OUTCOMES = tuple(outcome.value for outcome in Outcome)
 _LIST = {
     "type": "object",
-    "required": ["data", "next"],
-    "properties": {"data": {"type": "array"}, "next": {"type": ["string", "null"]}},
+    "required": ["data", "next", "complete"],
+    "properties": {
+        "data": {"type": "array"},
+        "next": {"type": ["string", "null"]},
+        "complete": {"type": "boolean", "description": "false: the database is away, these are in memory alone"},
+    },
 }
 _QUERY = {
     "limit": "rows of a page, 1 to 200",
@@ -34,7 +38,8 @@ async def decisions(request: web.Request) -> web.StreamResponse:
     if before is not None and not is_decision_id(before):
         raise RequestError(Code.INVALID_REQUEST, "This is no cursor of ours: use `next` of a page.", param="after")
     found = await request.app[EDGE].history.find(_wanted(request), limit=asked.limit + 1, before=before)
-    return many(page(found, asked, make=lambda shown: shown, key=lambda shown: shown["id"]))
+    listed = page(found.decisions, asked, make=lambda shown: shown, key=lambda shown: shown["id"])
+    return one({"data": listed.data, "next": listed.next, "complete": found.complete})
 
 
 async def decision(request: web.Request) -> web.StreamResponse:

@@ -39,6 +39,10 @@ CREATE TABLE decisions (
     created_at  timestamptz NOT NULL
 );
 CREATE INDEX decisions_by_user ON decisions (user_id, id);
+CREATE INDEX decisions_by_model ON decisions (model, id);
+CREATE INDEX decisions_by_asked ON decisions (asked, id);
+CREATE INDEX decisions_by_outcome ON decisions (outcome, id);
+CREATE INDEX decisions_by_upstream ON decisions USING gin (upstreams);
 
 -- What a user thought of an answer: 0 is useless, 1 is perfect. The last word of a user on a decision counts.
 -- The model and the weights of its task are kept, so that what was learned can be learned again.

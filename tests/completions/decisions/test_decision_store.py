@@ -12,7 +12,7 @@ from citadel_edge.completions import decision_store
 from citadel_edge.completions.decision_store import BATCH, MOST_WAITING, DecisionStore, DecisionStoreMetrics
 from citadel_edge.completions.decisions import MOST_CANDIDATES, Decisions
 from citadel_edge.completions.feedback_store import FeedbackStore
-from citadel_edge.completions.history import History, Wanted
+from citadel_edge.completions.history import Found, History, Wanted
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import (
     Config,
@@ -134,6 +134,34 @@ async def test_found_by_user_model_upstream_and_outcome_and_page_by_page(migrate
         ):
             assert [shown["id"] for shown in await store.find(limit=9, **wanted)] == [each.id for each in found]
         assert [shown["id"] for shown in await store.find(limit=1)] == [failed.id]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ({"user_id": "usr_2"}, "decisions_by_user"),
+        ({"model": "two"}, "decisions_by_model"),
+        ({"outcome": "error"}, "decisions_by_outcome"),
+        ({"upstream": "c"}, "decisions_by_upstream"),
+        ({}, "decisions_pkey"),
+    ],
+)
+async def test_what_is_asked_for_is_found_by_an_index(migrated_dsn, wanted, index):
+    async with opened(migrated_dsn) as store:
+        terms = {
+            "user_id": decision_store._OF_USER,
+            "model": decision_store._OF_MODEL,
+            "outcome": decision_store._ENDED,
+            "upstream": decision_store._BY_UPSTREAM,
+        }
+        await store.postgres.execute(
+            "INSERT INTO decisions SELECT 'dec_' || lpad(to_hex(n), 32, '0'), 'usr_1', 'one', 'auto', '{a,b}', 'done',"
+            " '{}', now() FROM generate_series(1, 20000) n"
+        )
+        await store.postgres.execute("VACUUM ANALYZE decisions")
+        query, *values = decision_store._query({terms[name]: value for name, value in wanted.items()}, 50)
+        plan = await store.postgres.fetch(f"EXPLAIN {query}", *values)
+        assert index in "\n".join(row[0] for row in plan)
 
 
 async def test_the_same_offered_twice_is_stored_once_and_odd_texts_do_no_harm(migrated_dsn):
@@ -313,12 +341,15 @@ async def test_memory_and_database_are_one_list_of_each_once(migrated_dsn, decis
         await store.flush()
         history = History(decisions, store)
         pages, before = [], None
-        while page := await history.find(Wanted(), limit=2, before=before):
+        while page := (await history.find(Wanted(), limit=2, before=before)).decisions:
             pages += [shown["id"] for shown in page]
             before = page[-1]["id"]
         assert pages == [each.id for each in reversed(made)]
         mine = await history.find(Wanted(user_id="usr_1"), limit=9)
-        assert [shown["id"] for shown in mine] == [each.id for each in reversed(made) if each.user_id == "usr_1"]
+        assert mine.complete
+        assert [shown["id"] for shown in mine.decisions] == [
+            each.id for each in reversed(made) if each.user_id == "usr_1"
+        ]
         assert await history.get(made[0].id, user_id="usr_0") == made[0].shown()
         assert await history.get(made[0].id, user_id="usr_1") is None
         assert await history.get(made[8].id, user_id="usr_1") is None
@@ -332,7 +363,7 @@ async def test_memory_answers_alone_while_the_database_is_away(decisions):
     async with opened("postgresql://x@127.0.0.1:1/x") as store:
         decisions.add(one := decision())
         history = History(decisions, store)
-        assert await history.find(Wanted(), limit=9) == [one.shown()]
+        assert await history.find(Wanted(), limit=9) == Found([one.shown()], complete=False)
         assert await history.get(one.id) == one.shown()
         with pytest.raises(PostgresUnavailable):
             await history.get(decision().id)

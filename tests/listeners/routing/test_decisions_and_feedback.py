@@ -62,6 +62,7 @@ async def test_a_decision_tells_candidates_attempts_and_outcome(edge_with):
         assert attempt["duration_ms"] > 0
         status, listed = await call(served, "GET", "/v1/decisions")
         assert (status, [each["id"] for each in listed["data"]], listed["next"]) == (200, [name], None)
+        assert listed["complete"] is True
 
 
 async def test_a_retried_request_tells_both_attempts(edge_with):
