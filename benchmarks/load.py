@@ -43,14 +43,15 @@ class Outcome:
 def request_bytes(plan: Plan) -> bytes:
     """One request as it goes over the wire, with a prompt of about 1 KB."""
     words = "Explain how a hummingbird stays in one place while the wind around it does not. " * 12
-    body = json.dumps(
-        {
-            "model": plan.model,
-            "messages": [{"role": "user", "content": words}],
-            "max_tokens": plan.tokens,
-            "stream": plan.stream,
-        }
-    ).encode()
+    asked = {
+        "model": plan.model,
+        "messages": [{"role": "user", "content": words}],
+        "max_tokens": plan.tokens,
+        "stream": plan.stream,
+    }
+    if plan.stream:  # what ours asks for by itself: so the model server has the same work, whoever relays
+        asked["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+    body = json.dumps(asked).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {plan.key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
