@@ -74,16 +74,23 @@ class Answers:
         return last_words(request, job.broken, prompt_tokens=job.ask.tokens_in)
 
     async def _begin_stream(self, job: Job, trial: Trial) -> bytes:
-        """Open a stream and read until there is something for the client, or nothing more to come."""
+        """Open a stream and read until there is something for the client, or the answer ends without.
+
+        Raises:
+            UpstreamError: it failed before; a call that answers only to fail at once has not begun.
+        """
         answer = await self._upstreams.open(job, trial)
         relay = trial.relay = _listen(job, trial)
+        passed = b""
         async for data in answer.chunks():
             passed = relay.feed(data)
             if relay.content_chunks and trial.first_token_at is None:
                 self._first_token(job, trial)
             if passed or relay.over:
-                return passed
-        return b""
+                break
+        if relay.failure is not None or not passed:
+            relay.end()
+        return passed
 
     async def _relay(self, job: Job, stage: Stage, passed: bytes) -> bytes:
         """Pass the answer of the call that counts on up to its terminal; the bytes that go out with it."""

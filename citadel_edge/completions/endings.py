@@ -44,7 +44,10 @@ def none_left(job: Job) -> Failed:
         return _too_long(job) if _fits_nowhere(job) else _nobody_has_room(job)
     if job.judgement.refusal:
         return passed_on(job, job.failures[-1].error)
-    return exhausted(job.model_name, job.failures)
+    error = exhausted(job.model_name, job.failures)
+    if job.retries_spent:
+        error.message += " So much fails at present that this request was not tried once more."
+    return error
 
 
 def waited_in_vain(job: Job, *, patience_s: float, crowded: bool) -> RequestError:

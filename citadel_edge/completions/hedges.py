@@ -77,6 +77,8 @@ class Hedges:
             trial.let_go()
             if trial is first:
                 self._learn(job, trial)
+                now = self._clock.monotonic_s()
+                trial.deployment.row.signals.penalize(now=now, seconds=now - trial.began)  # it is at least that slow
             self._books.end_trial(job, trial, Verdict.NONE, Outcome.CANCELLED.value)
 
         return Hedge(delay_s, lambda: self._double(job, first), failed, lost)

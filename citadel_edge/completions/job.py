@@ -36,6 +36,7 @@ class Trial:
     Attributes:
         model: the model it is made for; a fallback's is not the request's first.
         began: monotonic seconds.
+        before: tokens of the answer's parts that were there when it was made.
         relay, usage, first_token_at: what its answer says so far.
         opening: the wait for the answer's status, while it lasts.
         lost: why nobody waits for it any more.
@@ -47,6 +48,7 @@ class Trial:
     began: float
     choice: Choice
     mark: Mark = Mark.FIRST
+    before: int = 0
     answer: UpstreamAnswer | None = None
     relay: Relay | None = None
     usage: Usage | None = None
@@ -61,9 +63,9 @@ class Trial:
 
     @property
     def generated(self) -> int | None:
-        """Tokens of its answer so far; None where nobody told."""
+        """Tokens of its own answer so far; None where nobody told."""
         if self.relay is not None:
-            return self.relay.generated
+            return self.relay.generated - self.before
         return self.usage.completion_tokens if self.usage else None
 
     def lose(self, error: CitadelError) -> None:
@@ -97,6 +99,7 @@ class Job:
         calls: of the model asked at present, those that count against its retries.
         strategy: by which replicas were chosen.
         judgement: what the last failure said.
+        retries_spent: it would be asked again, were the budget for that not used up.
         tried: replicas that failed this request, and whether each may be asked once more.
         trial: the call that counts; `trials` are all that were made.
         broken: what is known of an answer that broke off when a part of it had reached the client; `broken_by`: how.
@@ -124,6 +127,7 @@ class Job:
     calls: int = 0
     strategy: StrategyName = StrategyName.ADAPTIVE
     judgement: Judgement | None = None
+    retries_spent: bool = False
     tried: dict[str, bool] = field(default_factory=dict)
     trial: Trial | None = None
     trials: list[Trial] = field(default_factory=list)

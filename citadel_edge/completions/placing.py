@@ -29,7 +29,7 @@ from citadel_edge.routing.candidates import Exclusion
 from citadel_edge.routing.chooser import Choice, Chooser
 from citadel_edge.routing.decision import Mark
 from citadel_edge.routing.models import Model
-from citadel_edge.routing.objective import is_auto
+from citadel_edge.routing.objective import AUTO, is_auto
 from citadel_edge.telemetry.clock import Clock
 
 _FULL: Final = frozenset({Exclusion.FULL, Exclusion.COOLING})
@@ -122,7 +122,7 @@ class Placing:
         known = min((hope for hope in hopes if hope), default=None)
         return Busy(
             retry_at=None if known is None else asyncio.get_running_loop().time() + known,
-            spare=bool(job.tried or job.broken) or self._others_may(job),
+            spare=_is_choosy(job) or self._others_may(job),
         )
 
     def _others_may(self, job: Job) -> bool:
@@ -238,7 +238,10 @@ class Placing:
             expected_s=choice.expected_s(stream=ask.stream),
             panic=choice.panic,
         )
-        trial = Trial(deployment=deployment, model=model, ticket=ticket, began=now, choice=choice, mark=mark)
+        before = job.broken.generated if job.broken else 0
+        trial = Trial(
+            deployment=deployment, model=model, ticket=ticket, began=now, choice=choice, mark=mark, before=before
+        )
         ticket.on_lost = trial.lose
         job.trials.append(trial)
         return trial
@@ -272,3 +275,11 @@ def _hopes(choice: Choice) -> Iterator[float]:
     for one in choice.candidates:
         if one.excluded is not None and not one.excluded.lasting:
             yield one.excluded.retry_in_s or 0.0
+
+
+def _is_choosy(job: Job) -> bool:
+    """Whether a replica that is of no use to this request may be free for another in the same queue."""
+    if job.tried or job.broken is not None or job.queue == AUTO:
+        return True
+    seen = (one.excluded for choice in job.latest for one in choice.candidates)
+    return any(excluded is not None and excluded.code is Exclusion.CONTEXT for excluded in seen)

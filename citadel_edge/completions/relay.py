@@ -256,7 +256,7 @@ def reported(error: object) -> UpstreamError:
     message = error.get("message") if isinstance(error, dict) else error
     text = str(message)[:1000] if message else "without a reason"
     return UpstreamError(
-        UpstreamFault.STATUS, f"it reported an error inside its answer: {text}", status=status, body=text.encode()
+        UpstreamFault.STATUS, "it reported an error inside its answer", status=status, body=text.encode()
     )
 
 

@@ -25,6 +25,7 @@ from citadel_edge.telemetry.clock import Clock
 
 _OK: Final = 200
 _ERROR_BYTES: Final = 64 * 2**10
+_IDLE: Final = frozenset({UpstreamFault.REFUSED, UpstreamFault.CONNECT_TIMEOUT, UpstreamFault.LOST})
 _UNWILLING: Final = Judgement(wish=Wish.ELSEWHERE, verdict=Verdict.NONE)
 
 
@@ -152,7 +153,7 @@ class Upstreams:
             self._continue(job, trial, error)
         elif judgement.wish is Wish.REFUSED:
             self._refer(job, error)
-        elif judgement.wish is Wish.STOP or not (self._may_retry(job, judgement) or job.fall_back()):
+        elif judgement.wish is Wish.STOP or not (self._may_retry(job, judgement, error) or job.fall_back()):
             raise none_left(job) from error
 
     def charge(self, job: Job, trial: Trial, error: UpstreamError) -> Judgement:
@@ -170,25 +171,37 @@ class Upstreams:
         job.failures.append(Failure(row.id, error))
         if judgement.verdict is not Verdict.BUSY:
             job.calls += 1
-            job.tried[row.id] = judgement.same_again and row.id not in job.tried
+            again = judgement.same_again or self._is_alone(job, trial, error)
+            job.tried[row.id] = again and row.id not in job.tried
         elif waited_s(job, self._clock.monotonic_s()) >= self._config.value.routing.capacity_wait_s:
             job.tried[row.id] = False  # else it is out until its cooldown is over, not for good
         return judgement
 
-    def _may_retry(self, job: Job, judgement: Judgement) -> bool:
-        """Whether the same model is asked again: always after a replica that was only full, and that costs nothing."""
+    def _is_alone(self, job: Job, trial: Trial, error: UpstreamError) -> bool:
+        """Whether nobody else could answer what this replica failed at: many an error is gone with the next call."""
+        others = job.rank + 1 < len(job.models) or len(self._fleet.table.deployments(trial.model.name)) > 1
+        return error.fault is UpstreamFault.STATUS and not (others or job.answer_begun)
+
+    def _may_retry(self, job: Job, judgement: Judgement, error: UpstreamError) -> bool:
+        """Whether the same model is asked again. What cost no engine any work costs the budget nothing."""
         if judgement.verdict is Verdict.BUSY:
             return True
-        return job.calls <= self._config.value.routing.retries and self._budget.withdraw(self._clock.monotonic_s())
+        if job.calls > self._config.value.routing.retries:
+            return False
+        free = error.fault in _IDLE or job.broken is not None
+        job.retries_spent = not (free or self._budget.withdraw(self._clock.monotonic_s()))
+        return not job.retries_spent
 
     def _continue(self, job: Job, trial: Trial, error: UpstreamError) -> None:
         """A part of the answer reached the client: go on with it elsewhere, if that is possible."""
         job.broken, job.broken_by = trial.relay or job.broken, job.broken_by or error
-        request = job.call.request
-        why = "nothing of it is known" if job.broken is None else refusal(request, job.broken)
-        if why is None and job.broken is not None and nothing_left(request, job.broken):
+        request, broken = job.call.request, job.broken
+        if broken is not None and broken.finished:
             return
-        if why is not None or job.judgement is None or not self._may_retry(job, job.judgement):
+        why = "nothing of it is known" if broken is None else refusal(request, broken)
+        if why is None and broken is not None and nothing_left(request, broken):
+            return
+        if why is not None or job.judgement is None or not self._may_retry(job, job.judgement, error):
             raise broken_off(trial.upstream, error, why) from error
 
     def _refer(self, job: Job, error: UpstreamError) -> None:

@@ -135,7 +135,9 @@ async def test_a_failure_in_mid_stream_is_told_and_what_was_said_is_charged(
 ) -> None:
     async with AsyncExitStack() as stack:
         timing = Timing(decode_ms=20)
-        bench, (sim,) = await over(stack, open_bench, engine=engine, idle_s=0.5, timing=timing, shortest=10, longest=12)
+        bench, (sim,) = await over(
+            stack, open_bench, engine=engine, idle_s=0.5, timing=timing, shortest=10, longest=12, retries=0
+        )
         whole = text_of(await bench.stream())
         bench.ledger.rows.clear()
         bench.reports.clear()

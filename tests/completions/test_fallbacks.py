@@ -160,7 +160,7 @@ async def test_when_all_models_fail_the_client_hears_of_all(open_bench: OpenBenc
         await bench.whole()
     assert "u0: status 500" in caught.value.message
     assert "u1: status 502" in caught.value.message
-    assert (bench.row.cost_usd, bench.row.attempts) == (0, 2)
+    assert (bench.row.cost_usd, bench.row.attempts) == (0, 3)
 
 
 async def test_what_was_expected_is_told_at_the_price_of_the_first_choice(open_bench: OpenBench) -> None:

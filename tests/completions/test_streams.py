@@ -127,7 +127,7 @@ async def test_a_stream_that_breaks_ends_honestly(open_bench: OpenBench, answer:
 
 async def test_an_engines_error_inside_the_stream_is_an_error(open_bench: OpenBench) -> None:
     bench = await open_bench(
-        says(chunk("a"), event({"error": {"message": "CUDA died at 0x7f", "code": 500}}), DONE, pause_s=0.1)
+        says(chunk("a"), event({"error": {"message": "CUDA died at 0x7f", "code": 500}}), DONE, pause_s=0.1), retries=0
     )
     client = await bench.stream()
     error = told_error(client)
