@@ -6,7 +6,8 @@ Decides in this order, and says the first thing that puts a model out:
 2. kind: embeddings go to models that can, and nothing else goes to models that can do nothing but embeddings;
 3. capability: tools, JSON, pictures. Asked to think, models that can are taken if there are any;
 4. context: the prompt and `max_tokens`. A prompt's size is an estimate, bytes over a learned ratio, so a model is out
-   only when half of the estimate is already too much. Where the estimate itself does not fit, the score is quartered;
+   only when half of the estimate is already too much. Where the estimate itself does not fit, the score is quartered,
+   and where the prompt alone does not, those that have room for it come first;
 5. budget: the estimated cost is more than is left.
 
 A score is quality^q x price^p x latency^l (`objective.WEIGHTS`): quality is the skills weighed by the request's tasks
@@ -56,7 +57,7 @@ _NOT_ALLOWED: Final = Unfit(Misfit.NOT_ALLOWED, "your tier does not include it")
 
 
 class _Weighed(Struct, frozen=True, gc=False):
-    """A model that may answer, in figures."""
+    """A model that may answer, in figures. `tight`: prompt and answer may be too long for it; `beyond`: the prompt."""
 
     model: Model
     outlook: Outlook
@@ -64,6 +65,7 @@ class _Weighed(Struct, frozen=True, gc=False):
     cost: float
     latency_s: float
     tight: bool
+    beyond: bool
 
 
 class Ranking:
@@ -101,7 +103,10 @@ class Ranking:
         self._prefer_thinkers([model for model, _ in looked if model.name not in out], out)
         weighed = [self._weigh(model, outlook) for model, outlook in looked if model.name not in out]
         scores = _scores(weighed, WEIGHTS[objective])
-        order = sorted(weighed, key=lambda one: (not one.outlook.available, -(scores[one.model.name].score or 0.0)))
+        order = sorted(
+            weighed,
+            key=lambda one: (not one.outlook.available, one.beyond, -(scores[one.model.name].score or 0.0)),
+        )
         others = [model.name for model in models if model.name not in scores]
         return Selection(
             ranked=tuple(one.model for one in order),
@@ -175,13 +180,15 @@ class Ranking:
     def _weigh(self, model: Model, outlook: Outlook) -> _Weighed:
         features = self._features
         answer = features.max_tokens or self._tokens_out(outlook)
+        prompt, context = self._prompt(outlook), context_of(model, outlook)
         return _Weighed(
             model,
             outlook,
             quality=self._quality(model),
             cost=float(self._cost(model, outlook)),
             latency_s=self._latency_s(outlook),
-            tight=self._prompt(outlook) + answer > context_of(model, outlook),
+            tight=prompt + answer > context,
+            beyond=prompt > context,
         )
 
     def _quality(self, model: Model) -> float:

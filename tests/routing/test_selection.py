@@ -144,6 +144,17 @@ def test_what_is_probably_too_long_goes_where_there_is_room() -> None:
     assert selection.considered[1].parts["context"] == 0.25
 
 
+@pytest.mark.parametrize("objective", Objective)
+def test_a_prompt_that_is_too_long_by_the_estimate_goes_where_it_is_not_at_any_price(objective: Objective) -> None:
+    selection = select("auto", needing(tokens_in=6000), models=(SMALL, BIG), objective=objective)
+    assert names(selection) == ["big", "small"]
+    away = Outlook(predicted_ttft_s=0.2, predicted_total_s=2, available=False)
+    dead = select(
+        "auto", needing(tokens_in=6000), models=(SMALL, BIG), outlook=lambda m: away if m.name == "big" else LOOK
+    )
+    assert names(dead) == ["small", "big"]
+
+
 def test_the_bound_on_the_answer_needs_room_too() -> None:
     selection = select("auto", needing(max_tokens=8192), models=(SMALL, BIG))
     assert (names(selection), excluded(selection)) == (["big"], {"small": "context"})
