@@ -8,7 +8,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from citadel_edge.completions import decision_store
+from citadel_edge.completions import decision_store, feedback_store
 from citadel_edge.completions.decision_store import BATCH, MOST_WAITING, DecisionStore, DecisionStoreMetrics
 from citadel_edge.completions.decisions import MOST_CANDIDATES, Decisions
 from citadel_edge.completions.feedback_store import FeedbackStore
@@ -385,6 +385,68 @@ async def test_the_last_word_of_a_user_counts_and_is_learned_again(migrated_dsn)
             assert again.opinions("one", task) == pytest.approx(skills.opinions("one", task))
             assert again.skill(MODEL, task) == pytest.approx(skills.skill(MODEL, task))
         assert again.skill(MODEL, "code") > LearnedSkills().skill(MODEL, "code")
+
+
+async def test_an_opinion_given_before_the_old_ones_are_learned_again_is_learned_once(migrated_dsn):
+    async with opened(migrated_dsn) as pool:
+        old, new = (decision().shown() for _ in range(2))
+        await FeedbackStore(pool.postgres, learn=LearnedSkills()).put(old, user_id="usr_1", score=0)
+        skills = LearnedSkills()
+        feedback = FeedbackStore(pool.postgres, learn=skills)
+        await feedback.put(new, user_id="usr_1", score=1)
+        await feedback.put(old, user_id="usr_1", score=0.5)  # the first word on it is not learned yet
+        changed = await feedback.put(old, user_id="usr_1", score=1)
+        assert changed.replaced
+        assert skills.opinions("one", "chat") == pytest.approx(2, rel=0.01)
+        await feedback.run()
+        assert skills.opinions("one", "chat") == pytest.approx(2, rel=0.01)
+        everybody_is_pleased = (20 * 0.5 + 2) / 22
+        assert skills.skill(MODEL, "chat") == pytest.approx(everybody_is_pleased, rel=0.01)
+        await feedback.put(old, user_id="usr_1", score=0)
+        assert skills.opinions("one", "chat") == pytest.approx(2, rel=0.01)
+
+
+async def test_an_opinion_that_could_not_be_written_is_not_left_out_when_the_old_ones_are_learned(own_postgres):
+    async with opened(own_postgres.dsn()) as pool:
+        await pool.postgres.wait_until_up()
+        await migrate(pool.postgres)
+        shown = decision().shown()
+        await FeedbackStore(pool.postgres, learn=LearnedSkills()).put(shown, user_id="usr_1", score=1)
+        skills = LearnedSkills()
+        feedback = FeedbackStore(pool.postgres, learn=skills)
+        own_postgres.stop(signal.SIGINT)
+        with pytest.raises(PostgresUnavailable):
+            await feedback.put(shown, user_id="usr_1", score=0)
+        own_postgres.start()
+        async with asyncio.timeout(30):
+            await feedback.run()
+        assert skills.opinions("one", "chat") == 1
+        assert skills.skill(MODEL, "chat") > 0.5
+
+
+async def test_a_start_learns_of_each_user_the_latest_only(migrated_dsn, monkeypatch):
+    monkeypatch.setattr(feedback_store, "REMEMBERED", 30)
+    monkeypatch.setattr(feedback_store, "REMEMBERED_OF_ONE", 12)
+    async with opened(migrated_dsn) as pool:
+        feedback = FeedbackStore(pool.postgres, learn=LearnedSkills())
+        for user, score in [("quiet", 1)] * 5 + [("loud", 1)] * 10 + [("loud", 0)] * 40:
+            await feedback.put(decision().shown(), user_id=user, score=score)
+        again = LearnedSkills()
+        await FeedbackStore(pool.postgres, learn=again).run()
+        assert again.opinions("one", "chat") == pytest.approx(15, abs=0.5)
+        assert again.skill(MODEL, "chat") == pytest.approx((20 * 0.5 + 5) / 35, abs=0.02)
+
+
+@pytest.mark.parametrize("outcome", ["error", "truncated", "cancelled", "denied"])
+async def test_what_was_no_whole_answer_cannot_be_judged(migrated_dsn, outcome):
+    async with opened(migrated_dsn) as pool:
+        skills = LearnedSkills()
+        with pytest.raises(RequestError, match="Only a whole answer") as refused:
+            await FeedbackStore(pool.postgres, learn=skills).put(
+                decision(outcome=outcome).shown(), user_id="usr_1", score=0
+            )
+        assert refused.value.code is Code.CONFLICT
+        assert skills.opinions("one", "chat") == 0
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,14 @@ async def chat(served, *, headers=None, **fields):
         return answer.headers["X-Citadel-Decision"]
 
 
+async def failing(served):
+    """One chat that fails, however often it is tried; its decision's id."""
+    await served.simulators[0].fault("500")
+    name = await chat(served)
+    await served.simulators[0].lift()
+    return name
+
+
 async def carried(served, count):
     """Wait until so many decisions are in PostgreSQL."""
     async with asyncio.timeout(10):
@@ -78,8 +86,7 @@ async def test_a_retried_request_tells_both_attempts(edge_with):
 
 async def test_found_by_model_upstream_and_outcome_page_by_page(edge_with):
     async with edge_with() as served:
-        await served.simulators[0].fault("500", times=1)
-        failed = await chat(served)
+        failed = await failing(served)
         done = [await chat(served, model="sim-alias") for _ in range(3)]
         assert await found(served, "outcome=error") == [failed]
         assert await found(served, "outcome=done&limit=2") == done[:0:-1]
@@ -189,4 +196,13 @@ async def test_feedback_on_another_s_answer_is_404_for_everybody_else(edge_with)
             assert (status, problem["code"]) == (404, "not_found")
         assert (await call(served, "POST", "/v1/feedback", {"decision_id": "dec_x", "score": 1}))[0] == 404
         assert (await call(served, "POST", "/v1/feedback", {"score": 1}))[0] == 400
+        assert await served.edge.postgres.fetchval("SELECT count(*) FROM feedback") == 0
+
+
+async def test_feedback_on_what_was_no_answer_is_a_conflict(edge_with):
+    async with edge_with() as served:
+        failed = await failing(served)
+        status, problem = await call(served, "POST", "/v1/feedback", {"decision_id": failed, "score": 0})
+        assert (status, problem["code"], problem["param"]) == (409, "conflict", "decision_id")
+        assert "ended as 'error'" in problem["detail"]
         assert await served.edge.postgres.fetchval("SELECT count(*) FROM feedback") == 0
