@@ -64,6 +64,13 @@ class Placing:
         self._waits = CapacityWait(hooks=Hooks(waiting=metrics.waiting, waited=metrics.waited, gave_up=metrics.gave_up))
         self._patience = Patience(self._waits.tell)
         fleet.watch_capacity(self._waits.tell)
+        self._follow(config.value)
+        config.watch(self._follow)
+
+    def _follow(self, config: Config) -> None:
+        """Who waits keeps a seat of its listener: those of one model shall leave half of them to the others."""
+        seats = min(listener.budget.tasks for listener in config.listeners.values())
+        self._waits.max_waiting = max(1, seats // 2)
 
     async def place(self, job: Job) -> Trial:
         """Choose a replica and take it, after waiting for one if need be.

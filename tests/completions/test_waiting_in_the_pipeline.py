@@ -149,6 +149,16 @@ async def test_the_deadline_while_waiting_is_told_with_the_reasons(open_bench: O
     assert error.retry_after_s is not None
 
 
+async def test_those_of_one_model_leave_half_of_the_seats_to_others(open_bench: OpenBench) -> None:
+    bench = await open_bench(replies(), slots=1, capacity_wait_s=PATIENT)
+    waits = bench.pipeline._placing._waits
+    assert waits.max_waiting == 128
+    config = bench.config.value
+    narrow = {name: replace(one, budget=replace(one.budget, tasks=9)) for name, one in config.listeners.items()}
+    bench.config.replace(replace(config, listeners=narrow))
+    assert waits.max_waiting == 4
+
+
 async def test_the_queue_is_bounded(open_bench: OpenBench) -> None:
     bench = await open_bench(freeze, slots=1, capacity_wait_s=PATIENT)
     bench.pipeline._placing._waits.max_waiting = 2
