@@ -65,13 +65,20 @@ async def ask(bench: Bench, *, stream: bool, **changes: Any) -> Client:
 
 
 async def hedged(
-    open_bench: OpenBench, *, stream: bool, replicas: int = 2, calls: int = SEEN_ENOUGH, share: float = 1.0, **rest: Any
+    open_bench: OpenBench,
+    *,
+    stream: bool,
+    replicas: int = 2,
+    calls: int = SEEN_ENOUGH,
+    share: float = 1.0,
+    usual_s: float = 0.02,
+    **rest: Any,
 ) -> Bench:
-    """A bench that has seen enough calls to know which are late."""
+    """A bench that has seen enough calls, each of `usual_s`, to know which are late."""
     quick = good(stream=stream)
     bench = await open_bench(*[quick] * replicas, hedge=HedgeConfig(enabled=True, share=share), **rest)
     for _ in range(calls):
-        delays(bench).observe("m", 0.02, stream=stream)
+        delays(bench).observe("m", usual_s, stream=stream)
     return bench
 
 
@@ -441,11 +448,11 @@ async def test_no_double_where_no_other_replica_is_free_and_the_share_is_kept(op
 
 
 async def test_an_answer_that_goes_on_elsewhere_gets_no_double(open_bench: OpenBench) -> None:
-    bench = await hedged(open_bench, stream=True, replicas=3)
+    bench = await hedged(open_bench, stream=True, replicas=3, usual_s=0.5)
     opened = asyncio.Event()
     opened.set()
     rest = says(chunk("b"), chunk(finish="stop"), usage_chunk(8, 1), DONE)
-    bench.in_order(says_then(chunk("a"), then=reset), after(opened, rest, pause_s=0.4), freeze)
+    bench.in_order(says_then(chunk("a"), then=reset), after(opened, rest, pause_s=1.0), freeze)
     await bench.stream()
     assert bench.marks == [("first", "truncated"), ("continue", "done")]
 
