@@ -4,6 +4,7 @@ Closed means: bound, so that nobody else takes the port, but not listening, so t
 and every open connection is reset.
 """
 
+import asyncio
 import socket
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from aiohttp import web
 from citadel_edge.simulator.wounds import reset
 
 BACKLOG = 1024
+ACCEPTED_WITHIN = 3  # turns of the loop: the task that makes the transport, its start, its protocol's
 
 
 class Door:
@@ -43,10 +45,17 @@ class Door:
         """Stop listening, reset all connections, keep the port."""
         if self._site is not None:
             site, self._site = self._site, None
+            await self._accept_no_more()
             await site.stop()
             self._socket.close()
             self._socket = _bound(*self._address[:2])
         self.drop_connections()
+
+    async def _accept_no_more(self) -> None:
+        """Let those just accepted become connections: asyncio leaks the sockets whose server closes before."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        for _ in range(ACCEPTED_WITHIN):
+            await asyncio.sleep(0)
 
     def drop_connections(self) -> None:
         """Reset every open connection."""

@@ -1,8 +1,10 @@
 """A whole server that freezes, dies, comes back or slows down, at run time."""
 
 import asyncio
+import gc
 import json
 import time
+from contextlib import suppress
 
 import aiohttp
 import msgspec
@@ -103,6 +105,26 @@ async def test_a_kill_in_the_middle_resets_running_streams_and_a_restart_thaws(s
         await client.sim.restart()
         assert client.sim.state.frozen is False
         assert (await client.stream(client.body())).ended
+
+
+async def test_who_knocks_while_it_dies_leaves_no_socket_behind():
+    async def knock(host, port):
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            await writer.wait_closed()
+
+    async with running(SimulatorOptions()) as sim:
+        host, port = sim.url.removeprefix("http://").split(":")
+        for turns in range(60):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(knock(host, int(port)))
+                for _ in range(turns % 7):
+                    await asyncio.sleep(0)
+                await sim.kill()
+                await sim.restart()
+    gc.collect()  # a socket that was left would warn now, and a warning is an error
 
 
 async def test_slowness_counts_from_the_next_token_on_and_can_be_taken_back(simulated):

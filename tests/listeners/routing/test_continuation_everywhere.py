@@ -1,6 +1,7 @@
 """An answer that broke off goes on elsewhere, and its client cannot tell: at every token, by every fault."""
 
 import asyncio
+from itertools import product
 
 import pytest
 
@@ -118,17 +119,17 @@ async def test_tokens_that_come_several_at_once_are_counted_as_what_they_are(pai
         assert {row["tokens_out"] for row in await served.rows()} == {LENGTH}
 
 
-@pytest.mark.parametrize("kind", "reset cut end_early bad_json invalid_utf8 stall error_event".split())
 @pytest.mark.parametrize("engine", ["vllm", "llamacpp"])
-async def test_however_it_breaks_it_goes_on(pair, engine, kind):
+async def test_however_it_breaks_it_goes_on(pair, engine):
+    kinds = "reset cut end_early bad_json invalid_utf8 stall error_event".split()
     routing = RoutingConfig(probe_interval_s=0.05, timeouts=TimeoutsConfig(idle_s=0.5))
     async with pair(engine, engine, routing=routing) as (served, book):
         expected = await stream(served, served.chat(**USAGE))
-        for position in (3, 17):
+        for kind, position in product(kinds, (3, 17)):
             heard = await broken(served, book, Fault(kind=FaultKind(kind), after_tokens=position, times=1))
-            assert (heard.text, heard.whole, heard.finishes) == (expected.text, True, expected.finishes)
+            assert (heard.text, heard.whole, heard.finishes) == (expected.text, True, expected.finishes), kind
         rows = (await served.rows())[1:]
-        assert [(row["outcome"], row["attempts"], row["tokens_out"]) for row in rows] == [("done", 2, LENGTH)] * 2
+        assert {(row["outcome"], row["attempts"], row["tokens_out"]) for row in rows} == {("done", 2, LENGTH)}
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "llamacpp", "tgi"])
@@ -188,66 +189,63 @@ async def test_a_whole_answer_is_made_again_and_charged_once(pair, position):
         assert [(row["attempts"], row["tokens_out"]) for row in rows] == [(1, LENGTH), (2, LENGTH)]
 
 
+def function(**properties):
+    parameters = {"type": "object", "properties": properties}
+    return {"type": "function", "function": {"name": "find", "parameters": parameters}}
+
+
+WORDS = {f"word{n}": {"type": "string"} for n in range(20)}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
 NOT_CONTINUED = {
-    "tools": (
-        "vllm",
-        {"tools": [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]},
-        {},
-    ),
-    "a forced tool": (
-        "vllm",
-        {
-            "tools": [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": "find",
-                        "parameters": {
-                            "type": "object",
-                            "properties": {f"p{n}": {"type": "string"} for n in range(20)},
-                        },
-                    },
-                }
-            ],
-            "tool_choice": "required",
-        },
-        {},
-    ),
-    "json": ("vllm", {"response_format": {"type": "json_object"}}, {}),
-    "a schema": (
-        "sglang",
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}},
-        {},
-    ),
-    "reasoning": ("vllm", {}, {"reasoning_tokens": 20}),
-    "an engine that does not continue": ("openai", {}, {}),
+    "tools": {"tools": [function()]},
+    "a forced tool": {"tools": [function(**WORDS)], "tool_choice": "required"},
+    "json": {"response_format": {"type": "json_object"}},
+    "a schema": {"response_format": SCHEMA},
 }
 
 
-@pytest.mark.parametrize("why", NOT_CONTINUED)
-@pytest.mark.parametrize("listener", [ROUTING, STREAMING])
-async def test_what_cannot_be_continued_says_so(pair, why, listener):
-    engine, fields, changes = NOT_CONTINUED[why]
-    async with pair(engine, engine, **changes) as (served, book):
+async def check_honest(served, book, body, why):
+    """Broken in mid-answer through either door: the stream says so, nobody else is asked, what was said is charged."""
+    for listener in (ROUTING, STREAMING):
+        rows, calls = len(await served.rows()), sum(sim.stats.started for sim in served.simulators)
         book.add(Fault(kind=FaultKind.UNREACHABLE, after_tokens=7, duration_s=GONE_S, times=1))
-        heard = await stream(served, served.chat(**fields), listener=listener)
-        assert heard.honest, heard.data[-2:]
-        assert heard.errors[0]["code"] == "upstream_error"
-        (row,) = await served.rows()
-        assert (row["outcome"], row["attempts"]) == ("truncated", 1)
-        assert 0 < row["tokens_out"] <= 7
-        assert (await decision(served, heard.headers))["outcome"] == "truncated"
-        assert sum(len(sim.stats.records) for sim in served.simulators) == 1, "no second replica was asked"
+        heard = await stream(served, body, listener=listener)
+        book.clear()
+        assert heard.honest, (why, heard.data[-2:])
+        assert heard.errors[0]["code"] == "upstream_error", why
+        (row,) = (await served.rows())[rows:]
+        assert (row["outcome"], row["attempts"]) == ("truncated", 1), why
+        assert 0 < row["tokens_out"] <= 7, why
+        assert (await decision(served, heard.headers))["outcome"] == "truncated", why
+        assert sum(sim.stats.started for sim in served.simulators) == calls + 1, "a second replica was asked"
+        await settled(served)
 
 
-@pytest.mark.parametrize("why", ["tools", "json", "reasoning"])
-async def test_before_the_first_token_everything_is_tried_elsewhere(pair, why):
-    engine, fields, changes = NOT_CONTINUED[why]
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+async def test_what_must_not_be_continued_says_so(pair, engine):
+    async with pair(engine, engine) as (served, book):
+        for why, fields in NOT_CONTINUED.items():
+            await check_honest(served, book, served.chat(**fields), why)
+
+
+@pytest.mark.parametrize(("engine", "changes"), [("vllm", {"reasoning_tokens": 20}), ("openai", {})])
+async def test_thoughts_and_engines_that_do_not_continue_say_so(pair, engine, changes):
     async with pair(engine, engine, **changes) as (served, book):
-        expected = await stream(served, served.chat(**fields))
-        book.add(Fault(kind=FaultKind.UNREACHABLE, after_tokens=0, duration_s=GONE_S, times=1))
-        heard = await stream(served, served.chat(**fields))
-        assert (heard.whole, heard.text) == (True, expected.text)
+        await check_honest(served, book, served.chat(), engine)
+
+
+async def test_before_the_first_token_everything_is_tried_elsewhere(pair):
+    async with pair("vllm", "vllm") as (served, book):
+        for why, fields in NOT_CONTINUED.items():
+            expected = await stream(served, served.chat(**fields))
+            named = "tool_choice" in fields  # the tool's name comes before the first token, and is an answer
+            fault = FaultKind.REFUSE if named else FaultKind.UNREACHABLE
+            match = Match(path="/v1/chat/completions")
+            book.add(Fault(kind=fault, after_tokens=0, duration_s=GONE_S, times=1, match=match))
+            heard = await stream(served, served.chat(**fields))
+            book.clear()
+            assert (heard.whole, heard.text, heard.finishes) == (True, expected.text, expected.finishes), why
+            await settled(served)
 
 
 async def test_when_all_replicas_die_the_stream_ends_honestly(pair):
