@@ -102,12 +102,13 @@ async def test_nobody_listening_is_known_after_one_probe(client: UpstreamClient)
 
 
 @asynccontextmanager
-async def frozen_rig(*, interval_s: float = 0.05) -> AsyncIterator[tuple[Rig, Row]]:
-    """A row that was healthy and whose server takes connections and answers nothing."""
+async def frozen_rig(*beside: tuple[str, str], interval_s: float = 0.05) -> AsyncIterator[tuple[Rig, Row]]:
+    """A row that was healthy and whose server takes connections and answers nothing, beside others."""
     with socket.socket() as frozen:
         frozen.bind(("127.0.0.1", 0))
         frozen.listen()
-        rig = make_rig(make_config(("a", "http://{}:{}".format(*frozen.getsockname())), interval_s=interval_s))
+        address = "http://{}:{}".format(*frozen.getsockname())
+        rig = make_rig(make_config(("a", address), *beside, interval_s=interval_s))
         row = rig.fleet.table.rows["a"]
         rig.fleet.probe_succeeded(row, "ok")
         yield rig, row
@@ -137,8 +138,10 @@ async def test_any_byte_of_a_call_shows_that_a_row_lives(client: UpstreamClient)
         assert row.probe_failures == 0
 
 
-async def test_the_silent_are_asked_again_at_once_and_a_frozen_row_is_soon_known(client: UpstreamClient) -> None:
-    async with frozen_rig(interval_s=60) as (rig, row):
+async def test_the_silent_are_asked_again_at_once_and_a_frozen_row_is_soon_known(
+    engine: Prober, client: UpstreamClient
+) -> None:
+    async with frozen_rig(("b", engine.url), interval_s=60) as (rig, row):
         ticket = rig.fleet.take(place(rig, "a"))
         told: list[UpstreamError] = []
         ticket.on_lost = told.append
