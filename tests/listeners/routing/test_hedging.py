@@ -41,11 +41,16 @@ def fleet(edge_with):
 
 
 async def warm_up(served, *, streamed, times=WARM_UP):
-    for _ in range(times):
-        if streamed:
-            await stream(served, served.chat())
-        else:
-            assert (await ask(served, served.chat()))[0] == 200
+    async def some(count):
+        for _ in range(count):
+            if streamed:
+                await stream(served, served.chat())
+            else:
+                assert (await ask(served, served.chat()))[0] == 200
+
+    async with asyncio.TaskGroup() as group:
+        for client in range(4):
+            group.create_task(some(times // 4 + (client < times % 4)))
 
 
 def calls(served):
