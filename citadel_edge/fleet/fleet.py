@@ -147,7 +147,8 @@ class Fleet:
 
     def scraped(self, row: Row, reading: Reading, *, own_in_flight: int) -> None:
         """A row showed its load, when it had so many requests of ours."""
-        row.gauges.read(reading, now=self._clock.monotonic_s(), own_in_flight=own_in_flight)
+        now = self._clock.monotonic_s()
+        row.gauges.read(reading, now=now, own_in_flight=own_in_flight, places=row.slots)
 
     def learn(self, row: Row, facts: Facts) -> None:
         """A row told its slots, its models' contexts, or that it sleeps."""

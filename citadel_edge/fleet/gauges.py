@@ -1,10 +1,11 @@
 """What an engine says of its own load, and how much of that is still worth believing.
 
-Decides how a scraped reading loses weight: by half every five seconds since it was read, and also since the first work
-that was given or taken back after it last *changed*. A gauge that does not follow the work is stuck, whatever it says
-and however often it is read: a replica stuck at 99 % of its cache is soon judged by what we know ourselves
-(vllm#29928), and one stuck at zero attracts nobody, because a reading only ever adds to our own count. Requests and
-cache are believed apart: one may be stuck while the other moves.
+Decides how a scraped reading loses weight. A gauge that stands still is stuck, whatever it says and however often it is
+read. The count of requests is worth nothing ten seconds after it last *changed*: no engine at work serves as many for
+ever, and a replica that seems full would get no work to prove it wrong. The share of the cache loses half every five
+seconds since the first work after it last changed, for an idle engine keeps what it holds. So a replica stuck
+at 99 % is soon judged by what we know ourselves (vllm#29928), and one stuck at zero attracts nobody, because a reading
+only ever adds to our own count. Requests and cache are believed apart: one may be stuck while the other moves.
 
 Refuses to know how a reading is got: that is the dialects'. Times are monotonic seconds.
 """
@@ -16,6 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 HALF_LIFE_S: Final = 5.0
+STUCK_S: Final = 10.0
 KV_TIGHT: Final = 0.8  # vLLM preempts when it is full; above this, the next long prompt may do it
 
 
@@ -47,31 +49,37 @@ class Gauges:
         self.reading: Reading | None = None
         self.read_at = self.changed_at = -math.inf
         self._foreign = self._tight = 0.0
-        self._load_since = self._kv_since = math.inf  # work since the last change; none: inf
+        self._load_since = math.inf  # its last change
+        self._kv_since = math.inf  # the first work since its last change; none: inf
         self._idle = False  # no work was noted since the last reading
 
-    def read(self, reading: Reading, *, now: float, own_in_flight: int) -> None:
-        """Note a reading, and how many requests of ours were there at that moment."""
+    def read(self, reading: Reading, *, now: float, own_in_flight: int, places: float = math.inf) -> None:
+        """Note a reading, and how many requests of ours were there at that moment.
+
+        More than its `places` of others' requests are believed of no replica: what waits there is no news.
+        """
         old, self.reading = self.reading, reading
         if old is None or (old.running, old.waiting) != (reading.running, reading.waiting):
-            self._load_since, self.changed_at = math.inf, now
+            self._load_since = self.changed_at = now
         if old is None or old.kv != reading.kv:
             self._kv_since, self.changed_at = math.inf, now
         self.read_at = now
         self._idle = True
-        self._foreign = float(max(0, reading.running + reading.waiting - own_in_flight))
+        self._foreign = float(min(places, max(0, reading.running + reading.waiting - own_in_flight)))
         self._tight = max(0.0, min(1.0, reading.kv or 0.0) - KV_TIGHT) / (1.0 - KV_TIGHT)
 
     def worked(self, now: float) -> None:
         """The replica was given work, or gave some back: its gauges should move."""
         if self._idle:
             self._idle = False
-            self._load_since = min(self._load_since, now)
             self._kv_since = min(self._kv_since, now)
 
     def foreign(self, now: float, own_in_flight: int = 0) -> float:  # noqa: ARG002 - those at the reading count
         """Requests there that are not ours, as far as believed: those read, less our own of that moment."""
-        return self._foreign * self._believed(self._load_since, now) if self._foreign else 0.0
+        if not self._foreign:
+            return 0.0
+        still_s = now - min(self._load_since, self.read_at)
+        return self._foreign * max(0.0, min(1.0, 1.0 - still_s / STUCK_S))
 
     def pressure(self, now: float) -> float:
         """1.0 while the KV cache has room, up to 2.0 when it is full, as far as believed."""

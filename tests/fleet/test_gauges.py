@@ -31,11 +31,11 @@ def test_pressure_rises_as_the_cache_fills(kv: float | None, pressure: float) ->
     assert gauges.pressure(0.0) == pytest.approx(pressure)
 
 
-def test_a_reading_loses_half_its_weight_every_five_seconds() -> None:
+def test_a_reading_that_grows_old_loses_its_weight() -> None:
     gauges = Gauges()
     gauges.read(FULL, now=100.0, own_in_flight=2)
     assert gauges.foreign(105.0) == pytest.approx(4.0)
-    assert gauges.foreign(110.0) == pytest.approx(2.0)
+    assert gauges.foreign(110.0) == 0.0
     assert gauges.pressure(105.0) == pytest.approx(1.475)
 
 
@@ -48,11 +48,26 @@ def test_gauges_that_stand_still_while_the_work_moves_are_no_more_believed() -> 
     assert gauges.pressure(20.5) < 1.07
 
 
-def test_gauges_that_stand_still_while_nothing_happens_are_believed() -> None:
+def test_requests_that_stand_still_are_believed_less_although_no_work_is_given() -> None:
     gauges = Gauges()
     for second in range(21):
         gauges.read(FULL, now=float(second), own_in_flight=0)
-    assert gauges.foreign(20.0) == 10.0
+    assert gauges.foreign(0.0) == 10.0
+    assert gauges.foreign(5.0) == 5.0
+    assert gauges.foreign(20.0) == 0.0
+
+
+def test_a_cache_that_stands_still_while_nothing_happens_is_believed() -> None:
+    gauges = Gauges()
+    for second in range(21):
+        gauges.read(Reading(0, 0, 1.0), now=float(second), own_in_flight=0)
+    assert gauges.pressure(20.0) == 2.0
+
+
+def test_no_more_is_believed_than_a_replica_has_places() -> None:
+    gauges = Gauges()
+    gauges.read(Reading(250, 400), now=0.0, own_in_flight=3, places=16)
+    assert gauges.foreign(0.0) == 16.0
 
 
 def test_a_change_is_believed_again_at_once() -> None:
