@@ -56,7 +56,7 @@ async def test_stuck_gauges_take_no_replica_out_and_give_none_all(edge_with, eng
         stuck.serving.stick_gauges(**TIGHT)
         empty.serving.stick_gauges(**EMPTY)
         await asyncio.sleep(4 * PROBED.probe_interval_s)  # so that the lies are known before the first request
-        (first, second), failed = await shares(served, LASTS_S if lie is TIGHT else 2 * LASTS_S)
+        (first, second), failed = await shares(served, LASTS_S)
         assert failed == []
         equal = sum(second.values()) / len(options)
         assert set(second) == {"sim-0", "sim-1", "sim-2"}
@@ -69,7 +69,7 @@ async def test_a_queue_that_stands_still_is_tried_again(edge_with):
     async with edge_with(options=(replica("vllm"),) * 3, changes={"routing": PROBED}) as served:
         served.simulators[0].serving.stick_gauges(**FULL)
         await asyncio.sleep(4 * PROBED.probe_interval_s)
-        (first, second), failed = await shares(served, 20.0)
+        (first, second), failed = await shares(served, 16.0)
         assert failed == []
         assert second["sim-0"] >= sum(second.values()) / 3 / 10, (first, second)
 
