@@ -30,6 +30,8 @@ from citadel_edge.routing.strategies import KNOWS_PREFIXES
 from citadel_edge.telemetry.clock import Clock
 
 _NOTHING: Final = Decimal(0)
+_HOUR_S: Final = 3600.0
+_GRAIN: Final = Decimal("1e-12")
 _MANY: Final = 1000  # tokens of a prompt that shows what one costs
 _SEVERAL: Final = 2
 
@@ -178,10 +180,20 @@ class Asking:
         return model.cost_usd(ask.tokens_in, ask.tokens_out, gpu)
 
     def charge_usd(self, job: Job, tokens: tuple[int, int]) -> Decimal:
-        """What so many tokens, in and out, cost where they were made."""
-        if job.trial is None:
+        """What so many tokens, in and out, cost where they were made.
+
+        By a GPU's price never more than the whole of it for as long as the call lasted.
+        """
+        trial = job.trial
+        if trial is None:
             return _NOTHING
-        return job.trial.model.cost_usd(*tokens, self._gpu(job.trial.model, job.trial.deployment))
+        gpu = self._gpu(trial.model, trial.deployment)
+        cost_usd = trial.model.cost_usd(*tokens, gpu)
+        hour_usd = trial.deployment.row.gpu_hour_usd
+        if gpu is None or hour_usd is None:
+            return cost_usd
+        lasted_s = self._clock.monotonic_s() - job.started
+        return min(cost_usd, Decimal(repr(hour_usd * lasted_s / _HOUR_S)).quantize(_GRAIN))
 
     def learn(self, job: Job, *, tokens_in: int, tokens_out: int) -> float:
         """A request ended well with so many tokens; the expected tokens of its answer over the actual ones."""

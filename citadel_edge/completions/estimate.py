@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Final
 
 _FIRST_GUESS: Final = 4.0
-_WEIGHT: Final = 0.05
+_KEPT: Final = 0.98  # of what was seen, by each further request
+_MOST_TELLING: Final = 16384  # bytes of one prompt; more of it tell no more
 _BOUNDS: Final = (0.5, 64.0)
 
 _BUCKETS: Final = 24
@@ -25,23 +26,24 @@ FIRST_LENGTH: Final = 256
 
 
 class TokenRatios:
-    """Bytes a token, a moving average for each model."""
+    """Bytes a token for each model: of all prompts of late together, so that a long one tells more than a short one."""
 
     def __init__(self) -> None:
-        self._ratios: dict[str, float] = {}
+        self._seen: dict[str, tuple[float, float]] = {}
 
     def observe(self, model: str, *, prompt_bytes: int, tokens: int) -> None:
         """A finished request of the model had so many prompt tokens."""
         if tokens <= 0 or prompt_bytes <= 0:
             return
-        low, high = _BOUNDS
-        ratio = min(high, max(low, prompt_bytes / tokens))
-        old = self._ratios.get(model, ratio)
-        self._ratios[model] = old + _WEIGHT * (ratio - old)
+        weight = min(1.0, _MOST_TELLING / prompt_bytes)
+        size, count = self._seen.get(model, (0.0, 0.0))
+        self._seen[model] = size * _KEPT + weight * prompt_bytes, count * _KEPT + weight * tokens
 
     def estimate(self, model: str, *, prompt_bytes: int) -> int:
         """Tokens of a prompt of so many bytes, at least 1."""
-        return max(1, round(prompt_bytes / self._ratios.get(model, _FIRST_GUESS)))
+        size, count = self._seen.get(model, (_FIRST_GUESS, 1.0))
+        low, high = _BOUNDS
+        return max(1, round(prompt_bytes / min(high, max(low, size / count))))
 
 
 class OutputLengths:

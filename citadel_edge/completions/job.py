@@ -161,7 +161,9 @@ class Job:
 
     @property
     def model_name(self) -> str:
-        """The model's own name, or what the client asked for when there is none of that name."""
+        """The own name of the model that was called last or is to be; what the client asked for when there is none."""
+        if self.trial is not None:
+            return self.trial.model.name
         return self.selection.ranked[self.rank].name if self.selection else self.call.request.model
 
     @property

@@ -19,7 +19,7 @@ from citadel_edge.fleet.client import CallTimeouts, UpstreamClient
 from citadel_edge.fleet.engines.known import dialect_of
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.table import Verdict
-from citadel_edge.routing.retry import Failure, Judgement, Wish, is_busy, judge
+from citadel_edge.routing.retry import KEY_REFUSED, Failure, Judgement, Wish, is_busy, judge
 from citadel_edge.routing.retry_budget import RetryBudget
 from citadel_edge.telemetry.clock import Clock
 
@@ -168,6 +168,8 @@ class Upstreams:
         )
         if judgement.suspect:
             self._fleet.suspect(row, str(error))
+        if error.status in KEY_REFUSED:
+            self._fleet.key_refused(row)
         job.failures.append(Failure(row.id, error))
         if judgement.verdict is not Verdict.BUSY:
             job.calls += 1

@@ -9,6 +9,7 @@ from typing import Final
 _MEMORY_S: Final = 60.0
 _MOST_CALLS: Final = 256.0
 _LEAST_PART: Final = 0.1
+_FAR: Final = 4.0
 
 
 class Fit:
@@ -36,6 +37,10 @@ class Fit:
         seen = y + self.b * (u - self._u) + self.c * (v - self._v)
         least = _LEAST_PART * y
         return seen if seen > least else least  # noqa: FURB136 - a third of what max() costs
+
+    def covers(self, u: float) -> bool:
+        """Whether points of about that size were seen: far beyond them the fit is a guess that nobody is judged by."""
+        return u <= _FAR * max(self._u, 1.0)
 
     def observe(self, u: float, v: float, y: float, now: float) -> None:
         """One observation at `now` (monotonic seconds)."""

@@ -122,6 +122,13 @@ class Fleet:
         """Nobody listened at its address: no more requests until a probe succeeds."""
         self.probe_failed(row, detail, at_once=True, asked=self._clock.monotonic_s())
 
+    def key_refused(self, row: Row) -> None:
+        """It answered that our key is wrong: told once, until the key is another."""
+        if row.key_refused:
+            return
+        row.key_refused = True
+        self._news.key_refused(row)
+
     def probe_succeeded(self, row: Row, detail: str) -> None:
         """A probe was answered well."""
         change = self.table.probe_succeeded(row, detail, now=self._clock.monotonic_s())

@@ -75,3 +75,9 @@ class News:
             engine=row.engine.value,
             setting=f"upstreams[{row.id}].slots",
         )
+
+    def key_refused(self, row: Row) -> None:
+        """A replica answered that our key is wrong."""
+        self._log.warning(
+            "upstream refuses its key", upstream=row.id, remedy=f"correct upstreams[{row.id}].api_key and reload"
+        )

@@ -66,6 +66,7 @@ class Row:
         sleeping: its model is out of memory: the next request has to wait for it.
         healthy_since: -inf when it was healthy from the first probe on.
         context_tokens: learned, by the engine's own model name.
+        key_refused: it answered that the key configured for it is wrong.
         turn: when it was last taken, as a count over the table; the tie-break.
         source: who set `state` and `weight`.
     """
@@ -106,6 +107,7 @@ class Row:
     gauges: Gauges = field(default_factory=Gauges, repr=False)
     calls: set["Ticket"] = field(default_factory=set, repr=False)
     overdue: Overdue = field(default_factory=Overdue, repr=False)
+    key_refused: bool = False
     turn: int = 0
 
     @classmethod

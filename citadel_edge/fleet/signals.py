@@ -22,6 +22,8 @@ START_S: Final = 0.030
 FAILURE_S: Final = 5.0
 _PACE_CALLS: Final = 12.0
 _SURPRISE: Final = 4.0  # mean deviations beyond which a call is no longer noise
+_SLOWEST: Final = 20.0  # times as slow as usual; what is slower is as good as standing still
+_TELLING: Final = 8  # tokens of an answer that tell of the time a token takes
 _FLOOR_S: Final = 1e-6
 _TOKENS_APART: Final = 64.0
 _LOAD_APART: Final = 1.0
@@ -113,6 +115,14 @@ class Signals:
         """An answer in one piece. What it took is told to both fits in the proportion expected of them."""
         tokens = tokens_in + prefilling_tokens
         first, rest = self._first.at(tokens, load), tokens_out * self._token.at(load, 0)
+        if tokens_out < _TELLING and (self._token.calls or not tokens_out):  # it tells of its prompt alone
+            if self._first.calls and self._first.covers(tokens):
+                self._judge(seconds, first + rest)
+            self._first.observe(tokens, load, max(seconds - rest, _FLOOR_S), now)
+            self.peak.observe(seconds, now)
+            self._count(tokens_out, now)
+            self.seen_at = now
+            return
         if tokens_out and not self._token.calls:
             first = min(first, seconds / 2)
             rest = seconds - first
@@ -132,6 +142,10 @@ class Signals:
         self.penalized_at = now
         self.peak.observe(seconds, now)
 
+    def renew(self) -> None:
+        """The replica is back: what it was slow at before it went says nothing of it now."""
+        self.pace, self._deviation, self._pace_calls, self._penalty_s = 1.0, 0.5, 0.0, 0.0
+
     def penalty_s(self, now: float) -> float:
         """What failures of late add to a round trip, in seconds."""
         return self._penalty_s * exp((self.penalized_at - now) / DECAY_S) if self._penalty_s else 0.0
@@ -147,7 +161,7 @@ class Signals:
     def _judge(self, seconds: float, expected: float) -> None:
         """Let one call move the pace: as one of the last dozen, or by half when it is beyond all noise."""
         self._penalty_s *= 0.5
-        off = seconds / max(expected, _FLOOR_S) - self.pace
+        off = min(seconds / max(expected, _FLOOR_S), _SLOWEST) - self.pace
         calls = self._pace_calls = min(self._pace_calls + 1.0, _PACE_CALLS)
         self.pace += off * (0.5 if off > _SURPRISE * self._deviation else 1.0 / (calls + 1.0))
         self._deviation += (abs(off) - self._deviation) / _PACE_CALLS

@@ -91,6 +91,8 @@ class Table:
         if (old.url, old.engine) != (new.url, new.engine):
             new.state, new.weight, new.source = old.state, old.weight, old.source
             return new
+        if old.api_key != upstream.api_key:
+            old.key_refused = False
         old.api_key, old.gpu_hour_usd = new.api_key, new.gpu_hour_usd
         old.configured_slots = new.configured_slots
         vitals.settle_slots(old)

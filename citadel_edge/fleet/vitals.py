@@ -34,6 +34,7 @@ def answered(row: Row, detail: str, *, now: float) -> HealthChange | None:
     if not row.healthy:
         row.healthy_since = now if row.late or row.health is Health.UNHEALTHY else -math.inf
         row.breaker.hurry(now)
+        row.signals.renew()
     return _turn(row, Health.HEALTHY, detail)
 
 

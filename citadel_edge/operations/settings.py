@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.fleet.table import RowState
 
+LIGHTEST: Final = 0.001
 HEAVIEST: Final = 1_000_000.0
 _LONGEST_REASON: Final = 500
 
@@ -85,8 +86,9 @@ def check_patch(patch: UpstreamPatch) -> None:
     if patch.weight is UNSET and patch.state is UNSET:
         raise RequestError(Code.INVALID_REQUEST, "Name what to change: weight, state or both.")
     weight = patch.weight
-    if isinstance(weight, int | float) and not 0 < weight <= HEAVIEST:
-        message = f"weight is a number over 0 and at most {HEAVIEST:g}; to send nothing there, set state to draining"
+    if isinstance(weight, int | float) and not LIGHTEST <= weight <= HEAVIEST:
+        bounds = f"{LIGHTEST:g} to {HEAVIEST:g}"
+        message = f"weight is a number from {bounds}; to send nothing there, set state to draining"
         raise RequestError(Code.INVALID_REQUEST, message, param="weight")
 
 

@@ -62,6 +62,7 @@ PARTS: Final = (
     "warmth",
     "weight",
     "session",
+    "forgotten",
 )
 
 

@@ -17,7 +17,7 @@ from citadel_edge.routing.candidates import Candidate
 DEFAULT_COOLDOWN_S: Final = 1.0
 MIN_COOLDOWN_S: Final = 0.1  # an engine that says "at once" is not asked in a circle
 MAX_COOLDOWN_S: Final = 60.0
-_KEY_REFUSED: Final = frozenset({401, 403})
+KEY_REFUSED: Final = frozenset({401, 403})
 _NOT_HERE: Final = frozenset({404, 405, 501})  # this engine lacks the model or the endpoint; another may have it
 _REQUEST_TIMEOUT: Final = 408
 _CLIENT_ERRORS: Final = range(400, 500)
@@ -86,7 +86,7 @@ def judge(error: UpstreamError, dialect: Dialect) -> Judgement:
 
 
 def _judge_status(status: int, dialect: Dialect) -> Judgement:
-    if status in dialect.own_faults or status in _KEY_REFUSED or status == _REQUEST_TIMEOUT:
+    if status in dialect.own_faults or status in KEY_REFUSED or status == _REQUEST_TIMEOUT:
         return _ELSEWHERE
     if status in _NOT_HERE:
         return Judgement(wish=Wish.ELSEWHERE, verdict=Verdict.NONE, refusal=True)
@@ -125,7 +125,7 @@ def exhausted(model: str, failures: Sequence[Failure]) -> RequestError:
 
 def told(error: UpstreamError) -> str:
     """A failure in words for a client: the phase, and nothing that the engine said of itself."""
-    if error.status in _KEY_REFUSED:
+    if error.status in KEY_REFUSED:
         return f"{error.fault.value}, it refuses the key configured for it ({error.status})"
     if error.status is not None:
         return f"{error.fault.value} {error.status}"

@@ -81,18 +81,19 @@ def adaptive(deployment: Deployment, look: Look) -> tuple[float, Numbers]:
     else:
         prefill, decode = look.typical_s() or START_S, 0.0
     session = SESSION_BONUS if look.owner == row.id else 1.0
-    stall, penalty, seconds = 0.0, 0.0, (prefill + decode) * session + held_up
+    stall, penalty, relief, seconds = 0.0, 0.0, 1.0, (prefill + decode) * session + held_up
     if own:
         stall = _stall_s(row, prefill + decode, now)
         seconds += stall
     else:
-        seconds *= _relief(row, now)
+        relief = _relief(row, now)
+        seconds *= relief
     if signals.penalized_at >= row.healthy_since and signals.penalized_at > -inf:
         penalty = signals.penalty_s(now)
     warmth = 1.0 if row.healthy_since == -inf else row.warmth(now)
     weight = deployment.share
     score = (load + 1.0) * (seconds + penalty) * pressure / (warmth * weight)
-    return score, (load, prefill, decode, held_up, gain, stall, penalty, pressure, warmth, weight, session)
+    return score, (load, prefill, decode, held_up, gain, stall, penalty, pressure, warmth, weight, session, relief)
 
 
 def _stall_s(row: Row, expected_s: float, now: float) -> float:

@@ -18,4 +18,4 @@ def test_balanced_is_right_nine_times_of_ten_for_less_than_half_of_the_best_mode
     assert balanced["right"] >= 0.9
     assert balanced["usd_per_1000"] < best["usd_per_1000"] / 2
     assert figures["auto, quality"]["skill"] >= best["skill"]
-    assert figures["auto, cost"]["usd_per_1000"] < 2 * figures["always cheapest (tiny-1b)"]["usd_per_1000"]
+    assert figures["auto, cost"]["usd_per_1000"] < 3 * figures["always cheapest (tiny-1b)"]["usd_per_1000"]

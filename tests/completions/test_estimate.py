@@ -20,12 +20,21 @@ def test_it_learns_from_counted_requests_model_by_model() -> None:
     assert ratios.estimate("other", prompt_bytes=4000) == 1000
 
 
+def test_a_long_prompt_tells_more_than_many_short_ones() -> None:
+    ratios = TokenRatios()
+    for _ in range(50):
+        ratios.observe("m", prompt_bytes=60, tokens=20)  # mostly what a template adds
+    for _ in range(3):
+        ratios.observe("m", prompt_bytes=15000, tokens=3000)
+    assert ratios.estimate("m", prompt_bytes=15000) == pytest.approx(3000, rel=0.1)
+
+
 def test_one_odd_request_does_not_turn_it() -> None:
     ratios = TokenRatios()
     for _ in range(50):
         ratios.observe("m", prompt_bytes=4000, tokens=1000)
     ratios.observe("m", prompt_bytes=10**9, tokens=1)
-    assert 200 < ratios.estimate("m", prompt_bytes=4000) <= 1000
+    assert 800 < ratios.estimate("m", prompt_bytes=4000) <= 1000
 
 
 @given(pairs=st.lists(st.tuples(st.integers(-5, 10**9), st.integers(-5, 10**9))), size=st.integers(0, 10**9))

@@ -11,6 +11,7 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.fleet.table import RowState
 from citadel_edge.operations.settings import (
     HEAVIEST,
+    LIGHTEST,
     BreakerOrder,
     Setting,
     SettingKind,
@@ -21,14 +22,14 @@ from citadel_edge.operations.settings import (
 )
 
 
-@pytest.mark.parametrize("weight", [0, -1, math.nan, math.inf, HEAVIEST * 1.01, -math.inf])
+@pytest.mark.parametrize("weight", [0, -1, 1e-308, LIGHTEST / 2, math.nan, math.inf, HEAVIEST * 1.01, -math.inf])
 def test_a_weight_that_is_none_is_refused_by_name(weight):
     with pytest.raises(RequestError) as refused:
         check_patch(UpstreamPatch(weight=weight))
     assert (refused.value.code, refused.value.param) == (Code.INVALID_REQUEST, "weight")
 
 
-@given(st.floats(min_value=1e-9, max_value=HEAVIEST) | st.none())
+@given(st.floats(min_value=LIGHTEST, max_value=HEAVIEST) | st.none())
 def test_every_other_weight_and_none_are_taken(weight):
     check_patch(UpstreamPatch(weight=weight))
 

@@ -129,7 +129,7 @@ def upstream_json(edge: Edge, row: Row) -> dict[str, Any]:
         "source": row.source,
         "changed": _changed(setting),
         "health": row.health.value,
-        "detail": row.health_detail,
+        "detail": "it refuses the key configured for it" if row.key_refused else row.health_detail,
         "probe_failures": row.probe_failures,
         "available": row.available(now),
         "warmth": round(row.warmth(now), 3),
