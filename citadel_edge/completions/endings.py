@@ -59,15 +59,6 @@ def waited_in_vain(job: Job, *, patience_s: float, crowded: bool) -> RequestErro
     return RequestError(full.code, f"{full.message} {why}", retry_after_s=full.retry_after_s)
 
 
-def waited_s(job: Job, now: float) -> float:
-    """For how many seconds it has looked for a replica with room until `now`, those included that said they are full.
-
-    What it has had of others, well or badly, is no waiting.
-    """
-    served_ms = sum(one.duration_ms for one in job.attempts if one.outcome != UpstreamFault.BUSY.value)
-    return max(0.0, now - job.started - served_ms / 1000)
-
-
 def _nobody_goes_on(job: Job, broken_by: UpstreamError) -> RequestError:
     """An answer broke off, and the replicas that could go on with it failed, or had no room."""
     where = next((one.upstream for one in job.failures if one.error is broken_by), "unknown")

@@ -59,7 +59,8 @@ class Hedges:
 
     def answered(self, job: Job, trial: Trial) -> None:
         """A call began to answer: so long it took."""
-        self._learn(job, trial)
+        if self._config.value.routing.hedge.enabled:
+            self._learn(job, trial)
 
     def _hedge(self, job: Job, first: Trial) -> Hedge | None:
         if not self._config.value.routing.hedge.enabled or job.broken is not None:

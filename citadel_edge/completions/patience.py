@@ -1,4 +1,4 @@
-"""Requests that named a model which is full, and how long each waits for it alone before its fallbacks are used.
+"""How long requests have waited, and how long one that named a full model waits for it alone before a fallback is used.
 
 Decides when a request has waited so long: at half of the time that it may wait at all. Refuses to know who has room.
 
@@ -11,9 +11,19 @@ from contextlib import contextmanager
 from typing import Final
 
 from citadel_edge.completions.job import Job
+from citadel_edge.errors import UpstreamFault
 from citadel_edge.routing.objective import is_auto
 
 _GRAIN_S: Final = 0.01  # the replicas' clock may be a hair behind the loop's
+
+
+def waited_s(job: Job, now: float) -> float:
+    """For how many seconds it has looked for a replica with room until `now`, those included that said they are full.
+
+    What it has had of others, well or badly, is no waiting.
+    """
+    served_ms = sum(one.duration_ms for one in job.attempts if one.outcome != UpstreamFault.BUSY.value)
+    return max(0.0, now - job.started - served_ms / 1000)
 
 
 def alone_s(job: Job, *, waited_s: float, left_s: float) -> float:

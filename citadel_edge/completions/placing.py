@@ -14,10 +14,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from citadel_edge.completions.continuation import unable
-from citadel_edge.completions.endings import none_left, waited_in_vain, waited_s
+from citadel_edge.completions.endings import none_left, waited_in_vain
 from citadel_edge.completions.job import Job, Trial
 from citadel_edge.completions.metrics import CompletionMetrics
-from citadel_edge.completions.patience import Patience, alone_s
+from citadel_edge.completions.patience import Patience, alone_s, waited_s
 from citadel_edge.completions.waiting import Busy, CapacityWait, GaveUp, Hooks, Waiter
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config

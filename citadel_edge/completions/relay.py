@@ -16,7 +16,6 @@ from citadel_edge.wire.openai import Choice, Chunk, Delta, Usage, counts, decode
 from citadel_edge.wire.sse import Decoder, SseError
 
 MOST_SAID: Final = 2**18
-_STRING: Final = 57  # bytes that Python spends on a short text and on its place in a list
 _DONE: Final = b"[DONE]"
 _STATUSES: Final = range(400, 600)
 _INTERNAL: Final = 500
@@ -115,11 +114,6 @@ class Relay:
         """Tokens of the prompt, if the engine has told them."""
         usage = self.usage
         return (usage.prompt_tokens or None) if usage else None
-
-    @property
-    def said_bytes(self) -> int:
-        """What is kept of the answer, about."""
-        return MOST_SAID - self._room + _STRING * len(self.said) if self.said is not None else 0
 
     @property
     def usage(self) -> Usage | None:

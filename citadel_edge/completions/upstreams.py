@@ -9,8 +9,9 @@ from typing import Final
 
 from citadel_edge.completions.books import Books
 from citadel_edge.completions.continuation import NotContinued, first_body, next_body, nothing_left, refusal
-from citadel_edge.completions.endings import broken_off, none_left, over_time, passed_on, waited_s
+from citadel_edge.completions.endings import broken_off, none_left, over_time, passed_on
 from citadel_edge.completions.job import Job, Trial
+from citadel_edge.completions.patience import waited_s
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config
 from citadel_edge.errors import RequestError, UpstreamError, UpstreamFault

@@ -143,11 +143,6 @@ class Row:
         who = "its engine's default" if self.slots_guessed else "as it says itself"
         return f"{who}; {setting} sets another number"
 
-    @property
-    def has_slot(self) -> bool:
-        """Whether it serves fewer requests of ours than it can."""
-        return self.in_flight < self.slots
-
     def cooling(self, now: float) -> bool:
         """Whether it said itself, a short while ago, that it is full, and has not shown otherwise."""
         return now < self.cooling_until

@@ -41,16 +41,17 @@ class Look:
         self.index = index
         self.owner = owner
         self._peers = peers
-        self._typical_s: float | None = None
+        self._typical_s: tuple[float, float] | None = None
 
-    def typical_s(self) -> float | None:
-        """What the request takes alone on the replicas of which something is known; None when there are none."""
+    def typical_s(self) -> tuple[float, float] | None:
+        """Seconds of prefill and of decode alone, on those of which something is known; None when there are none."""
         if self._typical_s is None:
             known = [one.row.signals for one in self._peers if one.row.signals.known]
             if not known:
                 return None
-            ask = self.ask
-            self._typical_s = sum(sum(one.split_s(ask.tokens_in, ask.tokens_out, 1.0)) for one in known) / len(known)
+            splits = [one.split_s(self.ask.tokens_in, self.ask.tokens_out, 1.0) for one in known]
+            first, rest = (sum(parts) / len(splits) for parts in zip(*splits, strict=True))
+            self._typical_s = first, rest
         return self._typical_s
 
 
@@ -79,7 +80,7 @@ def adaptive(deployment: Deployment, look: Look) -> tuple[float, Numbers]:
         if tokens < ask.tokens_in:
             gain = signals.prefill_s(ask.tokens_in - tokens)
     else:
-        prefill, decode = look.typical_s() or START_S, 0.0
+        prefill, decode = look.typical_s() or (START_S, 0.0)
     session = SESSION_BONUS if look.owner == row.id else 1.0
     stall, penalty, relief, seconds = 0.0, 0.0, 1.0, (prefill + decode) * session + held_up
     if own:

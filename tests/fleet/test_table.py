@@ -204,7 +204,7 @@ def test_a_row_is_full_when_its_slots_are_taken() -> None:
     table = Table(with_models("m", upstreams=1, slots=2))
     (row,) = healthy(table)
     tickets = [table.take(place(table, row), now=0.0) for _ in range(2)]
-    assert (row.has_slot, row.full(0.0), row.cooling(0.0), row.available(0.0)) == (False, True, False, False)
+    assert (row.full(0.0), row.cooling(0.0), row.available(0.0)) == (True, False, False)
     assert row.usable(0.0)
     table.give_back(tickets[0], Verdict.NONE, now=0.0, rng=half)
     assert row.available(0.0)
