@@ -116,7 +116,8 @@ async def test_logs_go_to_a_file_a_listener(edge, migrated_dsn, redis_url, tmp_p
         edge.write_config(config(sim, dsn=migrated_dsn, redis=redis_url, **logs))
         async with served(edge) as client:
             assert await chat(client, edge, await first_key(edge)) == 200
+            written = tmp_path / "logs" / "routing-api.log"
             async with asyncio.timeout(10):
-                while "/v1/chat/completions" not in (tmp_path / "logs" / "routing-api.log").read_text():
+                while not written.exists() or "/v1/chat/completions" not in written.read_text():
                     await asyncio.sleep(0.05)
         assert "listening" in (tmp_path / "logs" / "citadel-edge.log").read_text()
