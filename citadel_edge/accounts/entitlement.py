@@ -46,7 +46,7 @@ class Entitlement:
         organisation: limits that all its users share.
         burst: the tier's, as a part of a rate's limit.
         zone: in which days and months begin.
-        requests_when_away, spend_when_away: whether rates and leases, and calendar quotas, stay open while Redis is away.
+        requests_when_away, spend_when_away: whether rates and leases, and calendar quotas, stay open without Redis.
     """
 
     tier: LimitSheet = EMPTY

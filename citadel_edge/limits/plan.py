@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
-from citadel_edge.accounts.entitlement import Entitlement, LimitSheet, LimitValues, TopUp
+from citadel_edge.accounts.entitlement import EMPTY, Entitlement, LimitSheet, LimitValues, TopUp
 from citadel_edge.limits.values import KINDS, MOST, NANO, Dimension, Kind, LimitName, Period, Unit
 
 MOST_NANO_USD: Final = 9 * 10**15
@@ -30,17 +31,23 @@ class Who(Struct, frozen=True, kw_only=True):
     endpoint: str = ""
 
 
+class _Side(Struct, frozen=True):
+    """The user's side of a plan, or the organisation's."""
+
+    subject: str
+    sheet: LimitSheet
+    over: LimitSheet
+    burst: float
+    top_ups: tuple[TopUp, ...] = ()
+
+
 def dimensions(who: Who, now_ms: int) -> tuple[Dimension, ...]:
-    """The limits of a request that comes at `now_ms`, the user's before the organisation's. Empty: nothing limits it."""
-    entitled = who.entitlement
+    """The limits of a request that comes at `now_ms`, the user's before the organisation's; none is no limit."""
+    entitled, shared = who.entitlement, who.entitlement.organisation
+    user = _Side(f"u:{who.user_id}", entitled.tier, entitled.overrides, entitled.burst, entitled.top_ups)
+    organisation = _Side("o", shared, EMPTY, USUAL_BURST if shared.burst is None else shared.burst)
     periods = Periods(now_ms, entitled.zone)
-    user, organisation = f"u:{who.user_id}", "o"
-    return (
-        *_of(user, _merged(entitled.tier.values, entitled.overrides.values), entitled.burst, periods, entitled.top_ups),
-        *_special(user, entitled.tier, entitled.overrides, entitled.burst, who, periods),
-        *_of(organisation, entitled.organisation.values, _burst(entitled.organisation), periods),
-        *_special(organisation, entitled.organisation, None, _burst(entitled.organisation), who, periods),
-    )
+    return tuple(one for side in (user, organisation) for one in _of_side(side, who, periods))
 
 
 class Periods:
@@ -111,43 +118,35 @@ def _holds(entitled: Entitlement, made: tuple[Dimension, ...], now_ms: int) -> t
     return since, until
 
 
-def _special(
-    subject: str, first: LimitSheet, over: LimitSheet | None, burst: float, who: Who, periods: Periods
-) -> Iterator[Dimension]:
-    """The limits of this model and of this endpoint alone."""
-    if who.model and (first.by_model or (over is not None and over.by_model)):
-        values = _merged(first.by_model.get(who.model, _NONE), over.by_model.get(who.model, _NONE) if over else _NONE)
-        yield from _of(f"{subject}:m:{who.model}", values, burst, periods, model=who.model)
-    if who.endpoint and (first.by_endpoint or (over is not None and over.by_endpoint)):
-        theirs = over.by_endpoint.get(who.endpoint, _NONE) if over else _NONE
-        values = _merged(first.by_endpoint.get(who.endpoint, _NONE), theirs)
-        yield from _of(f"{subject}:e:{who.endpoint}", values, burst, periods)
+def _of_side(side: _Side, who: Who, periods: Periods) -> Iterator[Dimension]:
+    """The limits of all requests, of those of this model, and of those of this endpoint."""
+    sheet, over = side.sheet, side.over
+    yield from _made(side, side.subject, _merged(sheet.values, over.values), periods)
+    alone = msgspec.structs.replace(side, top_ups=())
+    if who.model and (sheet.by_model or over.by_model):
+        values = _merged(sheet.by_model.get(who.model, _NONE), over.by_model.get(who.model, _NONE))
+        for one in _made(alone, f"{side.subject}:m:{who.model}", values, periods):
+            yield msgspec.structs.replace(one, model=who.model)
+    if who.endpoint and (sheet.by_endpoint or over.by_endpoint):
+        values = _merged(sheet.by_endpoint.get(who.endpoint, _NONE), over.by_endpoint.get(who.endpoint, _NONE))
+        yield from _made(alone, f"{side.subject}:e:{who.endpoint}", values, periods)
 
 
-def _of(
-    subject: str,
-    values: LimitValues,
-    burst: float,
-    periods: Periods,
-    top_ups: tuple[TopUp, ...] = (),
-    model: str = "",
-) -> Iterator[Dimension]:
+def _made(side: _Side, subject: str, values: LimitValues, periods: Periods) -> Iterator[Dimension]:
     for name, (kind, unit) in KINDS.items():
         value = values.get(name)
         if value is None:
             continue
         limit = min(MOST_NANO_USD, round(value * NANO)) if unit is Unit.NANO_USD else min(MOST, int(value))
         if kind is Kind.CALENDAR:
-            extra, lapsed = _given(top_ups, unit, periods.now_ms)
+            extra, lapsed = _given(side.top_ups, unit, periods.now_ms)
             period = periods.of(name)
-            yield Dimension(
-                subject=subject, name=name, limit=limit, period=period, extra=extra, lapsed=lapsed, model=model
-            )
+            yield Dimension(subject=subject, name=name, limit=limit, period=period, extra=extra, lapsed=lapsed)
         elif kind is Kind.RATE:
             least = 1 if unit is Unit.REQUESTS else 0
-            yield Dimension(subject=subject, name=name, limit=limit, burst=max(least, int(burst * limit)), model=model)
+            yield Dimension(subject=subject, name=name, limit=limit, burst=max(least, int(side.burst * limit)))
         else:
-            yield Dimension(subject=subject, name=name, limit=limit, model=model)
+            yield Dimension(subject=subject, name=name, limit=limit)
 
 
 def _given(top_ups: tuple[TopUp, ...], unit: Unit, now_ms: int) -> tuple[int, int]:
@@ -164,7 +163,3 @@ def _given(top_ups: tuple[TopUp, ...], unit: Unit, now_ms: int) -> tuple[int, in
 
 def _merged(values: LimitValues, over: LimitValues) -> LimitValues:
     return {**values, **over} if over else values
-
-
-def _burst(sheet: LimitSheet) -> float:
-    return USUAL_BURST if sheet.burst is None else sheet.burst

@@ -150,7 +150,7 @@ class Level(Struct, frozen=True, gc=False):
     """How full one limit is after the decision.
 
     Attributes:
-        amount: RATE: the bucket's backlog in unit-milliseconds (units × 60,000, drained by `limit` a millisecond);
+        amount: RATE: the bucket's backlog in unit-milliseconds (units times 60,000, drained by `limit` a millisecond);
             LEASES: leases held, this request's included; CALENDAR: units used in the period.
         taken: CALENDAR: units of top-ups that earlier periods used up.
     """
