@@ -8,6 +8,7 @@ organisation's time zone, so that one may have 23 or 25 hours. Refuses to know w
 from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from citadel_edge.limits.values import KINDS, MOST, NANO, Dimension, Kind, Limit
 
 MOST_NANO_USD: Final = 9 * 10**15
 USUAL_BURST: Final = 0.2
-_NONE: Final[LimitValues] = {}
+_NONE: Final[LimitValues] = MappingProxyType({})
 
 
 class Who(Struct, frozen=True, kw_only=True):
