@@ -1,23 +1,38 @@
-"""Asking the running process over its own door: where it is, with which key, and what its refusals mean here."""
+"""Asking the running process over its own door: where it is, with which key, and what its refusals mean here.
+
+Decides when a question is repeated: once, when whoever asks allows it and the connection broke in the middle. Refuses
+to know what is asked.
+"""
 
 import asyncio
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 
 from citadel_edge.config.shape import Config, ListenerName
-from citadel_edge.errors import ConfigError, Problem, StartError
+from citadel_edge.errors import CitadelError, ConfigError, Problem, StartError
 
 KEY_VARIABLE: Final = "CITADEL_API_KEY"
 CREDENTIALS: Final = "credentials.json"
 PATIENCE_S: Final = 30.0
-_OK: Final = 200
+_REFUSED: Final = 300
+_FAULT: Final = 500
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a door binds, not we
+_BROKEN: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError)
+
+
+class Refused(CitadelError):
+    """The process answered, and refused, in its own words. `code` is its stable code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,38 @@ class Door:
 
     url: str
     certificate: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request. `query`: parameters, of which those that are None are left out. `body`: JSON, or None without one.
+
+    `attempts`: 2 where a repeat does no harm.
+    """
+
+    path: str
+    method: str = "GET"
+    query: Mapping[str, object] = field(default_factory=dict)
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    attempts: int = 1
+
+    def url(self, door: Door) -> str:
+        """Where it goes."""
+        query = urlencode({name: value for name, value in self.query.items() if value is not None})
+        return f"{door.url}{self.path}{'?' if query else ''}{query}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the process said. `etag`: the version of the resource, for `If-Match`."""
+
+    body: bytes
+    etag: str | None
+
+    def read(self) -> dict[str, Any]:
+        """Its JSON object. Raises `StartError` when it is none."""
+        return _object(self.body)
 
 
 def door_of(url: str | None, config: Config, listener: ListenerName = ListenerName.ROUTING) -> Door:
@@ -62,30 +109,35 @@ def key_of(flag: str | None, config: Config) -> str:
         raise StartError(f"no API key: give --key or {KEY_VARIABLE} ({path} has none)") from error
 
 
-def ask(door: Door, path: str, body: bytes, *, key: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """POST a JSON body; the answer's object.
+def ask(door: Door, question: Question, *, key: str) -> Answer:
+    """Ask, and answer what the process said.
 
     Raises:
-        StartError: nobody answers there, or the process refuses, in its own words.
+        StartError: nobody answers there, or not to the end; then a change may have been made.
+        Refused: the process refuses.
     """
-    sent = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **headers}
-    try:
-        status, answer = asyncio.run(_post(f"{door.url}{path}", body, headers=sent, trust=_trust(door)))
-    except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
-        words = str(error) or type(error).__name__
-        raise StartError(f"{door.url} does not answer: {words}; is the edge running?") from error
-    return _read(status, answer)
+    for attempt in range(question.attempts, 0, -1):
+        try:
+            return asyncio.run(_exchange(door, question, key))
+        except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+            if attempt == 1 or not _broke(error):
+                raise StartError(_silence(door, question, error)) from error
+    raise ValueError("attempts is at least 1")
 
 
-async def _post(
-    url: str, body: bytes, *, headers: Mapping[str, str], trust: ssl.SSLContext | bool
-) -> tuple[int, bytes]:
+async def _exchange(door: Door, question: Question, key: str) -> Answer:
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **question.headers}
     timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
-        session.post(url, data=body, headers=headers, ssl=trust) as answer,
+        session.request(
+            question.method, question.url(door), data=question.body, headers=headers, ssl=_trust(door)
+        ) as answer,
     ):
-        return answer.status, await answer.read()
+        body = await answer.read()
+    if answer.status >= _REFUSED:
+        raise _refusal(answer.status, body)
+    return Answer(body, answer.headers.get("ETag"))
 
 
 def _trust(door: Door) -> ssl.SSLContext | bool:
@@ -97,11 +149,30 @@ def _trust(door: Door) -> ssl.SSLContext | bool:
     return context
 
 
-def _read(status: int, body: bytes) -> dict[str, Any]:
+def _broke(error: Exception) -> bool:
+    """Whether somebody was there and the connection broke: the request may have arrived."""
+    return isinstance(error, _BROKEN) and not isinstance(error, aiohttp.ClientConnectorError)
+
+
+def _silence(door: Door, question: Question, error: Exception) -> str:
+    words = str(error) or type(error).__name__
+    unsure = question.method != "GET" and (_broke(error) or isinstance(error, TimeoutError))
+    advice = "the change may have been made: look before you repeat it" if unsure else "is the edge running?"
+    return f"{door.url} does not answer: {words}; {advice}"
+
+
+def _refusal(status: int, body: bytes) -> Refused:
+    """The code and the words of problem details, with the field at fault; of a fault also the request to report."""
+    answer = _object(body, status)
+    words = str(answer.get("detail", "no reason was given"))
+    named = [str(answer["param"])] if answer.get("param") else []
+    if status >= _FAULT and answer.get("request_id"):
+        named.append(f"request {answer['request_id']}")
+    return Refused(str(answer.get("code", status)), f"{words} ({', '.join(named)})" if named else words)
+
+
+def _object(body: bytes, status: int = 200) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
+        return msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.MsgspecError as error:
         raise StartError(f"it answered {status} with something that is no JSON object") from error
-    if status != _OK:
-        raise StartError(f"{answer.get('code', status)}: {answer.get('detail', 'no reason was given')}")
-    return answer

@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from citadel_edge.config.load import Loaded, find_data_dir, load
+from citadel_edge.errors import ConfigError, Problem
 
 DEFAULT_FILE = Path("config.yaml")
 
@@ -41,6 +43,22 @@ def add_process(parser: argparse.ArgumentParser) -> None:
     """Which running process is meant: by its configuration, or by its data directory."""
     add_config(parser)
     parser.add_argument("--data-dir", type=Path, metavar="PATH", help="its data directory, instead of a configuration")
+
+
+def add_asking(parser: argparse.ArgumentParser, door: str) -> None:
+    """Where the running process is asked, with which key, and for whom its answer is printed."""
+    parser.add_argument("--url", help=f"{door}'s address, where the configuration does not say")
+    parser.add_argument("--key", help="an API key (CITADEL_API_KEY, or the admin key of credentials.json)")
+    parser.add_argument("--json", action="store_true", help="the process's own answer, for programs")
+    add_config(parser)
+
+
+def read_input(name: str, flag: str) -> bytes:
+    """The content of the file that a flag names; `-` is standard input. Raises `ConfigError` when it can't be read."""
+    try:
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem(flag, f"{name}: {error.strerror}")]) from error
 
 
 def loaded(arguments: argparse.Namespace) -> Loaded:

@@ -5,15 +5,12 @@ Decides how an explanation reads. Refuses to decide where a request goes: `POST 
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from citadel_edge.cli.asking import ask, door_of, key_of
+from citadel_edge.cli.asking import Question, ask, door_of, key_of
 from citadel_edge.cli.console import Cell, Tone, show_table
-from citadel_edge.cli.options import add_config, loaded
-from citadel_edge.errors import ConfigError, Problem
+from citadel_edge.cli.options import add_asking, loaded, read_input
 
 _NUMBER = 4
 
@@ -27,10 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, metavar="N", help="the bound on the answer")
     parser.add_argument("--optimize", choices=["balanced", "cost", "latency", "quality"], help="what auto chooses by")
     parser.add_argument("--session", metavar="NAME", help="ask for affinity, as X-Citadel-Session does")
-    parser.add_argument("--url", help="routing-api's address, where the configuration does not say")
-    parser.add_argument("--key", help="an API key (CITADEL_API_KEY, or the admin key of credentials.json)")
-    parser.add_argument("--json", action="store_true", help="the process's own answer, for programs")
-    add_config(parser)
+    add_asking(parser, "routing-api")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,11 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: the configuration, or the body, is wrong.
-        StartError: there is no key, the process does not answer, or it refuses the request.
+        StartError: there is no key, or the process does not answer.
+        Refused: it refuses the request.
     """
     config = loaded(arguments).config
     key = key_of(arguments.key, config)
-    answer = ask(door_of(arguments.url, config), "/v1/route", _body(arguments), key=key, headers=_wishes(arguments))
+    question = Question(method="POST", path="/v1/route", body=_body(arguments), headers=_wishes(arguments))
+    answer = ask(door_of(arguments.url, config), question, key=key).read()
     if arguments.json:
         print(json.dumps(answer, indent=2))
     else:
@@ -57,18 +53,11 @@ def _wishes(arguments: argparse.Namespace) -> dict[str, str]:
 
 def _body(arguments: argparse.Namespace) -> bytes:
     if arguments.body is not None:
-        return _read(arguments.body)
+        return read_input(arguments.body, "--body")
     request = {"model": arguments.model, "messages": [{"role": "user", "content": " ".join(arguments.prompt)}]}
     if arguments.max_tokens is not None:
         request["max_tokens"] = arguments.max_tokens
     return json.dumps(request).encode()
-
-
-def _read(name: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise ConfigError([Problem("--body", f"{name}: {error.strerror}")]) from error
 
 
 def _show(answer: Mapping[str, Any]) -> None:
