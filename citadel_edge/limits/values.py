@@ -111,6 +111,11 @@ class Dimension(Struct, frozen=True, kw_only=True):
         """What it counts."""
         return KINDS[self.name][1]
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are what it counts."""
+        return self.unit is Unit.TOKENS
+
 
 class Order(Struct, frozen=True, kw_only=True):
     """A reservation that is asked for.
