@@ -25,6 +25,7 @@ PURE = (
     "completions/recording.py",
     "limits/gcra.py",
     "limits/plan.py",
+    "limits/headers.py",
     "fleet/table.py",
     "fleet/row.py",
     "fleet/signals.py",
