@@ -143,8 +143,9 @@ def _error_answer(request: web.Request, error: RequestError) -> web.StreamRespon
         if request.transport is not None:
             request.transport.close()
         raise asyncio.CancelledError("the answer had begun")
-    openai = passage.route is not None and passage.route.openai_errors
-    return respond(error, passage.request_id, openai=openai)
+    route = passage.route
+    answer = respond(error, passage.request_id, openai=route is not None and route.openai_errors)
+    return answer if route is None or route.retell is None else route.retell(request, answer)
 
 
 def _say(request: web.Request, passage: Passage, status: int) -> None:

@@ -12,6 +12,7 @@ from citadel_edge.config.shape import ListenerName
 from citadel_edge.listeners.common.routes import Admission, Route
 
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
+_EVERY_METHOD = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "code", "detail", "request_id"],
@@ -67,7 +68,8 @@ def document(name: ListenerName, routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI document of a listener."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(_template(route.path), {})[route.method.lower()] = _operation(route)
+        operations = paths.setdefault(_template(route.path), {})
+        operations.update({method: _operation(route, method) for method in _methods(route)})
     return {
         "openapi": "3.1.0",
         "info": {"title": f"Citadel Edge {name.value}", "version": citadel_edge.__version__},
@@ -84,10 +86,15 @@ def _template(path: str) -> str:
     return _PARAMETER.sub(r"{\1}", path)
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _methods(route: Route) -> Sequence[str]:
+    """As OpenAPI writes them; it has no word for whichever a client uses."""
+    return _EVERY_METHOD if route.method == "*" else (route.method.lower(),)
+
+
+def _operation(route: Route, method: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{_template(route.path)}").strip("_"),
+        "operationId": re.sub(r"\W+", "_", f"{method}{_template(route.path)}").strip("_"),
         "responses": _responses(route),
         "security": [{"key": []}] if route.role is not None else [],
     }

@@ -12,6 +12,7 @@ from citadel_edge.telemetry.trace import Trace
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Schema = Mapping[str, Any]
+Retell = Callable[[web.Request, web.Response], web.Response]
 
 
 class Admission(StrEnum):
@@ -31,11 +32,14 @@ class Route:
     """One route of a listener.
 
     Attributes:
+        method: `*` for whichever a client uses.
         role: the weakest role that may call it; null is open to everybody, without a key.
         admission: what it takes of the listener: nothing (health and metrics), a seat, or a subscription.
         json_body: whether a JSON body is read, bounded, before a seat is taken.
         openai_errors: errors in OpenAI's shape rather than problem details.
         ends_with_key: whether a running request ends when its key does; a change of accounts may end its own key.
+        retell: what becomes of the answer to a request that failed, at whatever step, where its reader cannot relay it
+            as it is.
         request: JSON Schema of the body. response: of the answer. query: names and descriptions.
     """
 
@@ -52,6 +56,7 @@ class Route:
     query: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
     ends_with_key: bool = True
+    retell: Retell | None = None
 
 
 @dataclass(slots=True, kw_only=True)
