@@ -48,6 +48,14 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     print(table(head, rows, coloured=uses_colours(sys.stdout, os.environ)))
 
 
+def show_fields(fields: Mapping[str, Cell]) -> None:
+    """Print one thing to standard output: a line a field, its name before it."""
+    width = max(map(len, fields), default=0)
+    coloured = uses_colours(sys.stdout, os.environ)
+    for name, cell in fields.items():
+        print(_line([Cell(name, Tone.HEAD), cell], [width, 0], coloured=coloured))
+
+
 def _line(row: Sequence[Cell], widths: Sequence[int], *, coloured: bool) -> str:
     last = max((column for column, cell in enumerate(row) if cell.text), default=0)
     padded = (

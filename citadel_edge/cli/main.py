@@ -36,7 +36,14 @@ COMMANDS = (
         "listener", "citadel_edge.cli.listener", "start, stop, look at or follow one listener of the running process"
     ),
     Command("route", "citadel_edge.cli.route", "explain where a request would go, without sending it"),
-    Command("keys", "citadel_edge.cli.keys", "make the first API key"),
+    Command("users", "citadel_edge.cli.accounts.users", "list, make, change, suspend users and see what they used"),
+    Command(
+        "keys", "citadel_edge.cli.accounts.keys", "make the first API key; list, make, rotate and revoke users' keys"
+    ),
+    Command("tiers", "citadel_edge.cli.accounts.tiers", "list, make and change the tiers that users' limits come from"),
+    Command("quota", "citadel_edge.cli.accounts.quota", "see how much a user may still use, and change it"),
+    Command("organisations", "citadel_edge.cli.accounts.organisations", "list, make and change organisations"),
+    Command("audit", "citadel_edge.cli.accounts.audit", "see who changed what"),
     Command("simulate", "citadel_edge.simulator.command", "run a simulated model server"),
 )
 

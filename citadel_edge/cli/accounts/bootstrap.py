@@ -6,9 +6,11 @@ import io
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from citadel_edge.accounts.bootstrap import first_admin_key
+from citadel_edge.cli.accounts.actions import Action
 from citadel_edge.cli.options import add_config, loaded
 from citadel_edge.config.shape import Config, LogsConfig, PostgresConfig
 from citadel_edge.config.urls import EMBEDDED
@@ -20,15 +22,15 @@ from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.logs import Logs
 
+SHOWN_ONCE: Final = "This is shown once. Keep it safe."
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `keys`."""
-    parser.add_argument("action", choices=["bootstrap"], help="make the user admin, if there is none, and a key for it")
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--force", action="store_true", help="make a further key although an admin has one that works")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Print the key, and nothing else, to standard output. It cannot be shown again.
 
     Raises:
@@ -37,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     config = loaded(arguments).config
     print(asyncio.run(_bootstrap(config, _reachable(config), force=arguments.force)))
-    print("This is shown once. Keep it safe.", file=sys.stderr)
+    print(SHOWN_ONCE, file=sys.stderr)
     return 0
 
 
@@ -71,3 +73,8 @@ def _socket_directories(home: Path) -> list[Path]:
     """Where `embedded.sockets` may have put the socket."""
     record = home / RECORD
     return [home / "socket", *([Path(record.read_text().strip())] if record.exists() else [])]
+
+
+BOOTSTRAP: Final = Action(
+    "bootstrap", "make the user admin, if there is none, and a key for it, in the database", _add_arguments, _run
+)

@@ -1,0 +1,1 @@
+"""Users, keys, tiers, quotas, organisations and the audit trail on the command line, asked of rate-limiting-api."""
