@@ -1,0 +1,108 @@
+"""What callers of the limiter ask and are told. Values, and the one handle that they hold while a request runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from citadel_edge.limits.plan import Who
+from citadel_edge.limits.values import NOTHING, Order, Spent, Standing
+
+
+class Reason(Enum):
+    """Why a claim is denied.
+
+    RATE: too many or too much at a time (`rate_limit_exceeded`). QUOTA: a day's or month's is used up
+    (`insufficient_quota`). TOO_LARGE: no wait helps, the request is larger than a limit (`request_too_large`).
+    AWAY: it may not be granted without Redis, which is away (429 all the same).
+    """
+
+    NONE = "none"
+    RATE = "rate"
+    QUOTA = "quota"
+    TOO_LARGE = "too_large"
+    AWAY = "away"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a request wants to take.
+
+    Attributes:
+        cost: what is taken now; `kept`: of it, what stays taken if this process dies before it settles.
+        leases: whether it counts as a concurrent request.
+        ttl_s: how long it lives without being renewed.
+        held: renewed here until it is settled; without, by `renew_id` from outside or not at all.
+        meta: handed back by the settlement, for whoever settles by id alone.
+        tier: the caller's, for metrics only.
+    """
+
+    who: Who
+    cost: Spent = field(default_factory=Spent)
+    kept: Spent = NOTHING
+    leases: bool = True
+    ttl_s: float = 30.0
+    held: bool = True
+    meta: bytes = b""
+    tier: str = ""
+
+
+class Home(Enum):
+    """Who has a reservation on record: Redis, this process alone, or perhaps Redis, which did not answer in time."""
+
+    REDIS = "redis"
+    LOCAL = "local"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Reservation:
+    """What was taken, until it is settled. Callers read it and may set `progress`; the limiter does the rest.
+
+    Attributes:
+        id: public; whoever knows it may settle it once.
+        expires_s: monotonic seconds; then it ends at what it kept, unless it is renewed.
+        progress: what stays taken if this process dies now; asked at each renewal.
+    """
+
+    id: str
+    order: Order
+    expires_s: float
+    held: bool = True
+    tier: str = ""
+    home: Home = Home.REDIS
+    settled: bool = False
+    progress: Callable[[], Spent] | None = None
+
+    @property
+    def kept(self) -> Spent:
+        """What stays taken if nobody settles it."""
+        return self.order.kept if self.progress is None else self.progress()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What became of a claim.
+
+    Attributes:
+        reservation: to be settled, once; null when it is denied, was only looked at, or nothing limits the caller.
+        standings: every limit that counts, as it is after the decision.
+        denied: the denying limit that denies longest.
+        retry_after_s: then the same claim may be granted; null when it is granted, or never will be.
+        degraded: it was made without Redis.
+    """
+
+    allowed: bool
+    reservation: Reservation | None = None
+    standings: tuple[Standing, ...] = ()
+    denied: Standing | None = None
+    reason: Reason = Reason.NONE
+    retry_after_s: float | None = None
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterState:
+    """How the limiter is, for health: `degraded` while it decides without Redis; a sentence without secrets."""
+
+    degraded: bool
+    detail: str
