@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -26,8 +27,13 @@ _CONSTRAINTS: Final = {
     "users_name": (Code.CONFLICT, "There is a user of this name in the organisation already.", "name"),
     "users_organisation": (Code.INVALID_REQUEST, "There is no such organisation.", "organisation"),
     "users_tier": (Code.INVALID_REQUEST, "There is no such tier.", "tier"),
+    "quotas_user": (Code.NOT_FOUND, "There is no such user.", None),
+    "top_ups_user": (Code.NOT_FOUND, "There is no such user.", None),
     "api_keys_user": (Code.NOT_FOUND, "There is no such user.", None),
 }
+
+_OBJECTS: Final = frozenset({"limits", "overrides", "by_model", "by_endpoint"})
+"""Columns of JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,4 +142,11 @@ def _json(row: Mapping[str, Any] | None) -> str | None:
     """A row for the trail, without what would let somebody in."""
     if row is None:
         return None
-    return json.dumps({name: value for name, value in dict(row).items() if name != "hash"}, default=str)
+    shown = {name: value for name, value in dict(row).items() if name != "hash"}
+    for name in _OBJECTS & shown.keys():
+        shown[name] = json.loads(shown[name])
+    return json.dumps(shown, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else str(value)

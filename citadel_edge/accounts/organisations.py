@@ -1,15 +1,19 @@
 """Organisations: their rows, their changes, their lists."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from citadel_edge.accounts import values
 from citadel_edge.accounts.desk import Actor, Desk, demand_version
 from citadel_edge.accounts.ids import Kind, make_id
 from citadel_edge.accounts.news import News, Subject
 from citadel_edge.accounts.pages import Page, PageRequest, page
+from citadel_edge.accounts.sheets import checked_shared
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.ids import uuid7
@@ -19,11 +23,15 @@ DEFAULT: Final = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Organisation:
-    """An organisation. Its calendar quotas turn at midnight of `time_zone`. `version` grows with each change."""
+    """An organisation. Its calendar quotas turn at midnight of `time_zone`. `version` grows with each change.
+
+    `limits` is what all its users share, as `SharedLimits` says it.
+    """
 
     id: str
     name: str
     time_zone: str
+    limits: Mapping[str, Any]
     version: int
     created_at: datetime
     updated_at: datetime
@@ -35,25 +43,28 @@ class NewOrganisation:
 
     name: str
     time_zone: str = "UTC"
+    limits: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganisationPatch:
-    """What to change; None leaves a field as it is."""
+    """What to change; None leaves a field as it is. `limits` are replaced as a whole."""
 
     name: str | None = None
     time_zone: str | None = None
+    limits: dict[str, Any] | None = None
 
 
 async def create_organisation(desk: Desk, new: NewOrganisation, *, by: Actor) -> Organisation:
-    """Make an organisation. `RequestError`: the name is taken, the time zone unknown."""
+    """Make an organisation. `RequestError`: the name is taken, the time zone unknown, a limit not possible."""
     time_zone = await asyncio.to_thread(values.time_zone, new.time_zone)
     async with desk.change(by) as change:
         row = await change.fetchrow(
-            "INSERT INTO organisations (id, name, time_zone) VALUES ($1, $2, $3) RETURNING *",
+            "INSERT INTO organisations (id, name, time_zone, limits) VALUES ($1, $2, $3, $4) RETURNING *",
             make_id(Kind.ORGANISATION, uuid7(desk.clock)),
             values.name(new.name),
             time_zone,
+            checked_shared(new.limits),
         )
         await change.audit("create_organisation", row["id"], after=row)
     return _made(row)
@@ -62,17 +73,18 @@ async def create_organisation(desk: Desk, new: NewOrganisation, *, by: Actor) ->
 async def update_organisation(
     desk: Desk, organisation_id: str, patch: OrganisationPatch, *, by: Actor, version: int | None = None
 ) -> Organisation:
-    """Change an organisation. `RequestError`: it is not there, `version` is stale, the name is taken."""
+    """Change an organisation. `RequestError`: it is not there, `version` is stale, a value is not possible."""
     time_zone = patch.time_zone and await asyncio.to_thread(values.time_zone, patch.time_zone)
     async with desk.change(by) as change:
         before = await change.fetchrow("SELECT * FROM organisations WHERE id = $1 FOR UPDATE", organisation_id)
         demand_version(before, version, "organisation")
         row = await change.fetchrow(
             "UPDATE organisations SET name = coalesce($2, name), time_zone = coalesce($3, time_zone), "
-            "version = version + 1, updated_at = now() WHERE id = $1 RETURNING *",
+            "limits = coalesce($4, limits), version = version + 1, updated_at = now() WHERE id = $1 RETURNING *",
             organisation_id,
             None if patch.name is None else values.name(patch.name),
             time_zone,
+            None if patch.limits is None else checked_shared(patch.limits),
         )
         await change.audit("update_organisation", organisation_id, before, row)
         change.news.append(News(Subject.ORGANISATION, organisation_id))
@@ -111,4 +123,4 @@ async def list_organisations(postgres: PostgresPool, request: PageRequest) -> Pa
 
 
 def _made(row: Any) -> Organisation:
-    return Organisation(**dict(row))
+    return Organisation(**{**dict(row), "limits": msgspec.json.decode(row["limits"])})

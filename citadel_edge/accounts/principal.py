@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from citadel_edge.accounts.entitlement import UNLIMITED, Entitlement
+
 
 class Role(StrEnum):
     """What a user may do, weakest first.
@@ -28,7 +30,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """An authenticated caller. Ids are the accounts' own (`org_…`, `usr_…`, `key_…`); `priority` is the tier's."""
+    """A caller. Ids are the accounts' own (`org_…`, `usr_…`, `key_…`).
+
+    `key_id` is empty for a user in whose name another asks; `priority` is the tier's.
+    """
 
     organisation_id: str
     user_id: str
@@ -38,6 +43,7 @@ class Principal:
     tier: str
     models: tuple[str, ...] = ("*",)
     priority: int = 1
+    entitlement: Entitlement = UNLIMITED
 
     def may_use(self, model: str) -> bool:
         """Whether the tier allows the model."""

@@ -1,7 +1,7 @@
-"""What the directory remembers of keys, bounded. No I/O; times are arguments.
+"""What the directory remembers of keys, or of users by id, bounded. No I/O; times are arguments.
 
-Decides what is fresh, what is stale but may still serve, and what is forgotten. Two memories: records of keys by id,
-with the texts that were proven to belong to them (by digest: no key stands in memory), and ids that nobody has.
+Decides what is fresh, what is stale but may still serve, and what is forgotten. Two memories: records by id, those of
+keys with the texts that were proven to belong to them (by digest: no key stands in memory), and ids that nobody has.
 """
 
 from collections import OrderedDict
@@ -20,17 +20,25 @@ ABSENT_S: Final = 10.0
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """A key as the accounts have it. `fresh_until_s` is monotonic, `expires_unix_s` calendar time."""
+    """A key, or a user, as the accounts have it. `fresh_until_s` is monotonic, `expires_unix_s` calendar time.
+
+    What belongs to a key alone (hash, expiry, end) says nothing in the record of a user.
+    """
 
     principal: Principal
-    hash: bytes
-    expires_unix_s: float | None
-    revoked: bool
     suspended: bool
+    hash: bytes = b""
+    expires_unix_s: float | None = None
+    revoked: bool = False
     made_s: float
     epochs: tuple[int, ...]
     fresh_until_s: float
     digest: bytes | None = None
+
+    @property
+    def id(self) -> str:
+        """The key's id; of a user's record the user's."""
+        return self.principal.key_id or self.principal.user_id
 
     def serves(self, now_unix_s: float) -> bool:
         """Whether its owner may come in."""
@@ -55,49 +63,49 @@ class Records:
         return len(self._records)
 
     def ids(self) -> list[str]:
-        """The ids of all remembered keys."""
+        """The ids of all that is remembered."""
         return list(self._records)
 
     def proven(self, digest: bytes) -> Record | None:
         """The record whose key has this digest, if it was proven before."""
         return self._proven.get(digest)
 
-    def get(self, key_id: str) -> Record | None:
-        """The record of a key, fresh or stale; counts as a use."""
-        record = self._records.get(key_id)
+    def get(self, identity: str) -> Record | None:
+        """The record of an id, fresh or stale; counts as a use."""
+        record = self._records.get(identity)
         if record is not None:
-            self._records.move_to_end(key_id)
+            self._records.move_to_end(identity)
         return record
 
-    def is_absent(self, key_id: str, now_s: float) -> bool:
-        """Whether it is known that nobody has this key."""
-        return self._absent.get(key_id, 0.0) > now_s
+    def is_absent(self, identity: str, now_s: float) -> bool:
+        """Whether it is known that nobody has this id."""
+        return self._absent.get(identity, 0.0) > now_s
 
     def put(self, record: Record) -> None:
-        """Remember a key; its text has to be proven again."""
-        self.forget(record.principal.key_id)
-        self._records[record.principal.key_id] = record
+        """Remember a record; a key's text has to be proven again."""
+        self.forget(record.id)
+        self._records[record.id] = record
         while len(self._records) > self._most:
             self.forget(next(iter(self._records)))
 
-    def put_absent(self, key_id: str, now_s: float) -> None:
-        """Remember for a moment that nobody has this key."""
-        self.forget(key_id)
-        self._absent[key_id] = now_s + ABSENT_S
+    def put_absent(self, identity: str, now_s: float) -> None:
+        """Remember for a moment that nobody has this id."""
+        self.forget(identity)
+        self._absent[identity] = now_s + ABSENT_S
         while len(self._absent) > self._most_absent:
             self._absent.popitem(last=False)
 
     def prove(self, record: Record, digest: bytes) -> None:
         """The text with this digest was shown to be the record's key."""
-        if self._records.get(record.principal.key_id) is record:
+        if self._records.get(record.id) is record:
             self._unprove(record)
             record.digest = digest
             self._proven[digest] = record
 
-    def forget(self, key_id: str) -> None:
-        """Know nothing of this key any more."""
-        self._absent.pop(key_id, None)
-        record = self._records.pop(key_id, None)
+    def forget(self, identity: str) -> None:
+        """Know nothing of this id any more."""
+        self._absent.pop(identity, None)
+        record = self._records.pop(identity, None)
         if record is not None:
             self._unprove(record)
 
@@ -115,8 +123,8 @@ class Records:
             record.fresh_until_s = 0.0
 
     def refresh(self, record: Record) -> None:
-        """Replace what is remembered of a key by something newer; a proven text of the same secret stays proven."""
-        known = self._records.get(record.principal.key_id)
+        """Replace what is remembered by something newer; a proven text of the same secret stays proven."""
+        known = self._records.get(record.id)
         if known is None or known.made_s > record.made_s:
             return
         digest = known.digest if known.hash == record.hash else None
@@ -125,8 +133,8 @@ class Records:
             self.prove(record, digest)
 
     def _forget_if(self, condition: Callable[[Record], bool]) -> None:
-        for key_id in [key_id for key_id, record in self._records.items() if condition(record)]:
-            self.forget(key_id)
+        for identity in [identity for identity, record in self._records.items() if condition(record)]:
+            self.forget(identity)
 
     def _unprove(self, record: Record) -> None:
         if record.digest is not None and self._proven.get(record.digest) is record:

@@ -1,33 +1,25 @@
 """Tiers: their rows, their changes, their lists. The fields are those of a tier in the configuration."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+import msgspec
 
 from citadel_edge.accounts import values
 from citadel_edge.accounts.desk import Actor, Change, Desk, demand_version, invalid
 from citadel_edge.accounts.news import News, Subject
 from citadel_edge.accounts.pages import Page, PageRequest, page
+from citadel_edge.accounts.sheets import checked_tier, stored_sheets
+from citadel_edge.config.limits import LIMIT_NAMES, LimitsConfig
 from citadel_edge.config.shape import OnRedisDown, TierConfig
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.storage.postgres import PostgresPool
 
-_PLAIN: Final = (
-    "requests_per_minute",
-    "tokens_per_minute",
-    "concurrent",
-    "tokens_per_day",
-    "tokens_per_month",
-    "usd_per_month",
-    "burst",
-    "priority",
-    "models",
-)
-_SHAPE: Final = TypeAdapter(TierConfig)
-_COLUMNS: Final = ("name", *_PLAIN, "requests_on_redis_down", "spend_on_redis_down")
+_PLAIN: Final = (*LIMIT_NAMES, "burst", "priority", "models")
+_SHEETS: Final = ("by_model", "by_endpoint")
+_COLUMNS: Final = ("name", *_PLAIN, *_SHEETS, "requests_on_redis_down", "spend_on_redis_down")
 _INSERT: Final = (
     f"INSERT INTO tiers ({', '.join(_COLUMNS)}) "  # noqa: S608 - names of columns, ours
     f"VALUES ({', '.join(f'${number}' for number in range(1, len(_COLUMNS) + 1))})"
@@ -55,7 +47,7 @@ class Tier:
 
 async def create_tier(desk: Desk, new: TierConfig, *, by: Actor) -> Tier:
     """Make a tier. `RequestError`: the name is taken."""
-    _checked(_fields(new))
+    checked_tier(_fields(new))
     async with desk.change(by) as change:
         row = await change.fetchrow(f"{_INSERT} RETURNING *", *_values(new))
         await change.audit("create_tier", new.name, after=row)
@@ -70,12 +62,12 @@ async def update_tier(
     Raises:
         RequestError: it is not there, `version` is stale, a field is unknown.
     """
-    for unknown in fields.keys() - {*_PLAIN, "on_redis_down"}:
+    for unknown in fields.keys() - {*_PLAIN, *_SHEETS, "on_redis_down"}:
         raise invalid("A tier has no such field that can be changed.", unknown)
     async with desk.change(by) as change:
         before = await change.fetchrow("SELECT * FROM tiers WHERE name = $1 FOR UPDATE", name)
         demand_version(before, version, "tier")
-        config = _checked({**_fields(_config(before)), **fields})
+        config = checked_tier({**_fields(_config(before)), **fields})
         row = await change.fetchrow(_UPDATE, *_values(config))
         await change.audit("update_tier", name, before, row)
         change.news.append(News(Subject.TIER, name))
@@ -117,29 +109,32 @@ async def list_tiers(postgres: PostgresPool, request: PageRequest) -> Page[Tier]
     return page(rows, request, make=_made, key=lambda row: row["name"])
 
 
+def shown_tier(tier: Tier) -> dict[str, Any]:
+    """A tier as clients see it: the fields of the configuration, by their names."""
+    sheets = {column: stored_sheets(getattr(tier.config, column)) for column in _SHEETS}
+    about = {"version": tier.version, "created_at": tier.created_at, "updated_at": tier.updated_at}
+    return {**_fields(tier.config), **sheets, **about}
+
+
 def _values(config: TierConfig) -> tuple[Any, ...]:
-    fields = asdict(config)
+    sheets = (msgspec.json.encode(stored_sheets(getattr(config, column))).decode() for column in _SHEETS)
     down = config.on_redis_down
-    return (config.name, *(fields[column] for column in _PLAIN), down.requests, down.spend)
+    return (config.name, *(getattr(config, column) for column in _PLAIN), *sheets, down.requests, down.spend)
 
 
 def _fields(config: TierConfig) -> dict[str, Any]:
-    return {"name": config.name, "on_redis_down": config.on_redis_down, **{n: getattr(config, n) for n in _PLAIN}}
-
-
-def _checked(fields: Mapping[str, Any]) -> TierConfig:
-    """A tier of these fields, or the first that is wrong as a `RequestError`."""
-    try:
-        return _SHAPE.validate_python(dict(fields))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise invalid(f"{first['msg']}.", ".".join(map(str, first["loc"]))) from None
+    return {name: getattr(config, name) for name in ("name", *_PLAIN, *_SHEETS, "on_redis_down")}
 
 
 def _config(row: Any) -> TierConfig:
-    plain = {column: row[column] for column in _PLAIN if column != "models"}
+    fields: dict[str, Any] = {column: row[column] for column in _PLAIN if column != "models"}
+    fields |= {column: _sheets(row[column]) for column in _SHEETS}
     down = OnRedisDown(requests=row["requests_on_redis_down"], spend=row["spend_on_redis_down"])
-    return TierConfig(name=row["name"], models=tuple(row["models"]), on_redis_down=down, **plain)
+    return TierConfig(name=row["name"], models=tuple(row["models"]), on_redis_down=down, **fields)
+
+
+def _sheets(stored: str) -> dict[str, LimitsConfig]:
+    return {name: LimitsConfig(**values) for name, values in msgspec.json.decode(stored).items()}
 
 
 def _made(row: Any) -> Tier:

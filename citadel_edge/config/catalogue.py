@@ -13,12 +13,12 @@ from citadel_edge.config.fields import (
     HeaderKey,
     HttpUrl,
     Id,
-    Limit,
     Name,
     NonNegative,
     Positive,
     Rank,
 )
+from citadel_edge.config.limits import SheetConfig
 
 DEFAULT_CONTEXT_TOKENS: Final = 4096
 """Of a model whose entry says nothing, where its engine says nothing either."""
@@ -105,17 +105,11 @@ class OnRedisDown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TierConfig:
+class TierConfig(SheetConfig):
     """A tier: absent limits are no limits, 0 allows nothing."""
 
     __pydantic_config__ = STRICT
     name: Id
-    requests_per_minute: Limit | None = None
-    tokens_per_minute: Limit | None = None
-    concurrent: Limit | None = None
-    tokens_per_day: Limit | None = None
-    tokens_per_month: Limit | None = None
-    usd_per_month: NonNegative | None = None
     burst: Fraction = 0.2
     priority: Rank = 1
     models: tuple[str, ...] = ("*",)

@@ -4,6 +4,7 @@ Decides what a value may look like: a number is a number in a file (`"8000"` and
 environment, a flag or `${VAR}` may be read as one. Errors are `ValueError` with a sentence for the operator.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from citadel_edge.config.urls import check_host, check_http_url, check_postgres_
 from citadel_edge.config.yaml_text import kind, resolved
 
 STRICT = ConfigDict(extra="forbid")
+_PAST_FLOATS = 10**308
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -26,10 +28,11 @@ def whole(value: Any) -> int:
     raise ValueError(f"expected a whole number, got {seen(value)}")
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
+    """A number, or text from outside that spells one. Raises `ValueError`."""
     meant = resolved(value) if isinstance(value, FromText) else value
     if isinstance(meant, int | float) and not isinstance(meant, bool):
-        return float(meant)
+        return math.inf if abs(meant) > _PAST_FLOATS else float(meant)
     raise ValueError(f"expected a number, got {seen(value)}")
 
 
@@ -65,9 +68,9 @@ def seen(value: Any) -> str:
 Switch = Annotated[bool, BeforeValidator(_switch)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_value)]
 File = Annotated[Path, BeforeValidator(_file)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_number)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(number)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(number)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(number)]
 Count = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(whole)]
 Limit = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)]
 Few = Annotated[int, Field(ge=0, le=10), BeforeValidator(whole)]

@@ -60,16 +60,16 @@ async def test_many_who_ask_for_one_key_ask_once_and_a_cancelled_first_harms_nob
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(answers[0], asyncio.CancelledError)
     assert {answer.key_id for answer in answers[1:]} == {made.key.id}
-    assert instance.directory._loader._flights == {}
+    assert instance.directory._keys._loader._flights == {}
     assert await _lookups(instance) - before <= 3
 
 
 async def test_unknown_ids_are_remembered_too_until_a_moment_has_passed(instance):
     text = make("test", uuid7(instance.clock), STRANGER_SECRET).text
     await _refusal(instance, text)
-    assert instance.directory._records.is_absent(parse(text).id, instance.clock.monotonic_s())
+    assert instance.directory._keys.records.is_absent(parse(text).id, instance.clock.monotonic_s())
     instance.clock.ahead[0] += 11
-    assert not instance.directory._records.is_absent(parse(text).id, instance.clock.monotonic_s())
+    assert not instance.directory._keys.records.is_absent(parse(text).id, instance.clock.monotonic_s())
 
 
 async def test_a_revoked_key_is_refused_here_at_once_and_its_streams_are_told(instance, by):
@@ -173,7 +173,7 @@ async def test_no_key_stands_in_memory(instance):
     _, made = await instance.user_with_key()
     await instance.directory.authenticate(made.text)
     secret = parse(made.text).secret
-    for held in (instance.directory._records._records, instance.directory._records._proven):
+    for held in (instance.directory._keys.records._records, instance.directory._keys.records._proven):
         assert secret not in repr(held)
 
 

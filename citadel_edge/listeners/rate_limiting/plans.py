@@ -1,15 +1,11 @@
 """Organisations and tiers: what users belong to and what their limits come from. And the audit trail of all changes."""
 
-from dataclasses import asdict
-from typing import Any
-
-import msgspec
 from aiohttp import web
 
 from citadel_edge.accounts import reads
 from citadel_edge.accounts.organisations import NewOrganisation, OrganisationPatch
-from citadel_edge.accounts.tiers import Tier
-from citadel_edge.config.shape import TierConfig
+from citadel_edge.accounts.sheets import checked_tier
+from citadel_edge.accounts.tiers import shown_tier
 from citadel_edge.edge import EDGE
 from citadel_edge.listeners.common.payload import actor, expected_version, many, one, read, read_object, wanted_page
 from citadel_edge.listeners.rate_limiting.carry import carried
@@ -55,20 +51,21 @@ async def delete_organisation(request: web.Request) -> web.StreamResponse:
 async def create_tier(request: web.Request) -> web.StreamResponse:
     """`POST /v1/tiers`: the fields of a tier in the configuration."""
     edge = request.app[EDGE]
-    tier = await carried(request, edge.changes.create_tier(read(request, TierConfig), by=actor(request)))
-    return one(_tier(tier), version=tier.version, status=201)
+    new = checked_tier(read_object(request))
+    tier = await carried(request, edge.changes.create_tier(new, by=actor(request)))
+    return one(shown_tier(tier), version=tier.version, status=201)
 
 
 async def list_tiers(request: web.Request) -> web.StreamResponse:
     """`GET /v1/tiers`."""
     page = await reads.list_tiers(request.app[EDGE].postgres, wanted_page(request))
-    return many(page, [_tier(tier) for tier in page.data])
+    return many(page, [shown_tier(tier) for tier in page.data])
 
 
 async def get_tier(request: web.Request) -> web.StreamResponse:
     """`GET /v1/tiers/{name}`."""
     tier = await reads.get_tier(request.app[EDGE].postgres, request.match_info["name"])
-    return one(_tier(tier), version=tier.version)
+    return one(shown_tier(tier), version=tier.version)
 
 
 async def update_tier(request: web.Request) -> web.StreamResponse:
@@ -78,7 +75,7 @@ async def update_tier(request: web.Request) -> web.StreamResponse:
         request.match_info["name"], read_object(request), by=actor(request), version=expected_version(request)
     )
     tier = await carried(request, change)
-    return one(_tier(tier), version=tier.version)
+    return one(shown_tier(tier), version=tier.version)
 
 
 async def delete_tier(request: web.Request) -> web.StreamResponse:
@@ -93,8 +90,3 @@ async def list_audit(request: web.Request) -> web.StreamResponse:
     """`GET /v1/audit`, latest first."""
     subject = request.query.get("subject")
     return many(await reads.list_audit(request.app[EDGE].postgres, wanted_page(request), subject=subject))
-
-
-def _tier(tier: Tier) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(asdict(tier.config))
-    return {**fields, "version": tier.version, "created_at": tier.created_at, "updated_at": tier.updated_at}
