@@ -1,0 +1,125 @@
+"""The limits of all organisations, on Redis: one round trip an order, decided there by one script.
+
+Decides which keys an order touches: all of an organisation's stand behind one hash tag, so that a cluster keeps them
+together, and a reservation's id says whose it is. Refuses to know the rules (`rules`, `check.lua`), and what to do
+while Redis is away.
+"""
+
+import re
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from citadel_edge.errors import RedisUnavailable
+from citadel_edge.limits.packed import PLACES, Packer, packed
+from citadel_edge.limits.rules import LONGEST_TTL_MS, MOST_NANO_USD, bounded, ordinal
+from citadel_edge.limits.values import Answer, Ended, Level, LimitName, Order, Period, Spent, Verdict
+from citadel_edge.storage.redis_pool import RedisPool
+from citadel_edge.storage.redis_script import Script
+
+_RESERVATION: Final = re.compile(r"res_([^{}]+)_([0-9a-f]{32})")
+
+
+def _script(name: str) -> Script:
+    folder = files("citadel_edge.limits")
+    return Script("".join(folder.joinpath(file).read_text(encoding="utf-8") for file in ("prelude.lua", name)))
+
+
+_CHECK: Final = _script("check.lua")
+_SETTLE: Final = _script("settle.lua")
+_RENEW: Final = _script("renew.lua")
+_SWEEP: Final = _script("sweep.lua")
+_SEED: Final = _script("seed.lua")
+
+
+class RedisStore:
+    """The methods of `gcra.Book` for every organisation, on a server. Each raises `RedisUnavailable` and nothing else.
+
+    The time is the server's. `pretended_ms` is for tests alone, which cannot set a server's clock.
+    """
+
+    def __init__(self, redis: RedisPool, *, pretended_ms: Callable[[], int] | None = None) -> None:
+        self._redis = redis
+        self._pretended_ms = pretended_ms
+        self._packer = Packer()
+
+    async def reserve(self, order: Order) -> Answer:
+        """Take what the order asks for of every limit, or of none. See `Order`."""
+        return await self._check(order, b"")
+
+    async def read(self, order: Order) -> Answer:
+        """What `reserve` would say of a new reservation; the levels are those without it. Takes nothing."""
+        return await self._check(order, b"1")
+
+    async def settle(self, reservation: str, spent: Spent, model: str = "") -> Ended | None:
+        """End a reservation: what it took becomes what was spent, once; None: it is unknown or was ended before.
+
+        `model` is the one that served, where that may be another than was asked for.
+        """
+        keys = _keys_of(reservation)
+        if keys is None:
+            return None
+        ended = await self._run(_SETTLE, keys, *_words(spent), model)
+        return None if ended is None else Ended(ended[0] == 1, ended[1])
+
+    async def renew(self, reservation: str, *, ttl_ms: int, kept: Spent) -> bool:
+        """Let a reservation live `ttl_ms` from now; `kept` is what stays if it is not settled. False: it has ended."""
+        keys = _keys_of(reservation)
+        return keys is not None and await self._run(_RENEW, keys, min(ttl_ms, LONGEST_TTL_MS), *_words(kept)) == 1
+
+    async def sweep(self, organisation_id: str, *, most: int) -> int:
+        """Set up to `most` expired reservations to what they keep, the longest expired first; answers how many."""
+        return int(await self._run(_SWEEP, (f"{_prefix(organisation_id)}x",), most))
+
+    async def seed(self, organisation_id: str, subject: str, name: LimitName, period: Period, *, used: int) -> None:
+        """Let a calendar counter say at least `used` for the present period: it was lost, and others know better."""
+        key = f"{_prefix(organisation_id)}s:{subject}"
+        number = ordinal(period)
+        bounds = number, period.start_ms, period.end_ms
+        await self._run(_SEED, (key,), PLACES[name], *bounds, min(used, MOST_NANO_USD))
+
+    async def _check(self, order: Order, mode: bytes) -> Answer:
+        plan = self._packer.plan(order.dimensions)
+        prefix = _prefix(order.organisation_id)
+        keys = (
+            f"{prefix}r:{order.reservation[-32:]}",
+            f"{prefix}x",
+            *(prefix + state for state in plan.states),
+            *(prefix + leases for leases in plan.leases),
+        )
+        said = await self._run(_CHECK, keys, packed(order, plan), mode)
+        levels = tuple(Level(amount, taken) for amount, taken in zip(said[2::2], said[3::2], strict=True))
+        return Answer(Verdict(said[0]), said[1], levels)
+
+    async def _run(self, script: Script, keys: tuple[str, ...], *args: bytes | str | int) -> Any:
+        now: bytes | int = b"" if self._pretended_ms is None else self._pretended_ms()
+        try:
+            return await script.run(self._redis, keys, now, *args)
+        except ResponseError as error:
+            raise RedisUnavailable("Redis cannot run the limits' scripts: Redis 7 or Valkey is needed") from error
+
+
+def organisation_of(reservation: str) -> str | None:
+    """Whose a reservation is, as its id says: `res_<organisation>_<32 hexadecimal digits>`; None: it is no such id."""
+    match = _RESERVATION.fullmatch(reservation)
+    return f"org_{match[1]}" if match else None
+
+
+def _keys_of(reservation: str) -> tuple[str, str] | None:
+    """Its record and its organisation's index."""
+    organisation_id = organisation_of(reservation)
+    if organisation_id is None:
+        return None
+    prefix = _prefix(organisation_id)
+    return f"{prefix}r:{reservation[-32:]}", f"{prefix}x"
+
+
+def _prefix(organisation_id: str) -> str:
+    return f"citadel:limits:{{{organisation_id}}}:"
+
+
+def _words(spent: Spent) -> tuple[int, int, int]:
+    counted = bounded(spent)
+    return counted.requests, counted.tokens, counted.nano_usd
