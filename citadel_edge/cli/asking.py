@@ -174,5 +174,5 @@ def _refusal(status: int, body: bytes) -> Refused:
 def _object(body: bytes, status: int = 200) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise StartError(f"it answered {status} with something that is no JSON object") from error

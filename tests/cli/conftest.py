@@ -107,6 +107,11 @@ class Shell:
         done = self.run("status", "--data-dir", data_dir, "--json")
         return done.code == 0 and all(each["status"] == "healthy" for each in json.loads(done.out)["listeners"])
 
+    def url(self, data_dir: Path, listener: str) -> str:
+        """Where a listener of the edge there is."""
+        status = json.loads(self.run("status", "--data-dir", data_dir, "--json").out)
+        return next(each["url"] for each in status["listeners"] if each["name"] == listener)
+
     def write_config(self, directory: Path, *, redis: str, postgres: str, upstream: str, more: str = "") -> Path:
         """A configuration of free ports on given servers."""
         names = ("graphql-api", "streaming-api", "routing-api", "rate-limiting-api")

@@ -12,8 +12,7 @@ from citadel_edge.errors import ConfigError, StartError
 
 @pytest.fixture(scope="module")
 def url(shell, running):
-    status = json.loads(shell.run("status", "--data-dir", running.data, "--json").out)
-    return next(each["url"] for each in status["listeners"] if each["name"] == "routing-api")
+    return shell.url(running.data, "routing-api")
 
 
 def test_it_prints_why(shell, running, url):

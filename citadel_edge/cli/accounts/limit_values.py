@@ -37,13 +37,21 @@ class Place:
     @property
     def part(self) -> str:
         """Where in a sheet limits of such a scope are."""
-        return "by_endpoint" if self.scope.startswith("/") else "by_model"
+        return PARTS[self.scope.startswith("/")]
 
     def __str__(self) -> str:
         return f"{self.scope}:{self.name}" if self.scope else self.name
 
 
 Assignment = tuple[Place, Value]
+PARTS: Final = ("by_model", "by_endpoint")
+"""Where in a sheet limits of one model or endpoint alone are."""
+
+
+def add_limits(parser: argparse.ArgumentParser, what: str) -> None:
+    """Limits to set, one a flag."""
+    words = f"{what}, as tokens_per_day=5000 or mixtral-8x7b:usd_per_month=none; may be repeated"
+    parser.add_argument("--limit", dest="limits", action="append", type=assignment, metavar="LIMIT=VALUE", help=words)
 
 
 def value_type(name: str) -> Callable[[str], Value]:
@@ -96,7 +104,7 @@ def without(sheet: Sheet, places: Iterable[Place]) -> dict[str, Any]:
 def said(sheet: Sheet) -> list[Assignment]:
     """Every limit that a sheet says something of, in order."""
     found = [(Place("", name), sheet[name]) for name in LIMITS if name in sheet]
-    for part in ("by_model", "by_endpoint"):
+    for part in PARTS:
         for scope, limits in (sheet.get(part) or {}).items():
             found += [(Place(scope, name), limits[name]) for name in LIMITS if name in limits]
     return found

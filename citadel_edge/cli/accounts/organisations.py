@@ -6,9 +6,10 @@ from typing import Any, Final
 from citadel_edge.cli.accounts import taken
 from citadel_edge.cli.accounts.actions import act, add_actions, asked
 from citadel_edge.cli.accounts.api import Accounts, path_of
-from citadel_edge.cli.accounts.shown import show_ended, show_thing, table_of
+from citadel_edge.cli.accounts.limit_values import add_limits, with_limits
+from citadel_edge.cli.accounts.shown import Row, show_ended, show_thing, table_of
 
-_COLUMNS: Final = {"id": "ID", "name": "NAME", "time_zone": "TIME ZONE", "created_at": "CREATED"}
+_COLUMNS: Final = {"id": "ID", "name": "NAME", "time_zone": "TIME ZONE", "limits": "LIMITS", "created_at": "CREATED"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,27 +36,39 @@ def _get(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _takes_new(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="no other organisation has it")
-    _takes_zone(parser, "(UTC)")
+    _takes_fields(parser, "(UTC)")
 
 
 def _takes_changes(parser: argparse.ArgumentParser) -> None:
     _takes_one(parser)
     parser.add_argument("--name", help="the new name")
-    _takes_zone(parser, "from now on")
+    _takes_fields(parser, "from now on")
 
 
-def _takes_zone(parser: argparse.ArgumentParser, when: str) -> None:
+def _takes_fields(parser: argparse.ArgumentParser, when: str) -> None:
     words = f"in which days and months begin, as Europe/Berlin {when}"
     parser.add_argument("--time-zone", metavar="ZONE", help=words)
+    add_limits(parser, "what all its users share")
+    words = "how much of a minute's limit all its users may take at once, 0 to 1"
+    parser.add_argument("--burst", type=taken.amount, metavar="PART", help=words)
 
 
 def _create(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
-    return accounts.create("/v1/organisations", taken.given(arguments, "name", "time_zone"))
+    return accounts.create("/v1/organisations", _fields(arguments, {}))
 
 
 def _update(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
-    fields = taken.changes(arguments, "name", "time_zone")
-    return accounts.update(_path(accounts, arguments), fields)
+    taken.changes(arguments, "name", "time_zone", "limits", "burst")
+    return accounts.merge(_path(accounts, arguments), lambda seen: _fields(arguments, seen))
+
+
+def _fields(arguments: argparse.Namespace, seen: Row) -> dict[str, Any]:
+    """What was given; limits are put among those that were seen."""
+    plain = taken.given(arguments, "name", "time_zone")
+    burst = taken.given(arguments, "burst")
+    if arguments.limits is None and not burst:
+        return plain
+    return {**plain, "limits": {**with_limits(seen.get("limits", {}), arguments.limits or ()), **burst}}
 
 
 def _delete(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:

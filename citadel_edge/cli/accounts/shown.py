@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from citadel_edge.cli.accounts.limit_values import LIMITS
+from citadel_edge.cli.accounts.limit_values import LIMITS, PARTS, Sheet, said
 from citadel_edge.cli.console import Cell, Tone, show_fields, show_table
 
 Row = Mapping[str, Any]
 _TONES: Final = {"suspended": Tone.ODD, "revoked": Tone.QUIET, "expired": Tone.QUIET}
+SHEETS: Final = ("limits", "overrides")
 _SECONDS: Final = 19
 """Of `2026-11-23T12:30:05.123456Z`, so many characters are the time to the second."""
 _EXACT: Final = 2**53
@@ -44,6 +45,12 @@ def limit(value: float | None) -> str:
     return "none" if value is None else number(value)
 
 
+def sheet(limits: Sheet) -> str:
+    """Limits in one line, as the command line takes them."""
+    burst = [f"burst={number(limits['burst'])}"] if limits.get("burst") is not None else []
+    return ", ".join([*(f"{where}={limit(value)}" for where, value in said(limits)), *burst])
+
+
 def moment(value: str | None) -> str:
     """A time to the second, in UTC as the API sends it; another offset stays as it is."""
     if value is None or not value.endswith(("Z", "+00:00")):
@@ -55,6 +62,10 @@ def cell(name: str, value: Any) -> Cell:
     """The value of a field: what ends in `_at` is a time, a limit may be none, a state has its tone."""
     if name in LIMITS:
         return Cell(limit(value), Tone.QUIET if value is None else Tone.PLAIN)
+    if name in SHEETS and isinstance(value, Mapping):
+        return Cell(sheet(value))
+    if name in PARTS:
+        return Cell(sheet({name: value}))
     if name == "at" or name.endswith("_at"):
         return Cell(moment(value))
     return Cell(text(value), _TONES.get(value, Tone.PLAIN) if name == "state" else Tone.PLAIN)

@@ -13,6 +13,7 @@ from citadel_edge.cli.accounts.api import Accounts
 from citadel_edge.errors import ConfigError, Problem, StartError
 
 ROWS: Final = 50
+_FLAGS: Final = {"limits": "limit"}
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -72,7 +73,7 @@ def changes(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def nothing_to_change(*names: str) -> ConfigError:
     """A change without a change."""
-    flags = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+    flags = ", ".join(f"--{_FLAGS.get(name, name).replace('_', '-')}" for name in names)
     return ConfigError([Problem("update", f"there is nothing to change: give one of {flags}")])
 
 

@@ -1,21 +1,30 @@
 """`tiers`: the plans that users' limits come from."""
 
 import argparse
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 
 from citadel_edge.cli.accounts import taken
 from citadel_edge.cli.accounts.actions import act, add_actions, asked
 from citadel_edge.cli.accounts.api import Accounts, path_of
-from citadel_edge.cli.accounts.limit_values import LIMITS, value_type
+from citadel_edge.cli.accounts.limit_values import LIMITS, PARTS, add_limits, value_type, with_limits
 from citadel_edge.cli.accounts.shown import Row, show_ended, show_thing, table_of
 from citadel_edge.cli.options import read_input
 from citadel_edge.errors import ConfigError, Problem
 
 _HEADS: Final = {"name": "NAME", **LIMITS, "burst": "BURST", "priority": "PRIORITY", "models": "MODELS"}
+_PLAIN: Final = ("burst", "priority", "models")
 _AWAY: Final = {"requests": "requests_on_redis_down", "spend": "spend_on_redis_down"}
 _KEPT_BY_THE_API: Final = ("name", "version", "created_at", "updated_at")
+
+
+class _Fields(TypedDict, total=False):
+    """Those fields of a tier in a file that flags may say a part of."""
+
+    on_redis_down: dict[str, Any]
+    by_model: dict[str, dict[str, Any]]
+    by_endpoint: dict[str, dict[str, Any]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +53,7 @@ def _takes_fields(parser: argparse.ArgumentParser) -> None:
     _takes_name(parser)
     for name in LIMITS:
         _add_field(parser, name, type=value_type(name), metavar="N", help="0 allows nothing; none is no limit")
+    add_limits(parser, "a limit, of one model or endpoint alone")
     _add_field(parser, "burst", type=taken.amount, metavar="PART", help="of a minute's limit, at once: 0 to 1")
     _add_field(parser, "priority", type=int, metavar="N", help="0 to 100")
     _add_field(parser, "models", type=taken.words, metavar="A,B", help="the models it may use; * is all")
@@ -59,14 +69,14 @@ def _add_field(parser: argparse.ArgumentParser, name: str, **how: Any) -> None:
 
 
 def _create(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
-    return accounts.create("/v1/tiers", {"name": arguments.name, **_merged(_fields(arguments), {})})
+    return accounts.create("/v1/tiers", {"name": arguments.name, **_merged(_said(arguments), arguments, {})})
 
 
 def _update(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
-    fields = _fields(arguments)
-    if not fields:
-        raise taken.nothing_to_change("from_file", *LIMITS, "burst", "priority", "models", *_AWAY.values())
-    return accounts.merge(path_of("tiers", arguments.name), lambda seen: _merged(fields, seen))
+    said = _said(arguments)
+    if not _merged(said, arguments, {}):
+        raise taken.nothing_to_change("from_file", *LIMITS, "limits", *_PLAIN, *_AWAY.values())
+    return accounts.merge(path_of("tiers", arguments.name), lambda seen: _merged(said, arguments, seen))
 
 
 def _delete(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -74,30 +84,35 @@ def _delete(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]
     return {"deleted": arguments.name}
 
 
-def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The file's fields, and over them those of the flags; `on_redis_down` is what was said of it."""
+def _said(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The file's fields, and over them those of the flags that say a whole field."""
     fields = {} if arguments.from_file is None else _file(arguments.from_file)
     flags = vars(arguments)
-    away = {what: flags[name] for what, name in _AWAY.items() if name in flags}
-    plain = {name: flags[name] for name in (*LIMITS, "burst", "priority", "models") if name in flags}
-    return _merged({**fields, **plain, **({"on_redis_down": away} if away else {})}, fields)
+    return {**fields, **{name: flags[name] for name in (*LIMITS, *_PLAIN) if name in flags}}
 
 
 def _file(name: str) -> dict[str, Any]:
     """Without what is not a tier's to say, so that one tier's answer makes another."""
+    body = read_input(name, "--from-file")
     try:
-        fields = msgspec.json.decode(read_input(name, "--from-file"), type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise ConfigError([Problem("--from-file", f"expected a JSON object of fields: {error}")]) from error
+        msgspec.json.decode(body, type=_Fields)
+        fields = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ConfigError([Problem("--from-file", f"expected a JSON object of a tier's fields: {error}")]) from error
     return {field: value for field, value in fields.items() if field not in _KEPT_BY_THE_API}
 
 
-def _merged(fields: dict[str, Any], seen: Row) -> dict[str, Any]:
-    """What is said of `on_redis_down` leaves the rest of it as it was seen."""
-    away, before = fields.get("on_redis_down"), seen.get("on_redis_down")
-    if not (isinstance(away, dict) and isinstance(before, dict)):
-        return fields
-    return {**fields, "on_redis_down": {**before, **away}}
+def _merged(said: dict[str, Any], arguments: argparse.Namespace, seen: Row) -> dict[str, Any]:
+    """With what the flags say of a part of a field; the rest of it is as the file has it, or else as it was seen."""
+    flags = vars(arguments)
+    away = {what: flags[name] for what, name in _AWAY.items() if name in flags}
+    before = {**seen, **said}
+    sheet = {part: before[part] for part in PARTS if before.get(part)}
+    return {
+        **said,
+        **({"on_redis_down": {**before.get("on_redis_down", {}), **away}} if away else {}),
+        **(with_limits(sheet, arguments.limits) if arguments.limits else {}),
+    }
 
 
 _ACTIONS: Final = (
