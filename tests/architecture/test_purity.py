@@ -29,6 +29,7 @@ PURE = (
     "limits/packed.py",
     "limits/plan.py",
     "limits/headers.py",
+    "limits/refusals.py",
     "fleet/table.py",
     "fleet/row.py",
     "fleet/signals.py",
