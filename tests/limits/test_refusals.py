@@ -65,22 +65,22 @@ def test_what_was_granted_is_no_refusal():
         (
             DAY,
             (
-                "Quota used up: the limit of 200,000 tokens per day for this organisation has 13 left, this request needs "
-                "more. It begins anew in 2h0m0s; ask your administrator if you need more before."
+                "Quota used up: the limit of 200,000 tokens per day for this organisation has 13 left, this request "
+                "needs more. It begins anew in 2h0m0s; ask your administrator if you need more before."
             ),
         ),
         (
             USD,
             (
-                "Quota used up: the limit of 5.00 US dollars per month for this user with the model llama-3 has 0.25 left, "
-                "this request needs more. Ask your administrator for more."
+                "Quota used up: the limit of 5.00 US dollars per month for this user with the model llama-3 has 0.25 "
+                "left, this request needs more. Ask your administrator for more."
             ),
         ),
         (
             LARGE,
             (
-                "This request needs more than the limit of 20,000 tokens per minute for this organisation at the endpoint "
-                "/v1/x ever grants. Shorten its input or ask for fewer tokens."
+                "This request needs more than the limit of 20,000 tokens per minute for this organisation at the "
+                "endpoint /v1/x ever grants. Shorten its input or ask for fewer tokens."
             ),
         ),
         (
