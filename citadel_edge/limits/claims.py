@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from citadel_edge.limits.plan import Who
-from citadel_edge.limits.values import NOTHING, Order, Spent, Standing
+from citadel_edge.limits.values import NOTHING, Dimension, LimitName, Order, Spent, Standing
 
 
 class Reason(Enum):
@@ -23,11 +23,32 @@ class Reason(Enum):
     AWAY = "away"
 
 
+class Part(Enum):
+    """Which limits of the caller's plan a claim is about.
+
+    ALL of them; those for its MODEL alone; the DOLLARS of those for all models. A request that goes on to another model
+    has claimed all of one plan already, and claims of the other what comes on top.
+    """
+
+    ALL = "all"
+    MODEL = "model"
+    DOLLARS = "dollars"
+
+    def of(self, plan: tuple[Dimension, ...]) -> tuple[Dimension, ...]:
+        """This part of a plan."""
+        if self is Part.ALL:
+            return plan
+        if self is Part.MODEL:
+            return tuple(one for one in plan if one.model)
+        return tuple(one for one in plan if one.name is LimitName.USD_PER_MONTH and not one.model)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What a request wants to take.
 
     Attributes:
+        part: of which limits.
         cost: what is taken now; `kept`: of it, what stays taken if this process dies before it settles.
         leases: whether it counts as a concurrent request.
         ttl_s: how long it lives without being renewed.
@@ -37,6 +58,7 @@ class Claim:
     """
 
     who: Who
+    part: Part = Part.ALL
     cost: Spent = field(default_factory=Spent)
     kept: Spent = NOTHING
     leases: bool = True
