@@ -79,9 +79,11 @@ def door_of(url: str | None, config: Config, listener: ListenerName = ListenerNa
     """Where the listener is, by its flag or as it is configured.
 
     Raises:
-        ConfigError: its port is a free one that only the process knows.
+        ConfigError: the flag is no URL, or the port is a free one that only the process knows.
     """
     if url is not None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError([Problem("--url", f"expected an http(s) URL, got {url!r}")])
         return Door(url.rstrip("/"))
     bound = config.listeners[listener]
     if bound.port == 0:

@@ -98,6 +98,8 @@ def test_the_door_is_where_the_configuration_says():
     assert door_of("https://edge/", config("::")).url == "https://edge"
     door = door_of(None, config("10.0.0.7", Tls(cert="cert.pem", key="key.pem")))
     assert (door.url, door.certificate) == ("https://10.0.0.7:9097", "cert.pem")
+    with pytest.raises(ConfigError, match="expected an http"):
+        door_of("edge:9097", config("::"))
     with pytest.raises(ConfigError):
         door_of(None, Config(listeners=dict.fromkeys(ListenerName, ListenerConfig(port=0))))
 

@@ -53,5 +53,7 @@ def test_a_change_is_what_differs():
     before = {"version": 1, "updated_at": "then", "tier": "free", "limit": None, "name": "ada"}
     after = {"version": 2, "updated_at": "now", "tier": "pro", "limit": 5, "name": "ada"}
     assert change_of(before, after) == "tier: free → pro, limit: none → 5"
+    made = change_of({"limits": {}}, {"limits": {"by_model": {"one": {"concurrent": None}}}})
+    assert made == "limits: none → one:concurrent=none"
     assert change_of(None, after) == ""
     assert change_of(before, None) == ""

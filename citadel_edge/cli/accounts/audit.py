@@ -7,7 +7,7 @@ from typing import Any, Final
 from citadel_edge.cli.accounts import taken
 from citadel_edge.cli.accounts.actions import act, add_actions, asked
 from citadel_edge.cli.accounts.api import Accounts
-from citadel_edge.cli.accounts.shown import Row, table_of, text
+from citadel_edge.cli.accounts.shown import Row, cell, table_of
 
 _COLUMNS: Final = {"at": "AT", "who": "WHO", "action": "ACTION", "subject": "SUBJECT", "change": "CHANGE"}
 _ALWAYS_CHANGE: Final = ("version", "updated_at")
@@ -28,7 +28,11 @@ def change_of(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None)
     if before is None or after is None:
         return ""
     names = [name for name in after if name not in _ALWAYS_CHANGE and before.get(name) != after[name]]
-    return ", ".join(f"{name}: {text(before.get(name)) or 'none'} → {text(after[name]) or 'none'}" for name in names)
+    return ", ".join(f"{name}: {_words(name, before.get(name))} → {_words(name, after[name])}" for name in names)
+
+
+def _words(name: str, value: Any) -> str:
+    return cell(name, value).text or "none"
 
 
 def _takes_list(parser: argparse.ArgumentParser) -> None:
