@@ -5,7 +5,7 @@ part that comes from the plan is the same for request after request and is made 
 """
 
 from collections import OrderedDict
-from struct import pack
+from struct import pack, unpack_from
 from typing import Final
 
 from msgspec import Struct
@@ -13,6 +13,8 @@ from msgspec import Struct
 from citadel_edge.limits.rules import LONGEST_TTL_MS, bounded, ordinal, takes_leases
 from citadel_edge.limits.values import Dimension, Kind, LimitName, Order, Unit
 
+_OWN_NUMBERS: Final = 9
+_LIMIT_NUMBERS: Final = 9
 FORCED: Final = 1
 LEASES: Final = 2
 PLACES: Final = {
@@ -80,6 +82,15 @@ def packed(order: Order, limits: Plan) -> bytes:
         *(kept.requests, kept.tokens, kept.nano_usd),
     )
     return own + limits.packed + order.meta
+
+
+def own_bytes(order: bytes) -> bytes:
+    """The caller's own bytes (`meta`) of a packed order."""
+    limits, subjects = unpack_from("<2d", order, 8 * _OWN_NUMBERS)
+    place = 8 * (_OWN_NUMBERS + 2 + _LIMIT_NUMBERS * int(limits))
+    for _ in range(2 * int(subjects)):
+        place += 2 + int(unpack_from("<H", order, place)[0])
+    return order[place:]
 
 
 def _numbers(one: Dimension, subject: int) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ local function correct(prefix, id, record, now, requests, tokens, nano_usd, mode
     names[i], models[i], place_of_subjects = parts('<Hc0Hc0', record, place_of_subjects)
     keys[i] = prefix .. 's:' .. names[i]
   end
-  local states = call('MGET', unpack(keys))
+  local states = subjects > 0 and call('MGET', unpack(keys)) or {}
   for i = 1, subjects do
     states[i] = states[i] and {parts(STATE, states[i])} or {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
   end

@@ -13,12 +13,14 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from citadel_edge.errors import RedisUnavailable
-from citadel_edge.limits.packed import PLACES, Packer, packed
+from citadel_edge.limits.packed import PLACES, Packer, own_bytes, packed
 from citadel_edge.limits.rules import LONGEST_TTL_MS, MOST_NANO_USD, bounded, ordinal
 from citadel_edge.limits.values import Answer, Ended, Level, LimitName, Order, Period, Spent, Verdict
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.storage.redis_script import Script
 
+_RECORD_BYTES: Final = 24
+"""What stands before the order in a record that has one: of a reservation that has ended nothing else is left."""
 _RESERVATION: Final = re.compile(r"res_([^{}]+)_([0-9a-f]{32})")
 
 
@@ -68,6 +70,12 @@ class RedisStore:
         """Let a reservation live `ttl_ms` from now; `kept` is what stays if it is not settled. False: it has ended."""
         keys = _keys_of(reservation)
         return keys is not None and await self._run(_RENEW, keys, min(ttl_ms, LONGEST_TTL_MS), *_words(kept)) == 1
+
+    async def meta(self, reservation: str) -> bytes | None:
+        """What a reservation carries for whoever settles it; None: it is unknown or was ended before."""
+        keys = _keys_of(reservation)
+        record: bytes | None = None if keys is None else await self._redis.call("GET", keys[0])
+        return own_bytes(record[_RECORD_BYTES:]) if record is not None and len(record) > _RECORD_BYTES else None
 
     async def sweep(self, organisation_id: str, *, most: int) -> int:
         """Set up to `most` expired reservations to what they keep, the longest expired first; answers how many."""
