@@ -50,7 +50,10 @@ class Limiter:
         raise NotImplementedError
 
     async def reserve(self, claim: Claim) -> Decision:
-        """Take what the claim asks for, or say why not. At most one round trip, within the deadline; never raises."""
+        """Take what the claim asks for, or say why not. At most one round trip, within the deadline; never raises.
+
+        A claim that is not `held` is reserved although nothing limits the caller, so that it can be settled by its id.
+        """
         raise NotImplementedError
 
     async def look(self, claim: Claim) -> Decision:
@@ -85,6 +88,15 @@ class Limiter:
 
         Raises:
             RequestError: NOT_FOUND, nobody knows it or it has ended.
+        """
+        raise NotImplementedError
+
+    async def meta_of(self, reservation_id: str) -> bytes:
+        """The claim's `meta`, for whoever has to know it before settling: one's own from memory, others' from Redis.
+
+        Raises:
+            RequestError: NOT_FOUND, nobody knows it or it has ended.
+            RedisUnavailable: it is not ours, and Redis does not answer.
         """
         raise NotImplementedError
 
