@@ -10,7 +10,7 @@ from typing import Any
 
 from citadel_edge.accounts import values
 from citadel_edge.accounts.desk import invalid
-from citadel_edge.accounts.pages import Page, PageRequest, page
+from citadel_edge.accounts.pages import Page, PageRequest, Where, page
 from citadel_edge.storage.postgres import PostgresPool
 
 
@@ -29,15 +29,36 @@ class AuditEntry:
     request_id: str | None
 
 
-async def list_audit(postgres: PostgresPool, request: PageRequest, *, subject: str | None = None) -> Page[AuditEntry]:
-    """Changes, latest first; of one subject (an id, or a tier's name) if asked."""
-    rows = await postgres.fetch(
-        "SELECT * FROM audit WHERE ($1::bigint IS NULL OR id < $1) AND ($3::text IS NULL OR subject = $3) "
-        "ORDER BY id DESC LIMIT $2",
-        _number(request.key),
-        request.limit + 1,
-        subject and values.plain(subject, param="subject"),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which changes are asked for; None is any.
+
+    Attributes:
+        subject: an id, or a tier's name.
+        who: a user's id, or a part of the process as `bootstrap`.
+        action: as `create_user`.
+        since, until: aware; from then on, and before then.
+    """
+
+    subject: str | None = None
+    who: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def list_audit(
+    postgres: PostgresPool, request: PageRequest, wanted: AuditFilter | None = None
+) -> Page[AuditEntry]:
+    """Changes, latest first."""
+    wanted = AuditFilter() if wanted is None else wanted
+    where = Where().add("id < {}", _number(request.key))
+    where.add("subject = {}", values.maybe_plain(wanted.subject, param="subject"))
+    where.add("who = {}", values.maybe_plain(wanted.who, param="who"))
+    where.add("action = {}", values.maybe_plain(wanted.action, param="action"))
+    where.add("at >= {}", wanted.since).add("at < {}", wanted.until)
+    query = f"SELECT * FROM audit {where} ORDER BY id DESC LIMIT {where.argument(request.limit + 1)}"  # noqa: S608 - ours
+    rows = await postgres.fetch(query, *where.arguments)
     return page(rows, request, make=_made, key=lambda row: row["id"])
 
 

@@ -4,7 +4,7 @@ Decides nothing itself: each change stands with its subject. A change is one tra
 trail; the caller carries it to its end, and a client that leaves does not undo it.
 """
 
-from citadel_edge.accounts import api_keys, organisations, tiers, users
+from citadel_edge.accounts import api_keys, once, organisations, quotas, tiers, top_ups, users
 from citadel_edge.accounts.desk import Desk
 
 
@@ -23,3 +23,7 @@ class Changes(Desk):
     create_key = api_keys.create_key
     rotate_key = api_keys.rotate_key
     revoke_key = api_keys.revoke_key
+    set_overrides = quotas.set_overrides
+    create_top_up = top_ups.create_top_up
+    delete_top_up = top_ups.delete_top_up
+    once = once.once

@@ -7,9 +7,10 @@ what is changed: that is `organisations`, `tiers`, `users` and `api_keys`.
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import asyncpg
 
@@ -85,6 +86,13 @@ class Desk:
         self._postgres = postgres
         self._redis = redis
         self._directory = directory
+        self._under_way: Change | None = None
+
+    def inside(self, change: Change) -> Self:
+        """This desk inside a change that is under way: what is changed by it belongs to that one."""
+        inner = copy(self)
+        inner._under_way = change  # noqa: SLF001 - a desk's own
+        return inner
 
     @asynccontextmanager
     async def change(self, actor: Actor) -> AsyncIterator[Change]:
@@ -94,6 +102,9 @@ class Desk:
             RequestError: the body's own, or what a refused constraint means; nothing was changed.
             PostgresUnavailable: the database is away; if it went during the commit, the change may have been made.
         """
+        if self._under_way is not None:
+            yield self._under_way
+            return
         try:
             async with self._postgres.transaction() as connection:
                 change = Change(connection, actor)

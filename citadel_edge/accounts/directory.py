@@ -50,9 +50,9 @@ class Directory:
         self._clock = clock
         self._by_postgres, self._by_redis = Hearing(), Hearing()
         ears = Ears((self._by_postgres, self._by_redis))
-        zones = Zones(log)
-        of_keys = Loader(postgres, OF_KEYS, zones=zones, clock=clock, epochs=ears.epochs)
-        of_users = Loader(postgres, OF_USERS, zones=zones, clock=clock, epochs=ears.epochs)
+        self.zones = Zones(log)
+        of_keys = Loader(postgres, OF_KEYS, zones=self.zones, clock=clock, epochs=ears.epochs)
+        of_users = Loader(postgres, OF_USERS, zones=self.zones, clock=clock, epochs=ears.epochs)
         self._keys = Memory(of_keys, ears, clock=clock, records=records)
         self._users = Memory(of_users, ears, clock=clock)
         self._last_used = LastUsed(postgres, log=log)
@@ -97,12 +97,14 @@ class Directory:
             RequestError: `NOT_FOUND` (404), `SUSPENDED` (403), or `ACCOUNTS_UNAVAILABLE` (503) when the user is not
                 remembered and PostgreSQL is away.
         """
-        record = await self._users.record(user_id) if is_id(Kind.USER, user_id) else None
-        if record is None:
-            raise RequestError(Code.NOT_FOUND, "There is no such user.")
+        record = await self._user(user_id)
         if record.suspended:
             raise RequestError(Code.SUSPENDED, "The user is suspended.")
         return record.principal
+
+    async def described(self, user_id: str) -> Principal:
+        """As `entitled`, suspended or not: for whoever looks at the account and asks for nothing in its name."""
+        return (await self._user(user_id)).principal
 
     def apply(self, news: News) -> None:
         """Take note of a change at once. Whoever makes one calls this before answering, so that it holds here."""
@@ -132,6 +134,12 @@ class Directory:
             group.create_task(by_redis.run(), name="accounts news by Redis")
             group.create_task(self._look_again(), name="accounts look again")
             group.create_task(self._last_used.run(), name="accounts last used")
+
+    async def _user(self, user_id: str) -> Record:
+        record = await self._users.record(user_id) if is_id(Kind.USER, user_id) else None
+        if record is None:
+            raise RequestError(Code.NOT_FOUND, "There is no such user.")
+        return record
 
     def _hear(self, line: str) -> None:
         news = read(line)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ID_DIGITS: Final = 22
-_ID: Final = re.compile(r"(?:org|usr|key)_[0-9A-Za-z]{22}")
+_ID: Final = re.compile(r"(?:org|usr|key|top)_[0-9A-Za-z]{22}")
 
 
 class Kind(StrEnum):
@@ -19,6 +19,7 @@ class Kind(StrEnum):
     ORGANISATION = "org"
     USER = "usr"
     KEY = "key"
+    TOP_UP = "top"
 
 
 def base62(number: int, digits: int) -> str:

@@ -12,7 +12,7 @@ from citadel_edge.accounts import values
 from citadel_edge.accounts.desk import Actor, Desk, demand_version
 from citadel_edge.accounts.ids import Kind, make_id
 from citadel_edge.accounts.news import News, Subject
-from citadel_edge.accounts.pages import Page, PageRequest, page
+from citadel_edge.accounts.pages import Page, PageRequest, Where, page
 from citadel_edge.accounts.sheets import checked_shared
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.storage.postgres import PostgresPool
@@ -112,13 +112,14 @@ async def get_organisation(postgres: PostgresPool, organisation_id: str) -> Orga
     return _made(row)
 
 
-async def list_organisations(postgres: PostgresPool, request: PageRequest) -> Page[Organisation]:
-    """Organisations, oldest first."""
-    rows = await postgres.fetch(
-        "SELECT * FROM organisations WHERE $1::text IS NULL OR id > $1 ORDER BY id LIMIT $2",
-        request.key,
-        request.limit + 1,
-    )
+async def list_organisations(
+    postgres: PostgresPool, request: PageRequest, *, name: str | None = None
+) -> Page[Organisation]:
+    """Organisations, oldest first; those whose names begin so if asked."""
+    where = Where().add("id > {}", request.key)
+    where.add("starts_with(name, {})", values.maybe_plain(name, param="name"))
+    query = f"SELECT * FROM organisations {where} ORDER BY id LIMIT {where.argument(request.limit + 1)}"  # noqa: S608
+    rows = await postgres.fetch(query, *where.arguments)
     return page(rows, request, make=_made, key=lambda row: row["id"])
 
 

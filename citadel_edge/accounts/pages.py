@@ -13,7 +13,7 @@ from citadel_edge.errors import Code, RequestError
 
 T = TypeVar("T")
 MOST: Final = 200
-_LONGEST_CURSOR: Final = 512
+_LONGEST_CURSOR: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +41,37 @@ class Page(Generic[T]):
     next: str | None
 
 
+class Where:
+    """The conditions of a query and their arguments, as they are asked for: a plan is made for these alone."""
+
+    def __init__(self) -> None:
+        self.arguments: list[object] = []
+        self._conditions: list[str] = []
+
+    def add(self, condition: str, value: object) -> "Where":
+        """A condition on a value, which stands as `{}` in it; none where the value is None."""
+        if value is not None:
+            self._conditions.append(condition.format(self.argument(value)))
+        return self
+
+    def argument(self, value: object) -> str:
+        """A further argument, as it stands in the query."""
+        self.arguments.append(value)
+        return f"${len(self.arguments)}"
+
+    def __str__(self) -> str:
+        return f"WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
+
+
 def page(rows: list[Any], request: PageRequest, *, make: Callable[[Any], T], key: Callable[[Any], object]) -> Page[T]:
     """A page of rows that were asked for with one row more than the limit, to see whether there are more."""
     shown = rows[: request.limit]
     more = len(rows) > request.limit
-    return Page(tuple(make(row) for row in shown), _write(str(key(shown[-1]))) if more else None)
+    return Page(tuple(make(row) for row in shown), cursor_of(str(key(shown[-1]))) if more else None)
 
 
-def _write(key: str) -> str:
+def cursor_of(key: str) -> str:
+    """The cursor behind the row with this key."""
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 

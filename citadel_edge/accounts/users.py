@@ -10,7 +10,7 @@ from citadel_edge.accounts.desk import Actor, Change, Desk, demand_version, inva
 from citadel_edge.accounts.ids import Kind, make_id
 from citadel_edge.accounts.news import News, Subject
 from citadel_edge.accounts.organisations import DEFAULT
-from citadel_edge.accounts.pages import Page, PageRequest, page
+from citadel_edge.accounts.pages import Page, PageRequest, Where, page
 from citadel_edge.accounts.principal import Role
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.storage.postgres import PostgresPool
@@ -60,6 +60,17 @@ class UserPatch:
     organisation: str | None = None
     role: str | None = None
     state: UserState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserFilter:
+    """Which users are asked for; None is any. `organisation` is an id, `name` the beginning of a name."""
+
+    organisation: str | None = None
+    tier: str | None = None
+    role: str | None = None
+    state: str | None = None
+    name: str | None = None
 
 
 async def create_user(desk: Desk, new: NewUser, *, by: Actor) -> User:
@@ -118,18 +129,19 @@ async def get_user(postgres: PostgresPool, user_id: str) -> User:
     return _made(row)
 
 
-async def list_users(
-    postgres: PostgresPool, request: PageRequest, *, organisation_id: str | None = None, tier: str | None = None
-) -> Page[User]:
-    """Users, oldest first; of one organisation or tier if asked."""
-    rows = await postgres.fetch(
-        "SELECT * FROM users WHERE ($1::text IS NULL OR id > $1) AND ($3::text IS NULL OR organisation_id = $3) "
-        "AND ($4::text IS NULL OR tier = $4) ORDER BY id LIMIT $2",
-        request.key,
-        request.limit + 1,
-        organisation_id and values.plain(organisation_id, param="organisation"),
-        tier and values.plain(tier, param="tier"),
-    )
+async def list_users(postgres: PostgresPool, request: PageRequest, wanted: UserFilter | None = None) -> Page[User]:
+    """Users, oldest first. `RequestError`: a role or state is none of ours."""
+    wanted = UserFilter() if wanted is None else wanted
+    where = Where().add("id > {}", request.key)
+    where.add("organisation_id = {}", values.maybe_plain(wanted.organisation, param="organisation"))
+    where.add("tier = {}", values.maybe_plain(wanted.tier, param="tier"))
+    if wanted.role is not None:
+        where.add("role = {}", values.role(wanted.role).value)
+    if wanted.state is not None:
+        where.add("state = {}", values.one_of(wanted.state, UserState, param="state").value)
+    where.add("starts_with(name, {})", values.maybe_plain(wanted.name, param="name"))
+    query = f"SELECT * FROM users {where} ORDER BY id LIMIT {where.argument(request.limit + 1)}"  # noqa: S608 - ours
+    rows = await postgres.fetch(query, *where.arguments)
     return page(rows, request, make=_made, key=lambda row: row["id"])
 
 

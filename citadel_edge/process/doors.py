@@ -7,6 +7,7 @@ from contextlib import ExitStack, asynccontextmanager
 
 from aiohttp import web
 
+from citadel_edge.accounts.usage import Usage
 from citadel_edge.config.shape import Config, ListenerName
 from citadel_edge.edge import Edge
 from citadel_edge.health.verdict import Check, Condition
@@ -18,6 +19,7 @@ from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
 from citadel_edge.listeners.graphql.schema import load_schema, read_schema
 from citadel_edge.listeners.rate_limiting.metrics import ACCOUNTS_METRICS, AccountsMetrics
 from citadel_edge.listeners.rate_limiting.routes import rate_limiting_routes
+from citadel_edge.listeners.rate_limiting.usage import USAGE
 from citadel_edge.listeners.routing.routes import routing_routes
 from citadel_edge.listeners.streaming.completions import completion_routes
 from citadel_edge.listeners.streaming.events import event_routes
@@ -78,4 +80,5 @@ def _apps(edge: Edge, schema_text: str) -> dict[ListenerName, web.Application]:
     streaming, accounts = ListenerName.STREAMING, ListenerName.RATE_LIMITING
     apps[streaming][STREAMING_METRICS] = StreamingMetrics(edge.registries.of(streaming))
     apps[accounts][ACCOUNTS_METRICS] = AccountsMetrics(edge.registries.of(accounts))
+    apps[accounts][USAGE] = Usage(edge.postgres)
     return apps

@@ -6,6 +6,7 @@ import pytest
 
 from citadel_edge.accounts import reads
 from citadel_edge.accounts.api_keys import NewApiKey
+from citadel_edge.accounts.audit import AuditFilter
 from citadel_edge.accounts.organisations import NewOrganisation, OrganisationPatch
 from citadel_edge.accounts.reads import PageRequest
 from citadel_edge.accounts.users import NewUser, UserPatch
@@ -197,7 +198,7 @@ async def test_revoking_twice_is_once(instance, by):
 async def test_every_change_leaves_its_line_and_nobody_changes_a_line(instance, by):
     user, _ = await instance.user_with_key()
     await instance.changes.update_user(user.id, UserPatch(name="ada l."), by=by)
-    entries = (await reads.list_audit(instance.postgres, PageRequest(), subject=user.id)).data
+    entries = (await reads.list_audit(instance.postgres, PageRequest(), AuditFilter(subject=user.id))).data
     assert [entry.action for entry in entries] == ["update_user", "create_user"]
     last = entries[0]
     assert (last.who, last.key_id, last.request_id) == (by.who, by.key_id, by.request_id)

@@ -3,7 +3,7 @@ import pytest
 from citadel_edge.accounts import reads
 from citadel_edge.accounts.organisations import NewOrganisation
 from citadel_edge.accounts.reads import PageRequest
-from citadel_edge.accounts.users import NewUser
+from citadel_edge.accounts.users import NewUser, UserFilter
 from citadel_edge.config.shape import TierConfig
 from citadel_edge.errors import Code, RequestError
 
@@ -35,8 +35,8 @@ async def test_lists_are_narrowed(instance, by):
     acme = await instance.changes.create_organisation(NewOrganisation(name="acme"), by=by)
     await instance.changes.create_user(NewUser(name="ada", tier="gold"), by=by)
     await instance.changes.create_user(NewUser(name="bob", tier="unlimited", organisation=acme.id), by=by)
-    of_acme = await reads.list_users(instance.postgres, PageRequest(), organisation_id=acme.id)
-    golden = await reads.list_users(instance.postgres, PageRequest(), tier="gold")
+    of_acme = await reads.list_users(instance.postgres, PageRequest(), UserFilter(organisation=acme.id))
+    golden = await reads.list_users(instance.postgres, PageRequest(), UserFilter(tier="gold"))
     assert [user.name for user in of_acme.data] == ["bob"]
     assert [user.name for user in golden.data] == ["ada"]
 

@@ -1,26 +1,37 @@
 """Organisations and tiers: what users belong to and what their limits come from. And the audit trail of all changes."""
 
+from datetime import UTC, datetime
+
 from aiohttp import web
 
 from citadel_edge.accounts import reads
+from citadel_edge.accounts.audit import AuditFilter
+from citadel_edge.accounts.changes import Changes
+from citadel_edge.accounts.days import moment
 from citadel_edge.accounts.organisations import NewOrganisation, OrganisationPatch
 from citadel_edge.accounts.sheets import checked_tier
 from citadel_edge.accounts.tiers import shown_tier
 from citadel_edge.edge import EDGE
 from citadel_edge.listeners.common.payload import actor, expected_version, many, one, read, read_object, wanted_page
 from citadel_edge.listeners.rate_limiting.carry import carried
+from citadel_edge.listeners.rate_limiting.creating import Made, created
 
 
 async def create_organisation(request: web.Request) -> web.StreamResponse:
     """`POST /v1/organisations`."""
-    edge = request.app[EDGE]
-    made = await carried(request, edge.changes.create_organisation(read(request, NewOrganisation), by=actor(request)))
-    return one(made, version=made.version, status=201)
+    new, by = read(request, NewOrganisation), actor(request)
+
+    async def make(changes: Changes) -> Made:
+        made = await changes.create_organisation(new, by=by)
+        return Made(shown=made, version=made.version)
+
+    return await created(request, make)
 
 
 async def list_organisations(request: web.Request) -> web.StreamResponse:
     """`GET /v1/organisations`."""
-    return many(await reads.list_organisations(request.app[EDGE].postgres, wanted_page(request)))
+    edge, name = request.app[EDGE], request.query.get("name")
+    return many(await reads.list_organisations(edge.postgres, wanted_page(request), name=name))
 
 
 async def get_organisation(request: web.Request) -> web.StreamResponse:
@@ -50,10 +61,13 @@ async def delete_organisation(request: web.Request) -> web.StreamResponse:
 
 async def create_tier(request: web.Request) -> web.StreamResponse:
     """`POST /v1/tiers`: the fields of a tier in the configuration."""
-    edge = request.app[EDGE]
-    new = checked_tier(read_object(request))
-    tier = await carried(request, edge.changes.create_tier(new, by=actor(request)))
-    return one(shown_tier(tier), version=tier.version, status=201)
+    new, by = checked_tier(read_object(request)), actor(request)
+
+    async def make(changes: Changes) -> Made:
+        tier = await changes.create_tier(new, by=by)
+        return Made(shown=shown_tier(tier), version=tier.version)
+
+    return await created(request, make)
 
 
 async def list_tiers(request: web.Request) -> web.StreamResponse:
@@ -88,5 +102,18 @@ async def delete_tier(request: web.Request) -> web.StreamResponse:
 
 async def list_audit(request: web.Request) -> web.StreamResponse:
     """`GET /v1/audit`, latest first."""
-    subject = request.query.get("subject")
-    return many(await reads.list_audit(request.app[EDGE].postgres, wanted_page(request), subject=subject))
+    query = request.query
+    wanted = AuditFilter(
+        subject=query.get("subject"),
+        who=query.get("who"),
+        action=query.get("action"),
+        since=_moment(request, "from"),
+        until=_moment(request, "to"),
+    )
+    return many(await reads.list_audit(request.app[EDGE].postgres, wanted_page(request), wanted))
+
+
+def _moment(request: web.Request, name: str) -> datetime | None:
+    """An end of a span; a day begins in UTC here, where changes are nobody's alone."""
+    text = request.query.get(name)
+    return None if text is None else moment(text, UTC, param=name)

@@ -7,11 +7,14 @@ from aiohttp import web
 
 from citadel_edge.accounts import reads
 from citadel_edge.accounts.api_keys import MadeKey, NewApiKey
+from citadel_edge.accounts.changes import Changes
 from citadel_edge.accounts.keys import env_of
-from citadel_edge.accounts.users import NewUser, UserPatch
+from citadel_edge.accounts.users import NewUser, UserFilter, UserPatch
 from citadel_edge.edge import EDGE
 from citadel_edge.listeners.common.payload import actor, expected_version, many, one, read, wanted_page
 from citadel_edge.listeners.rate_limiting.carry import carried
+from citadel_edge.listeners.rate_limiting.creating import Made, created
+from citadel_edge.listeners.rate_limiting.whose import whose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,26 +26,31 @@ class Rotation:
 
 async def create_user(request: web.Request) -> web.StreamResponse:
     """`POST /v1/users`."""
-    edge = request.app[EDGE]
-    user = await carried(request, edge.changes.create_user(read(request, NewUser), by=actor(request)))
-    return one(user, version=user.version, status=201)
+    new, by = read(request, NewUser), actor(request)
+
+    async def make(changes: Changes) -> Made:
+        user = await changes.create_user(new, by=by)
+        return Made(shown=user, version=user.version)
+
+    return await created(request, make)
 
 
 async def list_users(request: web.Request) -> web.StreamResponse:
     """`GET /v1/users`."""
     query = request.query
-    page = await reads.list_users(
-        request.app[EDGE].postgres,
-        wanted_page(request),
-        organisation_id=query.get("organisation"),
+    wanted = UserFilter(
+        organisation=query.get("organisation"),
         tier=query.get("tier"),
+        role=query.get("role"),
+        state=query.get("state"),
+        name=query.get("name"),
     )
-    return many(page)
+    return many(await reads.list_users(request.app[EDGE].postgres, wanted_page(request), wanted))
 
 
 async def get_user(request: web.Request) -> web.StreamResponse:
-    """`GET /v1/users/{id}`."""
-    user = await reads.get_user(request.app[EDGE].postgres, request.match_info["id"])
+    """`GET /v1/users/{id}`: anybody reads the own one."""
+    user = await reads.get_user(request.app[EDGE].postgres, whose(request))
     return one(user, version=user.version)
 
 
@@ -67,31 +75,33 @@ async def delete_user(request: web.Request) -> web.StreamResponse:
 
 async def create_key(request: web.Request) -> web.StreamResponse:
     """`POST /v1/users/{id}/keys`: the key is shown once."""
-    edge = request.app[EDGE]
-    new = read(request, NewApiKey)
-    env = env_of(edge.config.value.environment)
-    made = await carried(request, edge.changes.create_key(request.match_info["id"], new, env=env, by=actor(request)))
-    return one(_shown_once(made), version=made.key.version, status=201)
+    new, by = read(request, NewApiKey), actor(request)
+    env = env_of(request.app[EDGE].config.value.environment)
+
+    async def make(changes: Changes) -> Made:
+        return _shown_once(await changes.create_key(request.match_info["id"], new, env=env, by=by))
+
+    return await created(request, make)
 
 
 async def list_keys(request: web.Request) -> web.StreamResponse:
     """`GET /v1/users/{id}/keys`, ended ones included, without their secrets."""
-    return many(await reads.list_keys(request.app[EDGE].postgres, request.match_info["id"], wanted_page(request)))
+    edge, state = request.app[EDGE], request.query.get("state")
+    return many(await reads.list_keys(edge.postgres, whose(request), wanted_page(request), state=state))
 
 
 async def rotate_key(request: web.Request) -> web.StreamResponse:
-    """`POST /v1/users/{id}/keys/{key_id}/rotate`."""
-    edge = request.app[EDGE]
-    change = edge.changes.rotate_key(
-        request.match_info["id"],
-        request.match_info["key_id"],
-        env=env_of(edge.config.value.environment),
-        overlap_s=read(request, Rotation).overlap_s,
-        by=actor(request),
-        version=expected_version(request),
-    )
-    made = await carried(request, change)
-    return one(_shown_once(made), version=made.key.version, status=201)
+    """`POST /v1/users/{id}/keys/{key_id}/rotate`: the new key is shown once."""
+    overlap_s, by, version = read(request, Rotation).overlap_s, actor(request), expected_version(request)
+    env = env_of(request.app[EDGE].config.value.environment)
+    user_id, key_id = request.match_info["id"], request.match_info["key_id"]
+
+    async def make(changes: Changes) -> Made:
+        return _shown_once(
+            await changes.rotate_key(user_id, key_id, env=env, overlap_s=overlap_s, by=by, version=version)
+        )
+
+    return await created(request, make)
 
 
 async def revoke_key(request: web.Request) -> web.StreamResponse:
@@ -107,5 +117,6 @@ async def revoke_key(request: web.Request) -> web.StreamResponse:
     return one(key, version=key.version)
 
 
-def _shown_once(made: MadeKey) -> dict[str, Any]:
-    return {**asdict(made.key), "key": made.text}
+def _shown_once(made: MadeKey) -> Made:
+    key: dict[str, Any] = asdict(made.key)
+    return Made(shown={**key, "key": made.text}, replayed={**key, "key": None}, version=made.key.version)
