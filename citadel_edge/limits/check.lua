@@ -1,53 +1,49 @@
--- Whether an order fits all of its limits; taken of all of them or of none, unless it is only asked for (READ).
+-- Whether an order fits all of its limits; taken of all of them or of none, unless it is only asked for.
 --
--- KEYS: the reservation's record, the organisation's `x`, a state of each subject, then for each limit of leases its set.
--- ARGV: the time (empty: the server's), the order, 1 to read.
--- Answers: ADMITTED 1, DENIED 0 or STALE -1; the time; and for each limit its amount and what is taken of top-ups.
-local now, order, read = clock(ARGV[1]), ARGV[2], ARGV[3] == '1'
+-- KEYS: `r`, `x`, a state of each subject, then for each limit of leases its set.
+-- ARGV: the order, the reservation's id, and in tests the time.
+-- Answers: ADMITTED 1, DENIED 0 or STALE -1; the time; each limit's amount; and if any is not 0, what each one's earlier
+-- periods took of top-ups.
+local order, id = ARGV[1], ARGV[2]
 local flags, ttl, not_after, requests, tokens, nano_usd, _, _, _, limits, subjects, place = parts('<ddddddddddd', order)
+local now = clock(ARGV[3])
 if not_after > 0 and now > not_after then return {-1, now} end
+local force, leases, read = flags % 2 == 1, flags % 4 >= 2, flags >= 4
+local records, index, crowded = KEYS[1], KEYS[2], false
 
-local index, crowded = KEYS[2], read
-local prefix = string.sub(index, 1, -2)
-if not read then
-  local due = call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, 3)
-  if due[1] then
-    sweep(prefix, due[1], now)
-    if due[2] then sweep(prefix, due[2], now) end
-    crowded = due[3] ~= nil
-  end
+if not read and call('ZCOUNT', index, 1, now) > 0 then
+  local prefix = string.sub(index, 1, -2)
+  for _, due in ipairs(call('ZRANGEBYSCORE', index, 1, now, 'LIMIT', 0, 2)) do sweep(prefix, due, now) end
+  crowded = true
 end
 
-local values = call('MGET', unpack(KEYS, 1, 2 + subjects))
-local states = {}
-for i = 1, subjects do
-  local value = values[2 + i]
-  states[i] = value and {parts(STATE, value)} or {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-end
-
-local answer, takes, fine, stepped_back = {1, now}, {}, true, false
-local lease_key, first_limit = 2 + subjects, place
+local states = load_states(KEYS, 3, 2 + subjects)
+local answer, takes, top_ups, short_lived = {1, now}, {}, nil, nil
+local fine, stepped_back, extend, first_place, lease_key = true, false, subjects == 0, place, 2 + subjects
 for i = 1, limits do
   local field, subject, unit, limit, burst, lapsed, period, start, finish
   field, subject, unit, limit, burst, lapsed, period, start, finish, place = parts(LIMIT, order, place)
-  local state, cost = states[subject], requests
+  local state, cost, amount = states[subject], requests, 0
   if unit == 2 then cost = tokens elseif unit == 3 then cost = nano_usd end
-  local amount, taken = 0, 0
   if field == 0 then
     lease_key = lease_key + 1
     local key = KEYS[lease_key]
+    cost = leases and 1 or 0
     if read then
       amount = call('ZCOUNT', key, now + 1, '+inf')
     else
       amount = call('ZCARD', key)
-      if crowded or amount >= limit then
+      if crowded or amount >= limit then -- expired ones may be among them
         call('ZREMRANGEBYSCORE', key, '-inf', now)
         amount = call('ZCARD', key)
       end
+      if amount == 0 or state[20] < now then
+        short_lived = short_lived or {}
+        short_lived[lease_key] = true
+      end
     end
-    cost = flags >= 2 and 1 or 0
     if cost > 0 and amount >= limit then fine = false end
-  elseif field < 8 then
+  elseif field < 8 then -- a rate
     local at = state[field + 1]
     amount = state[field]
     if now > at then
@@ -57,75 +53,92 @@ for i = 1, limits do
       stepped_back = true
     end
     cost = cost * 60000
-    if cost > 0 and (limit == 0 or (amount > 0 and amount + cost > burst * 60000)) then fine = false end
     local after = amount + cost
-    if after > MOST_BACKLOG then after = MOST_BACKLOG; cost = after - amount end
+    if cost > 0 and (limit == 0 or (amount > 0 and after > burst * 60000)) then fine = false end
+    if after > MOST_BACKLOG then
+      after = MOST_BACKLOG
+      cost = after - amount
+    end
     state[field], state[field + 1], state[field + 2] = after, now, limit
-    local forget = drained_at(now, after, limit)
-    if forget > state[1] then state[1] = forget end
-  else
+    outlive(state, now, after, limit)
+  else -- a calendar's; what a rate calls its burst are its top-ups
     if now < start or now >= finish then return {-1, now} end
-    amount, taken = state[field + 1], state[field + 2]
-    if period > state[field] then
+    local known, taken = state[field], state[field + 2]
+    amount = state[field + 1]
+    if period > known then
       if amount > state[field + 3] then taken = taken + amount - state[field + 3] end
       amount = 0
       state[field] = period
-    elseif period < state[field] then
+    elseif period < known then -- the clock stepped back: it goes on in the period that it is counted in
       local at = place - 24
-      order = string.sub(order, 1, at - 1) .. pack('<d', state[field]) .. string.sub(order, at + 8)
+      order = string.sub(order, 1, at - 1) .. pack('<d', known) .. string.sub(order, at + 8)
     end
     local room = burst + lapsed - taken
     if room > burst then room = burst end
     if room < 0 then room = 0 end
-    if cost > 0 and amount + cost > limit + room then fine = false end
     local after = amount + cost
-    if after > MOST_USED then after = MOST_USED; cost = after - amount end
+    if cost > 0 and after > limit + room then fine = false end
+    if after > MOST_USED then
+      after = MOST_USED
+      cost = after - amount
+    end
     state[field + 1], state[field + 2], state[field + 3] = after, taken, limit
-    local forget = finish + AFTER_PERIOD
-    if taken > 0 or after > limit then forget = finish + AFTER_TOP_UPS end
-    if forget > state[1] then state[1] = forget end
+    if taken > 0 then
+      top_ups = top_ups or {}
+      top_ups[i] = taken
+    end
+    live_until(state, finish + ((taken > 0 or after > limit) and AFTER_TOP_UPS or AFTER_PERIOD))
   end
   takes[i] = cost
-  answer[2 * i + 1], answer[2 * i + 2] = amount, taken
+  answer[2 + i] = amount
+end
+if top_ups then
+  for i = 1, limits do answer[2 + limits + i] = top_ups[i] or 0 end
 end
 
-if read then
-  if not fine and flags % 2 == 0 then answer[1] = 0 end
-  return answer
-end
-if values[1] then
-  local _, forget = parts(RECORD, values[1])
-  if now < forget then return answer end
-end
-if not fine and flags % 2 == 0 then
-  answer[1] = 0
-  if stepped_back then -- or the bucket would not drain until the clock is again where it was
-    place = first_limit
+if not fine and not force then
+  if read or not knows(index, id, now) then answer[1] = 0 end
+  if answer[1] == 0 and stepped_back and not read then -- or buckets would not drain until it is then again
+    place = first_place
     for i = 1, limits do
       local field, subject = parts(LIMIT, order, place)
       local at = field < 8 and field or field + 1
       if field > 0 then states[subject][at] = states[subject][at] - takes[i] end
-      place = place + 72
+      place = place + LIMIT_BYTES
     end
     for i = 1, subjects do save(KEYS[2 + i], states[i], now) end
   end
   return answer
 end
+if read then return answer end
 
-if ttl > 0 then
-  local expires, id = now + ttl, string.sub(KEYS[1], #prefix + 3)
-  call('SET', KEYS[1], pack(RECORD, expires, expires + UNSWEPT, LIVE) .. order, 'PX', ttl + UNSWEPT)
-  call('ZADD', index, expires, id)
-  call('PEXPIRE', index, LONG)
-  if flags >= 2 then
-    for i = 3 + subjects, lease_key do
-      call('ZADD', KEYS[i], expires, id)
-      call('PEXPIRE', KEYS[i], LONG)
-    end
-  end
-else
-  call('SET', KEYS[1], pack(RECORD, now, now + FINAL, ENDED), 'PX', FINAL)
+local due = ttl > 0 and now + ttl or -(now + 10 * MINUTE)
+if call('ZADD', index, 'NX', due, id) == 0 then
+  if knows(index, id, now) then return answer end -- it was taken before
+  call('ZADD', index, due, id)
 end
-for i = 1, subjects do save(KEYS[2 + i], states[i], now) end
-for i = 1, limits do answer[2 * i + 1] = answer[2 * i + 1] + takes[i] end
+if ttl > 0 then call('HSET', records, id, pack('<dd', due, LIVE) .. order) end
+if leases then
+  for i = 3 + subjects, lease_key do
+    call('ZADD', KEYS[i], due, id)
+    if short_lived and short_lived[i] then call('PEXPIRE', KEYS[i], LONG) end
+  end
+end
+for i = 1, subjects do
+  local state = states[i]
+  if state[20] < now then
+    state[20] = now + DAY
+    live_until(state, now + 2 * DAY)
+    extend = true
+  end
+  save(KEYS[2 + i], state, now)
+end
+if extend then
+  -- Members that stay keep the keys, and so their expiry; one so long makes a set large at once.
+  call('HSET', records, '', '')
+  call('ZADD', index, '+inf', string.rep('-', 65))
+  call('PEXPIRE', records, LONG)
+  call('PEXPIRE', index, LONG)
+end
+for i = 1, limits do answer[2 + i] = answer[2 + i] + takes[i] end
 return answer

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from citadel_edge.limits.rules import (
+    DAY_MS,
     FINAL_MS,
     LATE_MS,
     LONGEST_TTL_MS,
@@ -16,7 +17,6 @@ from citadel_edge.limits.rules import (
     MOST_NANO_USD,
     SETTLED_MS,
     SWEPT_BY_EACH,
-    UNSWEPT_MS,
     bounded,
     cost_of,
     fits,
@@ -73,15 +73,17 @@ class _Counter:
 
 @dataclass(slots=True)
 class _Record:
-    """A reservation that is known. `stands` is what it takes now, `periods` where its calendar limits counted it."""
+    """A reservation that is known. `stands` is what it takes now, `periods` where its calendar limits counted it.
+
+    It is due when it expires, to be swept, and an hour later, to be forgotten.
+    """
 
     order: Order
     stands: Spent
     kept: Spent
     periods: tuple[int, ...]
     expires_ms: int
-    forget_ms: int
-    ended: bool = False
+    due_ms: int = 0
     swept: bool = False
 
 
@@ -93,7 +95,7 @@ class Book:
     _counters: dict[tuple[str, LimitName], _Counter] = field(default_factory=dict)
     _leases: dict[str, dict[str, int]] = field(default_factory=dict)
     _records: dict[str, _Record] = field(default_factory=dict)
-    _live: dict[str, int] = field(default_factory=dict)
+    _ended: dict[str, int] = field(default_factory=dict)
     _due: list[tuple[int, str]] = field(default_factory=list)
 
     def reserve(self, order: Order, now_ms: int) -> Answer:
@@ -104,7 +106,7 @@ class Book:
         answer = self.read(order, now_ms)
         if answer.verdict is Verdict.STALE:
             return answer
-        if self._known(order.reservation, now_ms) is not None:
+        if self._knows(order.reservation, now_ms):
             return Answer(Verdict.ADMITTED, now_ms, answer.levels)
         if answer.verdict is Verdict.DENIED:
             if self._stepped_back(order, now_ms):
@@ -130,30 +132,36 @@ class Book:
 
     def settle(self, reservation: str, spent: Spent, now_ms: int, model: str = "") -> Ended | None:
         """End a reservation: what it took becomes what was spent, once; None: it is unknown or was ended before."""
-        record = self._known(reservation, now_ms)
-        if record is None or record.ended:
+        record = self._records.pop(reservation, None)
+        if record is None:
             return None
-        late = record.swept or record.expires_ms <= now_ms
+        self._ended[reservation] = now_ms + SETTLED_MS
         self._correct(reservation, record, spent, now_ms, model)
-        record.ended, record.forget_ms = True, now_ms + SETTLED_MS
-        return Ended(late, record.order.meta)
+        return Ended(record.swept or record.expires_ms <= now_ms, record.order.meta)
 
     def renew(self, reservation: str, ttl_ms: int, kept: Spent, now_ms: int) -> bool:
         """Let a reservation live `ttl_ms` from now; `kept` is what stays if it is not settled. False: it has ended."""
-        record = self._known(reservation, now_ms)
-        if record is None or record.ended or record.expires_ms <= now_ms:
+        record = self._records.get(reservation)
+        if record is None or record.swept or record.expires_ms <= now_ms:
             return False
         record.kept = bounded(kept)
         self._live_until(reservation, record, now_ms + min(ttl_ms, LONGEST_TTL_MS))
         return True
 
     def sweep(self, now_ms: int, most: int) -> int:
-        """Set up to `most` expired reservations to what they keep, the longest expired first; answers how many."""
+        """See to up to `most` reservations that are due, the longest first; answers how many it were.
+
+        One that expired is set to what it keeps, and may still be settled for an hour; then it is forgotten.
+        """
         swept = 0
         while swept < most and (reservation := self._next_due(now_ms)) is not None:
             record = self._records[reservation]
-            self._correct(reservation, record, record.kept, now_ms)
-            record.swept, record.forget_ms = True, now_ms + LATE_MS
+            if record.swept:
+                del self._records[reservation]
+            else:
+                self._correct(reservation, record, record.kept, now_ms)
+                record.swept = True
+                self._is_due(reservation, record, now_ms + LATE_MS)
             swept += 1
         return swept
 
@@ -167,13 +175,11 @@ class Book:
         counter.write(Level(max(level.amount, used), level.taken), number, limit)
 
     def forget(self, now_ms: int) -> None:
-        """Drop what says nothing any more: buckets empty for long, reservations whose time is over."""
+        """Drop what says nothing any more: buckets empty for long, ids whose time is over, subjects without leases."""
         for key, bucket in list(self._buckets.items()):
-            if bucket.at_ms + FINAL_MS <= now_ms and bucket.drained(bucket.limit, now_ms) == 0:
+            if bucket.at_ms + DAY_MS <= now_ms and bucket.drained(bucket.limit, now_ms) == 0:
                 del self._buckets[key]
-        for name, record in list(self._records.items()):
-            if record.forget_ms <= now_ms and name not in self._live:
-                del self._records[name]
+        self._ended = {reservation: until_ms for reservation, until_ms in self._ended.items() if until_ms > now_ms}
         self._leases = {subject: held for subject, held in self._leases.items() if held}
 
     def _level(self, dimension: Dimension, now_ms: int) -> Level:
@@ -200,46 +206,41 @@ class Book:
                 self._counters.setdefault(key, _Counter()).write(level, ordinal(one.period), one.limit)
 
     def _record(self, order: Order, now_ms: int) -> None:
-        final = order.ttl_ms <= 0
-        record = _Record(
-            order,
-            bounded(order.cost),
-            bounded(order.kept),
-            self._periods(order),
-            now_ms,
-            now_ms + FINAL_MS,
-            ended=final,
-        )
+        if order.ttl_ms <= 0:
+            self._ended[order.reservation] = now_ms + FINAL_MS
+            return
+        record = _Record(order, bounded(order.cost), bounded(order.kept), self._periods(order), now_ms)
         self._records[order.reservation] = record
-        if not final:
-            self._live_until(order.reservation, record, now_ms + min(order.ttl_ms, LONGEST_TTL_MS))
+        self._live_until(order.reservation, record, now_ms + min(order.ttl_ms, LONGEST_TTL_MS))
+
+    def _knows(self, reservation: str, now_ms: int) -> bool:
+        return reservation in self._records or self._ended.get(reservation, 0) > now_ms
 
     def _periods(self, order: Order) -> tuple[int, ...]:
         return tuple(self._counters.get((one.subject, one.name), _Counter()).period for one in order.dimensions)
 
     def _live_until(self, reservation: str, record: _Record, expires_ms: int) -> None:
-        record.expires_ms, record.forget_ms = expires_ms, expires_ms + UNSWEPT_MS
-        self._live[reservation] = expires_ms
-        heappush(self._due, (expires_ms, reservation))
+        record.expires_ms = expires_ms
+        self._is_due(reservation, record, expires_ms)
         if takes_leases(record.order):
             for one in record.order.dimensions:
                 if one.kind is Kind.LEASES:
                     self._leases.setdefault(one.subject, {})[reservation] = expires_ms
 
-    def _known(self, reservation: str, now_ms: int) -> _Record | None:
-        record = self._records.get(reservation)
-        return record if record is not None and now_ms < record.forget_ms else None
+    def _is_due(self, reservation: str, record: _Record, due_ms: int) -> None:
+        record.due_ms = due_ms
+        heappush(self._due, (due_ms, reservation))
 
     def _next_due(self, now_ms: int) -> str | None:
         while self._due and self._due[0][0] <= now_ms:
-            expires_ms, reservation = heappop(self._due)
-            if self._live.get(reservation) == expires_ms:
+            due_ms, reservation = heappop(self._due)
+            record = self._records.get(reservation)
+            if record is not None and record.due_ms == due_ms:
                 return reservation
         return None
 
     def _correct(self, reservation: str, record: _Record, spent: Spent, now_ms: int, model: str = "") -> None:
         """From what it stands at to `spent`, wherever it is still counted; its leases are given back."""
-        self._live.pop(reservation, None)
         for one, period in zip(record.order.dimensions, record.periods, strict=True):
             self._leases.get(one.subject, {}).pop(reservation, None)
             more = settled_cost(one, spent, model) - record.stands.of(one.unit)

@@ -13,14 +13,14 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from citadel_edge.errors import RedisUnavailable
-from citadel_edge.limits.packed import PLACES, Packer, own_bytes, packed
+from citadel_edge.limits.packed import PLACES, Packer, own_bytes, packed, prefix
 from citadel_edge.limits.rules import LONGEST_TTL_MS, MOST_NANO_USD, bounded, ordinal
 from citadel_edge.limits.values import Answer, Ended, Level, LimitName, Order, Period, Spent, Verdict
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.storage.redis_script import Script
 
-_RECORD_BYTES: Final = 24
-"""What stands before the order in a record that has one: of a reservation that has ended nothing else is left."""
+_RECORD_BYTES: Final = 16
+"""What stands before the order in a record."""
 _RESERVATION: Final = re.compile(r"res_([^{}]+)_([0-9a-f]{32})")
 
 
@@ -49,62 +49,59 @@ class RedisStore:
 
     async def reserve(self, order: Order) -> Answer:
         """Take what the order asks for of every limit, or of none. See `Order`."""
-        return await self._check(order, b"")
+        return await self._check(order, only_read=False)
 
     async def read(self, order: Order) -> Answer:
         """What `reserve` would say of a new reservation; the levels are those without it. Takes nothing."""
-        return await self._check(order, b"1")
+        return await self._check(order, only_read=True)
 
     async def settle(self, reservation: str, spent: Spent, model: str = "") -> Ended | None:
         """End a reservation: what it took becomes what was spent, once; None: it is unknown or was ended before.
 
         `model` is the one that served, where that may be another than was asked for.
         """
-        keys = _keys_of(reservation)
-        if keys is None:
+        organisation_id = organisation_of(reservation)
+        if organisation_id is None:
             return None
-        ended = await self._run(_SETTLE, keys, *_words(spent), model)
+        ended = await self._run(_SETTLE, _books(organisation_id), reservation[-32:], *_words(spent), model)
         return None if ended is None else Ended(ended[0] == 1, ended[1])
 
     async def renew(self, reservation: str, *, ttl_ms: int, kept: Spent) -> bool:
         """Let a reservation live `ttl_ms` from now; `kept` is what stays if it is not settled. False: it has ended."""
-        keys = _keys_of(reservation)
-        return keys is not None and await self._run(_RENEW, keys, min(ttl_ms, LONGEST_TTL_MS), *_words(kept)) == 1
+        organisation_id = organisation_of(reservation)
+        if organisation_id is None:
+            return False
+        args = reservation[-32:], min(ttl_ms, LONGEST_TTL_MS), *_words(kept)
+        return bool(await self._run(_RENEW, _books(organisation_id), *args))
 
     async def meta(self, reservation: str) -> bytes | None:
         """What a reservation carries for whoever settles it; None: it is unknown or was ended before."""
-        keys = _keys_of(reservation)
-        record: bytes | None = None if keys is None else await self._redis.call("GET", keys[0])
-        return own_bytes(record[_RECORD_BYTES:]) if record is not None and len(record) > _RECORD_BYTES else None
+        organisation_id = organisation_of(reservation)
+        if organisation_id is None:
+            return None
+        record: bytes | None = await self._redis.call("HGET", _books(organisation_id)[0], reservation[-32:])
+        return None if record is None else own_bytes(record[_RECORD_BYTES:])
 
     async def sweep(self, organisation_id: str, *, most: int) -> int:
-        """Set up to `most` expired reservations to what they keep, the longest expired first; answers how many."""
-        return int(await self._run(_SWEEP, (f"{_prefix(organisation_id)}x",), most))
+        """See to up to `most` reservations that are due, the longest first; answers how many it were."""
+        return int(await self._run(_SWEEP, _books(organisation_id)[1:], most))
 
     async def seed(self, organisation_id: str, subject: str, name: LimitName, period: Period, *, used: int) -> None:
         """Let a calendar counter say at least `used` for the present period: it was lost, and others know better."""
-        key = f"{_prefix(organisation_id)}s:{subject}"
-        number = ordinal(period)
-        bounds = number, period.start_ms, period.end_ms
+        key = f"{prefix(organisation_id)}s:{subject}"
+        bounds = ordinal(period), period.start_ms, period.end_ms
         await self._run(_SEED, (key,), PLACES[name], *bounds, min(used, MOST_NANO_USD))
 
-    async def _check(self, order: Order, mode: bytes) -> Answer:
-        plan = self._packer.plan(order.dimensions)
-        prefix = _prefix(order.organisation_id)
-        keys = (
-            f"{prefix}r:{order.reservation[-32:]}",
-            f"{prefix}x",
-            *(prefix + state for state in plan.states),
-            *(prefix + leases for leases in plan.leases),
-        )
-        said = await self._run(_CHECK, keys, packed(order, plan), mode)
-        levels = tuple(Level(amount, taken) for amount, taken in zip(said[2::2], said[3::2], strict=True))
-        return Answer(Verdict(said[0]), said[1], levels)
+    async def _check(self, order: Order, *, only_read: bool) -> Answer:
+        plan = self._packer.plan(order.organisation_id, order.dimensions)
+        said = await self._run(_CHECK, plan.keys, packed(order, plan, only_read=only_read), order.reservation[-32:])
+        return Answer(Verdict(said[0]), said[1], _levels(said[2:], len(order.dimensions)))
 
     async def _run(self, script: Script, keys: tuple[str, ...], *args: bytes | str | int) -> Any:
-        now: bytes | int = b"" if self._pretended_ms is None else self._pretended_ms()
+        if self._pretended_ms is not None:
+            args = *args, self._pretended_ms()
         try:
-            return await script.run(self._redis, keys, now, *args)
+            return await script.run(self._redis, keys, *args)
         except ResponseError as error:
             raise RedisUnavailable("Redis cannot run the limits' scripts: Redis 7 or Valkey is needed") from error
 
@@ -115,17 +112,16 @@ def organisation_of(reservation: str) -> str | None:
     return f"org_{match[1]}" if match else None
 
 
-def _keys_of(reservation: str) -> tuple[str, str] | None:
-    """Its record and its organisation's index."""
-    organisation_id = organisation_of(reservation)
-    if organisation_id is None:
-        return None
-    prefix = _prefix(organisation_id)
-    return f"{prefix}r:{reservation[-32:]}", f"{prefix}x"
+def _levels(numbers: list[int], limits: int) -> tuple[Level, ...]:
+    """Their amounts, and unless all are 0 what each one's earlier periods took of top-ups."""
+    if len(numbers) > limits:
+        return tuple(Level(amount, taken) for amount, taken in zip(numbers, numbers[limits:], strict=False))
+    return tuple(Level(amount) for amount in numbers)
 
 
-def _prefix(organisation_id: str) -> str:
-    return f"citadel:limits:{{{organisation_id}}}:"
+def _books(organisation_id: str) -> tuple[str, str]:
+    start = prefix(organisation_id)
+    return f"{start}r", f"{start}x"
 
 
 def _words(spent: Spent) -> tuple[int, int, int]:

@@ -1,29 +1,26 @@
 -- A reservation lives on: until `ttl` from now, with what is kept of it if nobody settles it by then.
 --
--- KEYS: the reservation's record, the organisation's `x`. ARGV: the time (empty: the server's), the ttl, and of what is
--- kept the requests, tokens and nano-USD. Answers: 1, or 0 if it has ended.
-local record = call('GET', KEYS[1])
+-- KEYS: `r`, `x`. ARGV: the reservation's id; the ttl; of what is kept the requests, tokens and nano-USD; and in tests
+-- the time. Answers: 1, or 0 if it has ended.
+local records, index, id = KEYS[1], KEYS[2], ARGV[1]
+local record = call('HGET', records, id)
 if not record then return 0 end
-local now, ttl, index = clock(ARGV[1]), tonumber(ARGV[2]), KEYS[2]
-local expires, _, phase = parts(RECORD, record)
+local now, expires, phase = clock(ARGV[6]), parts('<dd', record)
 if phase ~= LIVE or expires <= now then return 0 end
-local prefix = string.sub(index, 1, -2)
-local id = string.sub(KEYS[1], #prefix + 3)
-expires = now + ttl
-local kept = pack('<ddd', tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
-local order = string.sub(record, 25, 72) .. kept .. string.sub(record, 97)
-call('SET', KEYS[1], pack(RECORD, expires, expires + UNSWEPT, LIVE) .. order, 'PX', ttl + UNSWEPT)
+expires = now + tonumber(ARGV[2])
+local kept = string.sub(record, 73, 96)
+if ARGV[3] ~= '' then kept = pack('<ddd', tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])) end
+record = pack('<dd', expires, LIVE) .. string.sub(record, 17, 64) .. kept .. string.sub(record, 89)
+call('HSET', records, id, record)
 call('ZADD', index, expires, id)
+call('PEXPIRE', records, LONG)
 call('PEXPIRE', index, LONG)
-local flags, _, _, _, _, _, _, _, _, limits, subjects, place = parts('<ddddddddddd', order)
-if flags < 2 then return 1 end
-local names, place_of_subjects = {}, place + 72 * limits
-for i = 1, subjects do
-  local _
-  names[i], _, place_of_subjects = parts('<Hc0Hc0', order, place_of_subjects)
-end
+local flags, _, _, _, _, _, _, _, _, limits, subjects, place = parts('<ddddddddddd', record, 17)
+if flags % 4 < 2 then return 1 end
+local prefix, names, rest, _ = string.sub(index, 1, -2), {}, place + LIMIT_BYTES * limits, nil
+for i = 1, subjects do names[i], _, rest = parts('<Hc0Hc0', record, rest) end
 for i = 1, limits do
-  local field, subject = parts(LIMIT, order, place + 72 * (i - 1))
+  local field, subject = parts(LIMIT, record, place + LIMIT_BYTES * (i - 1))
   if field == 0 then
     local key = prefix .. 'l:' .. names[subject]
     call('ZADD', key, expires, id)

@@ -23,10 +23,8 @@ SETTLED_MS: Final = 60_000
 """So long the id of one that was settled is."""
 LATE_MS: Final = 3_600_000
 """So long one that expired may be settled after it was swept."""
-UNSWEPT_MS: Final = 7 * DAY_MS
-"""So long one that expired is kept for a sweep."""
 SWEPT_BY_EACH: Final = 2
-"""So many expired reservations of its organisation are swept with each order."""
+"""So many reservations of its organisation that are due are seen to with each order."""
 
 MOST_UNITS: Final = 5 * 10**10
 MOST_NANO_USD: Final = 4 * 10**15

@@ -1,17 +1,16 @@
 -- The end of a reservation: what it took becomes what was spent, once.
 --
--- KEYS: the reservation's record, the organisation's `x`. ARGV: the time (empty: the server's), requests, tokens and
--- nano-USD spent, the model that served (empty: the one that was asked for).
+-- KEYS: `r`, `x`. ARGV: the reservation's id; requests, tokens and nano-USD spent; the model that served (empty: the one
+-- that was asked for); and in tests the time.
 -- Answers: nothing if it is unknown or was ended before; else whether it had expired (1), and the caller's own bytes.
-local record = call('GET', KEYS[1])
+local records, index, id = KEYS[1], KEYS[2], ARGV[1]
+local record = call('HGET', records, id)
 if not record then return false end
-local now = clock(ARGV[1])
-local expires, forget, phase = parts(RECORD, record)
-if phase == ENDED or now >= forget then return false end
-local index = KEYS[2]
-local prefix = string.sub(index, 1, -2)
-local id = string.sub(KEYS[1], #prefix + 3)
-call('SET', KEYS[1], pack(RECORD, expires, now + SETTLED, ENDED), 'PX', SETTLED)
-if phase == LIVE then call('ZREM', index, id) end
-local own = correct(prefix, id, record, now, tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5])
+local expires, phase = parts('<dd', record)
+local now = clock(ARGV[6])
+call('HDEL', records, id)
+call('ZADD', index, -(now + MINUTE), id)
+if string.sub(id, -2) == '00' then forget(index, now) end
+local requests, tokens, nano_usd = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local own = correct(string.sub(index, 1, -2), id, record, now, requests, tokens, nano_usd, ARGV[5])
 return {(phase == SWEPT or expires <= now) and 1 or 0, own}

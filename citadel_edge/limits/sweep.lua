@@ -1,8 +1,8 @@
--- Expired reservations of an organisation are set to what they keep, the longest expired first.
+-- What is due in an organisation, the longest first: reservations that expired are set to what they keep, then forgotten.
 --
--- KEYS: the organisation's `x`. ARGV: the time (empty: the server's), how many at most. Answers: how many it were.
-local now = clock(ARGV[1])
-local prefix = string.sub(KEYS[1], 1, -2)
-local due = call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])
-for i = 1, #due do sweep(prefix, due[i], now) end
+-- KEYS: `x`. ARGV: how many at most; and in tests the time. Answers: how many it were.
+local index, now = KEYS[1], clock(ARGV[2])
+local due = call('ZRANGEBYSCORE', index, 1, now, 'LIMIT', 0, ARGV[1])
+for i = 1, #due do sweep(string.sub(index, 1, -2), due[i], now) end
+forget(index, now)
 return #due

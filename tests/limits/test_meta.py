@@ -47,7 +47,7 @@ async def store(redis_url):
 @pytest.mark.parametrize("meta", [b"", b"x", b'["json\x00"]'])
 def test_the_caller_s_own_bytes_are_found_behind_any_plan(dimensions, meta):
     asked = order(dimensions, meta=meta)
-    assert own_bytes(packed(asked, Packer().plan(dimensions))) == meta
+    assert own_bytes(packed(asked, Packer().plan(ORGANISATION, dimensions))) == meta
 
 
 @pytest.mark.parametrize("dimensions", PLANS, ids=len)
