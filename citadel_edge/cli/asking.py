@@ -21,6 +21,7 @@ from citadel_edge.errors import CitadelError, ConfigError, Problem, StartError
 KEY_VARIABLE: Final = "CITADEL_API_KEY"
 CREDENTIALS: Final = "credentials.json"
 PATIENCE_S: Final = 30.0
+"""For a connection, and for each further part of an answer: a long one may take longer as a whole."""
 _REFUSED: Final = 300
 _FAULT: Final = 500
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a door binds, not we
@@ -129,7 +130,7 @@ def ask(door: Door, question: Question, *, key: str) -> Answer:
 
 async def _exchange(door: Door, question: Question, key: str) -> Answer:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **question.headers}
-    timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE_S, sock_read=PATIENCE_S)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
         session.request(

@@ -68,7 +68,8 @@ def test_clearing_some_leaves_the_others_and_no_empty_ones(assignments, places):
     kept = repr(before)
     after = without(before, places)
     assert dict(said(after)) == {where: value for where, value in assignments if where not in places}
-    assert all(limits for part in ("by_model", "by_endpoint") for limits in after.get(part, {}).values())
+    cleared = {where.part for where in places if where.scope}
+    assert all(after[part] and all(after[part].values()) for part in cleared & after.keys())
     assert repr(before) == kept
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from citadel_edge.cli.accounts.audit import change_of
 from citadel_edge.cli.accounts.keys import state_of
-from citadel_edge.cli.accounts.shown import cell, number
+from citadel_edge.cli.accounts.shown import cell, duration, number
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,17 @@ def test_a_value_for_people(name, value, shown):
 
 
 @given(st.integers(-(10**15), 10**15) | st.floats(-1e9, 1e9))
-def test_a_number_is_exact_to_a_millionth(value):
-    assert float(number(value)) == pytest.approx(value, abs=1e-6)
+def test_a_number_is_exact_to_a_billionth(value):
+    assert float(number(value)) == pytest.approx(value, abs=1e-9)
     assert "e" not in number(value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0s"), (0.2, "1s"), (59, "59s"), (60, "1m"), (61.5, "1m 2s"), (7200, "2h"), (93784, "1d 2h"), (None, "")],
+)
+def test_a_duration_in_its_largest_units(seconds, shown):
+    assert duration(seconds) == shown
 
 
 def test_a_key_s_state():

@@ -19,6 +19,7 @@ from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
 
 Query = Mapping[str, object]
+ME: Final = "me"
 _MERGES: Final = 3
 
 
@@ -62,22 +63,25 @@ class Accounts:
         return ask(self.door, Question(method="DELETE", path=path), key=self.key)
 
     def rows(self, path: str, query: Query, *, most: int | None) -> dict[str, Any]:
-        """The first `most` rows of a list, or all: `{data, next}` as a single page would be."""
-        rows: list[dict[str, Any]] = []
-        after: str | None = None
-        while most is None or len(rows) < most:
-            limit = MOST if most is None else min(MOST, most - len(rows))
-            page = self.get(path, {**query, "limit": limit, "after": after}).read()
-            rows += page["data"]
-            after = page["next"]
-            if after is None:
-                break
-        return {"data": rows, "next": after}
+        """The first `most` rows of a list, or all, as one page: `{data, next}` and whatever the first page says."""
+        page = self._page(path, query, most)
+        rows = list(page["data"])
+        after = page["next"]
+        while after is not None and (most is None or len(rows) < most):
+            further = self._page(path, {**query, "after": after}, most and most - len(rows))
+            rows += further["data"]
+            after = further["next"]
+        return {**page, "data": rows, "next": after}
+
+    def _page(self, path: str, query: Query, most: int | None) -> dict[str, Any]:
+        return self.get(path, {**query, "limit": min(MOST, most or MOST)}).read()
 
     def user_id(self, id_or_name: str) -> str:
-        """The id of a user. `Refused`: nobody has the name, or several do."""
+        """The id of a user; `me` is whose key it is. `Refused`: nobody has the name, or several do."""
         if is_id(Kind.USER, id_or_name):
             return id_or_name
+        if id_or_name == ME:
+            return str(self.get(path_of("users", ME)).read()["id"])
         found = list(self._named("/v1/users", id_or_name))
         if len(found) > 1:
             which = ", ".join(f"{user['id']} of {user['organisation_id']}" for user in found)

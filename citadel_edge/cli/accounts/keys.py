@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from citadel_edge.accounts.api_keys import KeyState
 from citadel_edge.cli.accounts import taken
 from citadel_edge.cli.accounts.actions import act, add_actions, asked
 from citadel_edge.cli.accounts.api import Accounts, path_of
 from citadel_edge.cli.accounts.bootstrap import BOOTSTRAP, SHOWN_ONCE
 from citadel_edge.cli.accounts.shown import Row, show_thing, table_of
+from citadel_edge.errors import StartError
 from citadel_edge.telemetry.clock import Clock
 
 _COLUMNS: Final = {
@@ -34,21 +36,22 @@ def run(arguments: argparse.Namespace) -> int:
     return act(arguments)
 
 
-def state_of(key: Mapping[str, Any], now: datetime) -> str:
-    """Whether a key is `active`, `expired` or `revoked`."""
+def state_of(key: Mapping[str, Any], now: datetime) -> KeyState:
+    """How a key is, by the times that the API says."""
     if key["revoked_at"] is not None:
-        return "revoked"
+        return KeyState.REVOKED
     expires = key["expires_at"]
-    return "expired" if expires is not None and datetime.fromisoformat(expires) <= now else "active"
+    return KeyState.EXPIRED if expires is not None and datetime.fromisoformat(expires) <= now else KeyState.ACTIVE
 
 
 def _takes_list(parser: argparse.ArgumentParser) -> None:
     taken.add_user(parser)
+    parser.add_argument("--state", choices=[state.value for state in KeyState], help="in one state")
     taken.add_page(parser)
 
 
 def _list(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
-    return accounts.rows(_path(accounts, arguments), {}, most=taken.most(arguments))
+    return accounts.rows(_path(accounts, arguments), taken.given(arguments, "state"), most=taken.most(arguments))
 
 
 def _show_list(page: Row) -> None:
@@ -64,7 +67,7 @@ def _takes_new(parser: argparse.ArgumentParser) -> None:
 
 def _create(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
     body = {**taken.given(arguments, "name"), **taken.expiry(accounts, arguments)}
-    return accounts.create(_path(accounts, arguments), body)
+    return _made(accounts, accounts.user_id(arguments.user), [], body)
 
 
 def _takes_rotation(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +78,22 @@ def _takes_rotation(parser: argparse.ArgumentParser) -> None:
 
 
 def _rotate(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
-    path = _path(accounts, arguments, arguments.key_id, "rotate")
-    return accounts.create(path, taken.given(arguments, "overlap_s"))
+    user_id = accounts.user_id(arguments.user)
+    return _made(accounts, user_id, [arguments.key_id, "rotate"], taken.given(arguments, "overlap_s"))
+
+
+def _made(accounts: Accounts, user_id: str, behind: list[str], body: dict[str, Any]) -> dict[str, Any]:
+    """A new key with its text. If that was lost on the way, nobody has it: another key takes its place at once.
+
+    Raises:
+        StartError: it was lost once more.
+    """
+    made = accounts.create(path_of("users", user_id, "keys", *behind), body)
+    if made["key"] is None:
+        made = accounts.create(path_of("users", user_id, "keys", made["id"], "rotate"), {})
+    if made["key"] is None:
+        raise StartError(f"the key {made['id']} was made and its text is lost: revoke it and make another one")
+    return made
 
 
 def _takes_key(parser: argparse.ArgumentParser) -> None:

@@ -95,9 +95,10 @@ def without(sheet: Sheet, places: Iterable[Place]) -> dict[str, Any]:
         if not where.scope:
             made.pop(where.name, None)
             continue
-        part = {scope: dict(limits) for scope, limits in (made.get(where.part) or {}).items()}
+        part = {scope: dict(limits) for scope, limits in (made.pop(where.part, None) or {}).items()}
         part.get(where.scope, {}).pop(where.name, None)
-        made[where.part] = {scope: limits for scope, limits in part.items() if limits}
+        if left := {scope: limits for scope, limits in part.items() if limits}:
+            made[where.part] = left
     return made
 
 

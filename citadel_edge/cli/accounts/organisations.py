@@ -8,6 +8,7 @@ from citadel_edge.cli.accounts.actions import act, add_actions, asked
 from citadel_edge.cli.accounts.api import Accounts, path_of
 from citadel_edge.cli.accounts.limit_values import add_limits, with_limits
 from citadel_edge.cli.accounts.shown import Row, show_ended, show_thing, table_of
+from citadel_edge.cli.accounts.usage import usage_of
 
 _COLUMNS: Final = {"id": "ID", "name": "NAME", "time_zone": "TIME ZONE", "limits": "LIMITS", "created_at": "CREATED"}
 
@@ -87,4 +88,10 @@ _ACTIONS: Final = (
     asked("create", "make an organisation", takes=_takes_new, do=_create, show=show_thing),
     asked("update", "change an organisation", takes=_takes_changes, do=_update, show=show_thing),
     asked("delete", "delete an organisation without users", takes=_takes_one, do=_delete, show=show_ended),
+    usage_of(
+        "organisations",
+        takes=_takes_one,
+        whose=lambda accounts, arguments: accounts.organisation_id(arguments.organisation),
+        by="day, user, model, key",
+    ),
 )

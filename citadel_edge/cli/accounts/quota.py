@@ -1,20 +1,21 @@
 """`quota`: how much a user may still use, and what was said of it beyond the tier: overrides and top-ups."""
 
 import argparse
+import sys
 from typing import Any, Final
 
 from citadel_edge.cli.accounts import taken
 from citadel_edge.cli.accounts.actions import act, add_actions, asked
 from citadel_edge.cli.accounts.api import Accounts, path_of
-from citadel_edge.cli.accounts.limit_values import assignment, place, said, with_limits, without
-from citadel_edge.cli.accounts.shown import Row, limit, show_ended, show_rows, show_thing, table_of
+from citadel_edge.cli.accounts.limit_values import assignment, place, with_limits, without
+from citadel_edge.cli.accounts.shown import Row, duration, limit, show_ended, show_rows, show_thing, table_of
 
 _LIMITS: Final = {
     "name": "LIMIT",
-    "scope": "SCOPE",
-    "limit": "LIMIT",
-    "remaining": "REMAINING",
-    "reset_s": "RESET",
+    "scope": "OF",
+    "most": "AT MOST",
+    "left": "REMAINING",
+    "reset": "RESET",
     "source": "SOURCE",
 }
 _TOP_UPS: Final = {
@@ -107,14 +108,18 @@ def _path(accounts: Accounts, arguments: argparse.Namespace, *behind: str) -> st
 
 
 def _show(quota: Row) -> None:
-    show_rows(_LIMITS, quota["limits"])
-    overrides = [{"name": str(where), "override": limit(value)} for where, value in said(quota["overrides"])]
-    if overrides:
-        print()
-        show_rows({"name": "OVERRIDE", "override": "LIMIT"}, overrides)
-    if quota.get("top_ups"):
+    show_thing({name: quota[name] for name in ("user_id", "organisation_id", "tier", "time_zone")})
+    print()
+    show_rows(_LIMITS, [_limit(row) for row in quota["limits"]])
+    if quota["top_ups"]:
         print()
         show_rows(_TOP_UPS, quota["top_ups"])
+    if quota["degraded"]:
+        print("Redis does not say what is left.", file=sys.stderr)
+
+
+def _limit(row: Row) -> dict[str, Any]:
+    return {**row, "most": limit(row["limit"]), "left": row["remaining"], "reset": duration(row["reset_s"])}
 
 
 _ACTIONS: Final = (

@@ -3,8 +3,10 @@
 Decides how times, numbers and nothing look. Refuses to know what is asked.
 """
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from citadel_edge.cli.accounts.limit_values import LIMITS, PARTS, Sheet, said
@@ -15,6 +17,7 @@ _TONES: Final = {"suspended": Tone.ODD, "revoked": Tone.QUIET, "expired": Tone.Q
 SHEETS: Final = ("limits", "overrides")
 _SECONDS: Final = 19
 """Of `2026-11-23T12:30:05.123456Z`, so many characters are the time to the second."""
+_UNITS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _EXACT: Final = 2**53
 
 
@@ -34,15 +37,27 @@ def text(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """A number without what a computer makes of it: at most 6 digits behind the point, none needlessly."""
+    """A number without what a computer makes of it: at most 9 digits behind the point, none needlessly."""
     if value == int(value) and abs(value) < _EXACT:
         return str(int(value))
-    return f"{value:.6f}".rstrip("0").rstrip(".")
+    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 def limit(value: float | None) -> str:
     """A limit: null is none at all."""
     return "none" if value is None else number(value)
+
+
+def duration(seconds: float | None) -> str:
+    """So long in its two largest units; parts of a second count as one."""
+    if seconds is None:
+        return ""
+    left = math.ceil(seconds)
+    for (unit, size), (smaller, part) in pairwise(_UNITS.items()):
+        if left >= size:
+            rest = left % size // part
+            return f"{left // size}{unit} {rest}{smaller}" if rest else f"{left // size}{unit}"
+    return f"{left}s"
 
 
 def sheet(limits: Sheet) -> str:

@@ -25,7 +25,7 @@ def nothing(parser: argparse.ArgumentParser) -> None:
 
 def add_user(parser: argparse.ArgumentParser) -> None:
     """Which user is meant."""
-    parser.add_argument("user", metavar="USER", help="a user's id, or the name where only one has it")
+    parser.add_argument("user", metavar="USER", help="a user's id, the name where only one has it, or me")
 
 
 def add_page(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from citadel_edge.cli.accounts import taken
 from citadel_edge.cli.accounts.actions import act, add_actions, asked
 from citadel_edge.cli.accounts.api import Accounts, path_of
 from citadel_edge.cli.accounts.shown import show_ended, show_thing, table_of
-from citadel_edge.cli.accounts.usage import USAGE
+from citadel_edge.cli.accounts.usage import usage_of
 
 _COLUMNS: Final = {
     "id": "ID",
@@ -113,5 +113,10 @@ _ACTIONS: Final = (
     ),
     asked("activate", "let a suspended user in again", takes=taken.add_user, do=_activate, show=show_thing),
     asked("delete", "delete a user and the keys; usage and audit stay", takes=_takes_end, do=_delete, show=show_ended),
-    USAGE,
+    usage_of(
+        "users",
+        takes=taken.add_user,
+        whose=lambda accounts, arguments: accounts.user_id(arguments.user),
+        by="day, model, key",
+    ),
 )
