@@ -8,7 +8,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -119,13 +119,12 @@ def ask(door: Door, question: Question, *, key: str) -> Answer:
         StartError: nobody answers there, or not to the end; then a change may have been made.
         Refused: the process refuses.
     """
-    for attempt in range(question.attempts, 0, -1):
-        try:
-            return asyncio.run(_exchange(door, question, key))
-        except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
-            if attempt == 1 or not _broke(error):
-                raise StartError(_silence(door, question, error)) from error
-    raise ValueError("attempts is at least 1")
+    try:
+        return asyncio.run(_exchange(door, question, key))
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+        if question.attempts == 1 or not _broke(error):
+            raise StartError(_silence(door, question, error)) from error
+    return ask(door, replace(question, attempts=question.attempts - 1), key=key)
 
 
 async def _exchange(door: Door, question: Question, key: str) -> Answer:

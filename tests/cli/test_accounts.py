@@ -245,6 +245,9 @@ def test_a_tier_s_update_leaves_what_it_does_not_name(desk):
         *("tiers", "update", "silver", "--requests-per-minute", "none", "--requests-on-redis-down", "closed")
     )
     assert (changed["requests_per_minute"], changed["tokens_per_day"]) == (None, 5)
+    for limit in ("one:concurrent=2", "two:tokens_per_day=4"):
+        changed = desk.json("tiers", "update", "silver", "--limit", limit)
+    assert changed["by_model"] == {"one": {"concurrent": 2}, "two": {"tokens_per_day": 4}}
     changed = desk.json("tiers", "update", "silver", "--spend-on-redis-down", "open")
     assert changed["on_redis_down"] == {"requests": "closed", "spend": "open"}
     (line,) = [line for line in desk.done("tiers", "list", "--all").splitlines() if line.startswith("silver")]
@@ -263,10 +266,16 @@ def test_a_refusal_names_the_field_at_fault(desk):
 
 def test_an_organisation_is_made_changed_and_deleted(desk):
     made = desk.json("organisations", "create", "acme", "--time-zone", "Europe/Berlin")
-    assert made["time_zone"] == "Europe/Berlin"
+    assert (made["time_zone"], made["limits"]) == ("Europe/Berlin", {})
+    changed = desk.json(
+        "organisations", "update", "acme", "--limit", "tokens_per_month=9", "--limit", "one:concurrent=2"
+    )
+    changed = desk.json("organisations", "update", "acme", "--limit", "tokens_per_month=none", "--burst", "0.5")
+    assert changed["limits"] == {"tokens_per_month": None, "by_model": {"one": {"concurrent": 2}}, "burst": 0.5}
     changed = desk.json("organisations", "update", "acme", "--name", "Acme", "--time-zone", "Asia/Tokyo")
     assert (changed["id"], changed["name"], changed["time_zone"]) == (made["id"], "Acme", "Asia/Tokyo")
     assert [made["id"], "Acme", "Asia/Tokyo"] in [row[:3] for row in rows(desk.done("organisations", "list", "--all"))]
+    assert [each["id"] for each in desk.json("organisations", "list", "--name", "Acm")["data"]] == [made["id"]]
     desk.user("member", "--organisation", "Acme")
     assert desk.refused("organisations", "delete", "Acme").startswith("conflict: The organisation still has users.")
     desk.done("users", "delete", "member", "--yes")
@@ -510,7 +519,7 @@ def test_a_key_of_no_admin_is_refused_and_never_shown(desk):
     done = desk.run("users", "list", "--key", key)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("citadel-edge: forbidden: ")
-    for wrong in ("cit_test_wrong", "two\nlines"):
+    for wrong in ("cit_test_wrong", "two\nlines", "käse"):
         done = desk.run("users", "list", "--key", wrong)
         assert (done.code, done.out, done.err.count("\n"), wrong in done.err) == (1, "", 1, False)
 
@@ -533,6 +542,10 @@ def test_a_key_of_no_admin_is_refused_and_never_shown(desk):
             "update: there is nothing to change: give one of --from-file, --requests-per-minute",
         ),
         (("tiers", "create", "x", "--from-file", "/nowhere"), "--from-file: /nowhere: No such file or directory"),
+        (
+            ("tiers", "create", "x", "--from-file", "/dev/null"),
+            "--from-file: expected a JSON object of a tier's fields",
+        ),
         (("organisations", "update", "x"), "update: there is nothing to change: give one of --name, --time-zone"),
         (("quota", "set", "x"), "the following arguments are required: LIMIT=VALUE"),
         (("quota", "set", "x", "speed=3"), "expected one of requests_per_minute"),

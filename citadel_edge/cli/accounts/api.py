@@ -19,6 +19,7 @@ from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
 
 Query = Mapping[str, object]
+Change = Callable[[dict[str, Any]], Mapping[str, Any]]
 ME: Final = "me"
 _MERGES: Final = 3
 
@@ -47,16 +48,15 @@ class Accounts:
         question = Question(method="PATCH", path=path, body=msgspec.json.encode(body), headers=headers)
         return ask(self.door, question, key=self.key).read()
 
-    def merge(self, path: str, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> dict[str, Any]:
+    def merge(self, path: str, change: Change, *, attempts: int = _MERGES) -> dict[str, Any]:
         """Read, let `change` say what to send of what was read, send it; anew when somebody else was faster."""
-        for attempt in range(_MERGES, 0, -1):
-            seen = self.get(path)
-            try:
-                return self.update(path, change(seen.read()), etag=seen.etag)
-            except Refused as refusal:
-                if attempt == 1 or refusal.code != Code.STALE.text:
-                    raise
-        raise ValueError("a merge is tried at least once")
+        seen = self.get(path)
+        try:
+            return self.update(path, change(seen.read()), etag=seen.etag)
+        except Refused as refusal:
+            if attempts == 1 or refusal.code != Code.STALE.text:
+                raise
+        return self.merge(path, change, attempts=attempts - 1)
 
     def delete(self, path: str) -> Answer:
         """End a thing."""

@@ -23,8 +23,13 @@ def run(arguments: argparse.Namespace) -> int:
     return act(arguments)
 
 
+def _takes_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="whose name begins so")
+    taken.add_page(parser)
+
+
 def _list(accounts: Accounts, arguments: argparse.Namespace) -> dict[str, Any]:
-    return accounts.rows("/v1/organisations", {}, most=taken.most(arguments))
+    return accounts.rows("/v1/organisations", taken.given(arguments, "name"), most=taken.most(arguments))
 
 
 def _takes_one(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +88,7 @@ def _path(accounts: Accounts, arguments: argparse.Namespace) -> str:
 
 
 _ACTIONS: Final = (
-    asked("list", "list organisations, oldest first", takes=taken.add_page, do=_list, show=table_of(_COLUMNS)),
+    asked("list", "list organisations, oldest first", takes=_takes_list, do=_list, show=table_of(_COLUMNS)),
     asked("get", "show one organisation", takes=_takes_one, do=_get, show=show_thing),
     asked("create", "make an organisation", takes=_takes_new, do=_create, show=show_thing),
     asked("update", "change an organisation", takes=_takes_changes, do=_update, show=show_thing),

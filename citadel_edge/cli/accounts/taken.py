@@ -18,11 +18,6 @@ _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def nothing(parser: argparse.ArgumentParser) -> None:
-    """No argument of its own."""
-    del parser
-
-
 def add_user(parser: argparse.ArgumentParser) -> None:
     """Which user is meant."""
     parser.add_argument("user", metavar="USER", help="a user's id, the name where only one has it, or me")

@@ -37,7 +37,7 @@ def _takes_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tier", metavar="T", help="in one tier")
     parser.add_argument("--role", choices=[role.value for role in Role], help="with one role")
     parser.add_argument("--state", choices=[state.value for state in UserState], help="in one state")
-    parser.add_argument("--name", help="of this name")
+    parser.add_argument("--name", help="whose name begins so")
     taken.add_page(parser)
 
 
