@@ -82,12 +82,13 @@ class Reservation:
 
     Attributes:
         id: public; whoever knows it may settle it once.
-        expires_s: monotonic seconds; then it ends at what it kept, unless it is renewed.
+        began_s, expires_s: monotonic seconds; at the latter it ends at what it kept, unless it is renewed.
         progress: what stays taken if this process dies now; asked at each renewal.
     """
 
     id: str
     order: Order
+    began_s: float
     expires_s: float
     held: bool = True
     tier: str = ""

@@ -1,32 +1,39 @@
 """The limiter: one question before a request, one settlement after it.
 
 Decides nothing about limits itself: what counts is `plan`'s, whether it fits the script's (or, while Redis is away, its
-twin's). Decides who is asked, how long, and that what was taken is given back once. Never fails because of Redis.
+twin's), and who is asked `deciding`'s. Sees to it that what was taken is settled once. Never fails because of Redis.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from dataclasses import replace
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.accounts.entitlement import Entitlement
-from citadel_edge.limits.claims import Claim, Decision, LimiterState, Reservation
+from citadel_edge.limits.claims import Claim, Decision, Home, LimiterState, Reservation
 from citadel_edge.limits.metrics import LimitsMetrics
+from citadel_edge.limits.open_reservations import reservation_id
+from citadel_edge.limits.parts import Parts
 from citadel_edge.limits.plan import Who
-from citadel_edge.limits.values import Ended, Spent
+from citadel_edge.limits.restoring import LedgerUsage
+from citadel_edge.limits.standings import remaining
+from citadel_edge.limits.values import NANO, NOTHING, Ended, Level, LimitName, Order, Spent
+from citadel_edge.limits.verdicts import smallest
 from citadel_edge.storage.instances import Instances
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub
 
-LedgerUsage = Callable[[str, str | None, int], Awaitable[Spent]]
-"""What the ledger says was spent since a time: `(organisation_id, user_id or null for all of it, since_ms)`."""
+FLUSH_S: Final = 1.0
+_UNLIMITED: Final = Decision(allowed=True)
 
 
 class Limiter:
     """Reserve, settle, look. Belongs to one event loop; `run` is its worker and must be running.
 
-    Attributes:
-        degraded: whether it decides without Redis now.
+    `ledger_usage` is asked for quotas that Redis has lost; `clustered`: Redis is a cluster, of which no one server is
+    watched.
     """
 
     def __init__(
@@ -42,46 +49,82 @@ class Limiter:
         ledger_usage: LedgerUsage | None = None,
         clustered: bool = False,
     ) -> None:
-        raise NotImplementedError
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._instances = instances
+        self._parts = parts = Parts(
+            redis,
+            deadline_s=deadline_s,
+            instances=instances,
+            clock=clock,
+            hub=hub,
+            log=log,
+            metrics=metrics,
+            ledger_usage=ledger_usage,
+            clustered=clustered,
+        )
+        self._lifeline = parts.lifeline
+        self._time = parts.time
+        self._plans = parts.plans
+        self._deciding = parts.deciding
+        self._endings = parts.endings
+        self._news = parts.news
 
     @property
     def degraded(self) -> bool:
         """Whether it decides without Redis now."""
-        raise NotImplementedError
+        return not self._lifeline.serves
 
     async def reserve(self, claim: Claim) -> Decision:
         """Take what the claim asks for, or say why not. At most one round trip, within the deadline; never raises.
 
         A claim that is not `held` is reserved although nothing limits the caller, so that it can be settled by its id.
         """
-        raise NotImplementedError
+        began_s = self._clock.monotonic_s()
+        until_s = began_s + self._deadline_s
+        order = self._order(claim, began_s, until_s)
+        if order is None:
+            decision = _UNLIMITED
+        else:
+            decision, order, home = await self._deciding.take(claim, order, until_s)
+            if decision.allowed:
+                decision = replace(decision, reservation=self._opened(claim, order, home, began_s))
+        self._news.decided(claim, decision, began_s)
+        return decision
 
     async def look(self, claim: Claim) -> Decision:
         """As `reserve`, taking nothing."""
-        raise NotImplementedError
+        began_s = self._clock.monotonic_s()
+        order = self._order(claim, began_s, began_s + self._deadline_s)
+        return _UNLIMITED if order is None else await self._deciding.look(claim, order)
 
     def smallest(self, who: Who) -> int | None:
         """The most tokens that one request may ever ask for; null is no limit. Known at once."""
-        raise NotImplementedError
+        return smallest(self._plans.of(who, self._time.now_ms()))
 
     def too_large(self, claim: Claim) -> bool:
         """Whether it asks for more tokens than it could ever be granted, as far as is known at once."""
-        raise NotImplementedError
+        most = smallest(claim.part.of(self._plans.of(claim.who, self._time.now_ms())))
+        return most is not None and 0 < most < claim.cost.tokens
 
     def remaining_usd(self, organisation_id: str, user_id: str, entitlement: Entitlement) -> float | None:
         """Dollars that are left this month, as last known; null is no limit."""
-        raise NotImplementedError
+        now_ms = self._time.now_ms()
+        plan = self._plans.of(Who(organisation_id=organisation_id, user_id=user_id, entitlement=entitlement), now_ms)
+        quotas = [one for one in plan if one.name is LimitName.USD_PER_MONTH]
+        left = [remaining(one, self._parts.known.level(organisation_id, one, now_ms) or Level(0)) for one in quotas]
+        return min(left) / NANO if left else None
 
     def settle(self, reservation: Reservation, spent: Spent, model: str = "") -> None:
         """What it took in the end, served by `model`; the difference is given back or taken. Twice is once.
 
         Never waits: it is sent with others of this turn of the loop, and again after an outage.
         """
-        raise NotImplementedError
+        self._endings.settle(reservation, spent, model)
 
     def release(self, reservation: Reservation) -> None:
         """Give back all of it."""
-        raise NotImplementedError
+        self.settle(reservation, NOTHING)
 
     async def settle_id(self, reservation_id: str, spent: Spent, model: str = "") -> Ended | None:
         """Settle by id alone; null: accepted, and carried out when Redis is back.
@@ -89,7 +132,19 @@ class Limiter:
         Raises:
             RequestError: NOT_FOUND, nobody knows it or it has ended.
         """
-        raise NotImplementedError
+        return await self._parts.by_id.settle(reservation_id, spent, model)
+
+    async def release_id(self, reservation_id: str) -> Ended | None:
+        """Give back all of it; as `settle_id`."""
+        return await self._parts.by_id.settle(reservation_id, NOTHING, "")
+
+    async def renew_id(self, reservation_id: str, ttl_s: float, kept: Spent | None = None) -> None:
+        """Let it live `ttl_s` from now; `kept` is what stays if it is not settled, null: as before.
+
+        Raises:
+            RequestError: NOT_FOUND, nobody knows it or it has ended; OVERLOADED, Redis is away and it is not ours.
+        """
+        await self._parts.by_id.renew(reservation_id, ttl_s, kept)
 
     async def meta_of(self, reservation_id: str) -> bytes:
         """The claim's `meta`, for whoever has to know it before settling: one's own from memory, others' from Redis.
@@ -98,24 +153,55 @@ class Limiter:
             RequestError: NOT_FOUND, nobody knows it or it has ended.
             RedisUnavailable: it is not ours, and Redis does not answer.
         """
-        raise NotImplementedError
-
-    async def release_id(self, reservation_id: str) -> Ended | None:
-        """Give back all of it; as `settle_id`."""
-        raise NotImplementedError
-
-    async def renew_id(self, reservation_id: str, ttl_s: float, kept: Spent | None = None) -> None:
-        """Let it live `ttl_s` from now.
-
-        Raises:
-            RequestError: NOT_FOUND, nobody knows it or it has ended; OVERLOADED, Redis is away and it is not ours.
-        """
-        raise NotImplementedError
+        return await self._parts.by_id.meta(reservation_id)
 
     def state(self) -> LimiterState:
         """A glance for health."""
-        raise NotImplementedError
+        if not self.degraded:
+            return LimiterState(False, "limits are decided by Redis")
+        share = f"1/{self._instances.last_known}" if self._instances.last_known > 1 else "all"
+        return LimiterState(True, f"limits are decided without Redis, {share} of each here: {self._lifeline.reason}")
 
     async def run(self) -> None:
         """Renew, settle, sweep, come back from outages; when cancelled, what is left to settle is sent within 1 s."""
-        raise NotImplementedError
+        parts = self._parts
+        try:
+            async with asyncio.TaskGroup() as group:
+                for worker in (parts.settling, parts.comeback, parts.renewals, parts.sweeper, parts.restoring):
+                    group.create_task(worker.run(), name=f"limits {type(worker).__name__}")
+        finally:
+            await parts.settling.flush(FLUSH_S)
+
+    def _order(self, claim: Claim, began_s: float, until_s: float) -> Order | None:
+        """What is asked for; null where there is nothing to ask."""
+        who = claim.who
+        plan = claim.part.of(self._plans.of(who, self._time.at_ms(began_s)))
+        if not plan and claim.held:
+            return None
+        return Order(
+            reservation=reservation_id(who.organisation_id, self._clock),
+            organisation_id=who.organisation_id,
+            dimensions=plan,
+            cost=claim.cost,
+            kept=claim.kept,
+            ttl_ms=round(claim.ttl_s * 1000),
+            leases=claim.leases,
+            not_after_ms=self._time.at_ms(until_s),
+            meta=claim.meta,
+        )
+
+    def _opened(self, claim: Claim, order: Order, home: Home, began_s: float) -> Reservation:
+        reservation = Reservation(
+            id=order.reservation,
+            order=order,
+            began_s=began_s,
+            expires_s=began_s + claim.ttl_s,
+            held=claim.held,
+            tier=claim.tier,
+            home=home,
+        )
+        if home is Home.LOCAL:
+            self._parts.owed.took(order, self._time.now_ms())
+        self._parts.open_.add(reservation)
+        self._parts.sweeper.seen(order.organisation_id, began_s)
+        return reservation

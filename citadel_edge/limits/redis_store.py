@@ -66,12 +66,15 @@ class RedisStore:
         ended = await self._run(_SETTLE, _books(organisation_id), reservation[-32:], *_words(spent), model)
         return None if ended is None else Ended(ended[0] == 1, ended[1])
 
-    async def renew(self, reservation: str, *, ttl_ms: int, kept: Spent) -> bool:
-        """Let a reservation live `ttl_ms` from now; `kept` is what stays if it is not settled. False: it has ended."""
+    async def renew(self, reservation: str, *, ttl_ms: int, kept: Spent | None) -> bool:
+        """Let a reservation live `ttl_ms` from now. False: it has ended.
+
+        `kept` is what stays if it is not settled; None: what would have before.
+        """
         organisation_id = organisation_of(reservation)
         if organisation_id is None:
             return False
-        args = reservation[-32:], min(ttl_ms, LONGEST_TTL_MS), *_words(kept)
+        args = reservation[-32:], min(ttl_ms, LONGEST_TTL_MS), *(_words(kept) if kept is not None else ("", "", ""))
         return bool(await self._run(_RENEW, _books(organisation_id), *args))
 
     async def meta(self, reservation: str) -> bytes | None:

@@ -1,0 +1,105 @@
+"""Quotas that Redis has lost are read from the ledger again, behind the requests.
+
+Decides when that is worth a question: when Redis says that nothing was used in a period, once a user and period, again
+when it is known that there was something, and for everybody when Redis has lost its memory. Limits of one model or
+endpoint alone are not restored. Without a ledger it does nothing.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from citadel_edge.errors import DependencyError
+from citadel_edge.limits.known import Known
+from citadel_edge.limits.news import News
+from citadel_edge.limits.redis_store import RedisStore
+from citadel_edge.limits.rules import cost_of
+from citadel_edge.limits.values import KINDS, Answer, Dimension, LimitName, Order, Period, Spent
+from citadel_edge.telemetry.clock import Clock
+
+LedgerUsage = Callable[[str, str | None, int], Awaitable[Spent]]
+"""What the ledger says was spent since a time: `(organisation_id, user_id or null for all of it, since_ms)`."""
+AGAIN_S: Final = 5.0
+MOST_WAITING: Final = 10_000
+MOST_KNOWN: Final = 100_000
+_Quota = tuple[str, str, LimitName, Period]
+
+
+class Restoring:
+    """Looks at what Redis answers. `run` must be running."""
+
+    def __init__(
+        self,
+        store: RedisStore,
+        ledger_usage: LedgerUsage | None,
+        *,
+        clock: Clock,
+        news: News,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._store = store
+        self._ledger_usage = ledger_usage
+        self._clock = clock
+        self._news = news
+        self._log = log
+        self._asked: OrderedDict[_Quota, float] = OrderedDict()
+        self._waiting: asyncio.Queue[_Quota] = asyncio.Queue(MOST_WAITING)
+        self._was_lost = False
+
+    def lost(self) -> None:
+        """Redis has lost its memory: everybody's quotas are looked at when they are used next."""
+        if self._ledger_usage is not None:
+            self._was_lost = True
+            self._asked.clear()
+
+    def look(self, order: Order, answer: Answer, known: Known) -> None:
+        """Redis answered; `known` is from before."""
+        if self._ledger_usage is None:
+            return
+        for one, level in zip(order.dimensions, answer.levels, strict=True):
+            if one.period is None or one.model or ":e:" in one.subject:
+                continue
+            unused = level.amount <= cost_of(one, order)
+            if unused or self._was_lost:
+                self._suspect(order.organisation_id, one, known, answer.now_ms)
+
+    async def run(self) -> None:
+        """Ask the ledger, one quota after the other, until cancelled."""
+        while True:
+            quota = await self._waiting.get()
+            try:
+                await self._restore(quota)
+            except DependencyError:
+                self._asked.pop(quota, None)
+                await asyncio.sleep(AGAIN_S)
+            except Exception:
+                self._log.exception("a quota's use could not be read from the ledger")
+
+    def _suspect(self, organisation_id: str, one: Dimension, known: Known, now_ms: int) -> None:
+        if one.period is None or self._waiting.full():
+            return
+        quota = organisation_id, one.subject, one.name, one.period
+        now_s, asked_s = self._clock.monotonic_s(), self._asked.get(quota)
+        if asked_s is not None:
+            level = known.level(organisation_id, one, now_ms)
+            if level is None or level.amount == 0 or now_s - asked_s < AGAIN_S:
+                return
+        self._asked[quota] = now_s
+        self._asked.move_to_end(quota)
+        if len(self._asked) > MOST_KNOWN:
+            self._asked.popitem(last=False)
+        self._waiting.put_nowait(quota)
+
+    async def _restore(self, quota: _Quota) -> None:
+        organisation_id, subject, name, period = quota
+        if self._ledger_usage is None:
+            return
+        user_id = subject.removeprefix("u:") if subject.startswith("u:") else None
+        spent = await self._ledger_usage(organisation_id, user_id, period.start_ms)
+        used = spent.of(KINDS[name][1])
+        if used > 0:
+            await self._store.seed(organisation_id, subject, name, period, used=used)
+            self._news.restored(user_id, name.value)
