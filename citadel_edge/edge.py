@@ -27,6 +27,8 @@ from citadel_edge.completions.metrics import CompletionMetrics
 from citadel_edge.completions.pipeline import Pipeline
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config, ListenerName
+from citadel_edge.config.targets import RedisKind
+from citadel_edge.config.urls import redis_target
 from citadel_edge.fleet.client import UpstreamClient
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.metrics import FleetMetrics
@@ -34,6 +36,8 @@ from citadel_edge.fleet.probes import Probes
 from citadel_edge.groups import plain_group
 from citadel_edge.health.board import Board
 from citadel_edge.health.verdict import ListenerState
+from citadel_edge.limits.limiter import Limiter
+from citadel_edge.limits.metrics import LimitsMetrics
 from citadel_edge.operations.operations import Operations
 from citadel_edge.routing.feedback import LearnedSkills
 from citadel_edge.storage.instances import Instances
@@ -75,6 +79,7 @@ class Edge:
     feedback: FeedbackStore
     skills: LearnedSkills
     instances: Instances
+    limiter: Limiter
     budgets: Mapping[ListenerName, Budget]
     board: Board
     draining: asyncio.Event
@@ -145,6 +150,16 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
         changes = Changes(postgres=postgres, redis=redis, directory=directory, clock=clock)
         skills = LearnedSkills()
         instances = Instances(redis)
+        limiter = Limiter(
+            redis,
+            deadline_s=config.redis.deadline_ms / 1000,
+            instances=instances,
+            clock=clock,
+            hub=hub,
+            log=log,
+            metrics=LimitsMetrics(registries.of(ListenerName.RATE_LIMITING)),
+            clustered=redis_target(config.redis).kind is RedisKind.CLUSTER,
+        )
         pipeline = Pipeline(
             config=live,
             fleet=fleet,
@@ -155,6 +170,8 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             metrics=CompletionMetrics(everywhere),
             skills=skills,
             instances=lambda: instances.last_known,
+            limiter=limiter,
+            shelter=shelter,
         )
         _remember(pipeline, decision_store, live)
         budget_metrics = BudgetMetrics(everywhere)
@@ -179,6 +196,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             feedback=FeedbackStore(postgres, learn=skills),
             skills=skills,
             instances=instances,
+            limiter=limiter,
             budgets={
                 name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
                 for name in ListenerName

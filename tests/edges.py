@@ -25,6 +25,7 @@ from citadel_edge.config.shape import (
     ProcessConfig,
     RedisConfig,
     RoutingConfig,
+    TierConfig,
     UpstreamConfig,
 )
 from citadel_edge.edge import Edge, open_edge
@@ -104,6 +105,7 @@ def config_for(
         )
         if simulators
         else (),
+        tiers=(TierConfig(name="free", requests_per_minute=10**9, tokens_per_minute=10**9, concurrent=10**6),),
         routing=RoutingConfig(probe_interval_s=0.1),
         process=ProcessConfig(grace_s=5),
         http=HttpConfig(body_timeout_s=2),
@@ -122,10 +124,18 @@ async def serving(
     slots: int | None = None,
     faults: FaultBook | None = None,
     changes: Mapping[str, Any] | None = None,
+    beside: Served | None = None,
 ) -> AsyncIterator[Served]:
-    """The whole edge, with its accounts made and its replicas probed; the replicas may share a book of faults."""
+    """The whole edge, with its accounts made and its replicas probed; the replicas may share a book of faults.
+
+    `beside`: it is a further instance of that one's service, over the same databases and model servers.
+    """
     async with AsyncExitStack() as stack:
-        simulators = tuple([await stack.enter_async_context(running(each, faults=faults)) for each in options])
+        simulators = (
+            beside.simulators
+            if beside
+            else tuple([await stack.enter_async_context(running(each, faults=faults)) for each in options])
+        )
         config = config_for(
             simulators,
             dsn=dsn,
@@ -140,8 +150,9 @@ async def serving(
         bound = await stack.enter_async_context(bound_sockets(config, {}))
         edge = await stack.enter_async_context(open_edge(config, logs=logs, data_dir=data_dir))
         await edge.postgres.wait_until_up()
-        keys = await prepare_accounts(edge)
-        assert keys is not None
+        made = await prepare_accounts(edge)
+        keys = made or (beside and beside.keys)
+        assert keys
         for row in edge.fleet.table.rows.values():
             await edge.probes.probe(row, Watch())
         await stack.enter_async_context(workers(edge))

@@ -4,11 +4,12 @@ Learns from requests that were counted: bytes a token, lengths of answers, opini
 it hands to `routing` the values that its decisions are made of. Refuses to know who asks PostgreSQL and Redis for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Final
 
+from citadel_edge.accounts.principal import Principal
 from citadel_edge.completions.call import Call
 from citadel_edge.completions.estimate import OutputLengths, TokenRatios
 from citadel_edge.completions.job import Job
@@ -36,16 +37,33 @@ _MANY: Final = 1000  # tokens of a prompt that shows what one costs
 _SEVERAL: Final = 2
 
 
+def _boundless(_: Principal) -> Decimal | None:
+    """What a caller has left where nobody counts."""
+    return None
+
+
 class Asking:
     """One object a process.
+
+    Args:
+        budget_usd: what a caller has left to spend; null is no bound.
 
     Attributes:
         catalogue: the models as they are configured now. One without fallbacks is no choice: nothing is weighed for it.
         ratios, lengths: of prompts and answers.
     """
 
-    def __init__(self, config: Live[Config], fleet: Fleet, *, clock: Clock, skills: LearnedSkills) -> None:
+    def __init__(
+        self,
+        config: Live[Config],
+        fleet: Fleet,
+        *,
+        clock: Clock,
+        skills: LearnedSkills,
+        budget_usd: Callable[[Principal], Decimal | None] = _boundless,
+    ) -> None:
         self._config = config
+        self._budget_usd = budget_usd
         self._fleet = fleet
         self._clock = clock
         self.ratios = TokenRatios()
@@ -85,6 +103,7 @@ class Asking:
                 may_use=may_use,
                 objective=objective_of(asked, call.optimize, routing.objective),
                 outlook=lambda model: self._outlook(model, call.request),
+                budget_usd=self._budget_usd(call.principal),
                 skill=self._skills.skill,
                 prompt_field=call.request.kind.prompt_field,
             )
@@ -129,6 +148,12 @@ class Asking:
     def _tokens_out(self, request: CompletionRequest, name: str) -> int:
         return 0 if request.kind is Kind.EMBEDDINGS else self.lengths.expected(name, request.max_tokens, n=request.n)
 
+    def most_tokens_out(self, request: CompletionRequest, name: str) -> int:
+        """What nine of ten answers to such a request stay within, or the client's own bound."""
+        if request.kind is Kind.EMBEDDINGS:
+            return 0
+        return request.n * request.max_tokens if request.max_tokens else self.lengths.p90(name, n=request.n)
+
     def _prefix(self, prompt: memoryview, model: str, strategy: StrategyName) -> tuple[int, ...]:
         """Only where it can tell replicas apart."""
         if strategy not in KNOWS_PREFIXES or len(self._fleet.table.deployments(model)) < _SEVERAL:
@@ -167,6 +192,13 @@ class Asking:
             token_s=signals.predict_token_s(load=1),
             prefill_token_s=prefill_s if prefill_s > 0 else None,
         )
+
+    def most_usd(self, model: Model, tokens: tuple[int, int]) -> Decimal:
+        """What so many tokens, in and out, cost on the dearest of the model's replicas."""
+        if model.has_price:
+            return model.cost_usd(*tokens)
+        places = self._fleet.table.deployments(model.name)
+        return max((model.cost_usd(*tokens, self._gpu(model, place)) for place in places), default=_NOTHING)
 
     def cost_usd(self, job: Job, choice: Choice | None) -> Decimal:
         """What the request is expected to cost where `choice` sends it."""

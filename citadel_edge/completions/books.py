@@ -8,11 +8,13 @@ from typing import Final, Protocol
 
 from citadel_edge.accounts.ledger.event import Outcome, UsageEvent
 from citadel_edge.completions.asking import Asking
+from citadel_edge.completions.call import Report
+from citadel_edge.completions.charging import Charges
 from citadel_edge.completions.decisions import Decisions
 from citadel_edge.completions.job import Job, Trial
 from citadel_edge.completions.metrics import UNKNOWN_MODEL, CompletionMetrics
 from citadel_edge.completions.recording import decision_of, report_of, row_of
-from citadel_edge.errors import UpstreamError, UpstreamFault
+from citadel_edge.errors import RequestError, UpstreamError, UpstreamFault
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.table import Scope, Verdict
 from citadel_edge.routing.decision import Attempt
@@ -31,6 +33,9 @@ class Recorder(Protocol):
     def record(self, event: UsageEvent) -> None:
         """Keep a row: safe from this process's death when it returns."""
 
+    def record_denial(self, denial: UsageEvent, *, limit: str) -> None:
+        """Count a refused request on the row of its user, limit and minute."""
+
 
 class Books:
     """Keeps the accounts of every job."""
@@ -42,9 +47,11 @@ class Books:
         fleet: Fleet,
         decisions: Decisions,
         asking: Asking,
+        charges: Charges,
         clock: Clock,
         metrics: CompletionMetrics,
     ) -> None:
+        self._charges = charges
         self._ledger = ledger
         self._fleet = fleet
         self._decisions = decisions
@@ -92,8 +99,23 @@ class Books:
         if job.trial is not None:
             verdict = Verdict.OK if outcome is Outcome.DONE else Verdict.NONE
             self.end_trial(job, job.trial, verdict, outcome.value)
+        report = self._report(job, outcome, status=status, code=code)
+        self._charges.settle(job)
+        self._ledger.record(row_of(job, report))
+        self._count(job)
+
+    def deny(self, job: Job, error: RequestError) -> None:
+        """A limit refused the request: it costs nobody anything, and one row stands for all such of a minute."""
+        if job.denied is None:
+            return
+        report = self._report(job, Outcome.DENIED, status=error.code.status, code=error.code.text)
+        self._ledger.record_denial(row_of(job, report), limit=job.denied.name.value)
+        if job.call.on_end:
+            job.call.on_end(report)
+
+    def _report(self, job: Job, outcome: Outcome, *, status: int | None, code: str | None) -> Report:
         tokens = job.tokens(outcome, self._asking.ratios)
-        report = job.report = report_of(
+        job.report = report_of(
             job,
             outcome,
             tokens=tokens,
@@ -102,8 +124,7 @@ class Books:
             status=status,
             code=code,
         )
-        self._ledger.record(row_of(job, report))
-        self._count(job)
+        return job.report
 
     def close(self, job: Job) -> None:
         """The one `finally`: whatever is still open when a request leaves, its client left open."""

@@ -18,6 +18,8 @@ from citadel_edge.config.shape import StrategyName
 from citadel_edge.errors import CitadelError, UpstreamError
 from citadel_edge.fleet.answer import UpstreamAnswer
 from citadel_edge.fleet.table import Deployment, Ticket
+from citadel_edge.limits.claims import Part, Reservation
+from citadel_edge.limits.values import NOTHING, Spent, Standing
 from citadel_edge.routing.ask import Ask
 from citadel_edge.routing.candidates import Candidate
 from citadel_edge.routing.chooser import Choice
@@ -106,6 +108,8 @@ class Job:
         held: bytes of whole answers that the caller was asked to hold.
         answer_begun: a part of the answer, not only headers and heartbeats, may have reached the client.
         first_token_at: monotonic seconds of the first token that reached the client.
+        reservations: what it has of its caller's limits, and of which of them; `reserved`: how much altogether.
+        uncovered: models that may take more than is reserved. denied: the limit that refused it.
         report: set when the request is settled, once.
     """
 
@@ -136,6 +140,11 @@ class Job:
     held: int = 0
     answer_begun: bool = False
     first_token_at: float | None = None
+    reservations: list[tuple[Reservation, Part]] = field(default_factory=list)
+    reserved: Spent = NOTHING
+    uncovered: set[str] = field(default_factory=set)
+    denied: Standing | None = None
+    limit_headers: dict[str, str] = field(default_factory=dict)
     report: Report | None = None
 
     @property
@@ -165,6 +174,14 @@ class Job:
         if self.trial is not None:
             return self.trial.model.name
         return self.selection.ranked[self.rank].name if self.selection else self.call.request.model
+
+    @property
+    def wanted(self) -> str | None:
+        """The model that was named; where the choice is ours the one that was asked first, if one was."""
+        if is_auto(self.call.request.model):
+            return self.trials[0].model.name if self.trials else None
+        considered = self.selection.considered if self.selection else ()
+        return considered[0].name if considered else self.model_name
 
     @property
     def waits(self) -> bool:
@@ -227,7 +244,10 @@ class Job:
         """What is known of the decision, for the answer's headers."""
         if self.selection is None:
             return {}
+        if self.denied is not None:
+            return {"X-Citadel-Model": self.model_name, **self.limit_headers}
         known = {
+            **self.limit_headers,
             "X-Citadel-Decision": self.decision_id,
             "X-Citadel-Model": self.model_name,
             "X-Citadel-Attempts": str(len(self.trials)),

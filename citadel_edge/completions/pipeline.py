@@ -4,13 +4,13 @@ In this order, and nowhere else:
 
 1. room in the ledger: what could not be recorded is not begun;
 2. which models: the name's and its fallbacks, or by what the request needs;
-3. which replica: chosen and taken in the same turn, it counts as that replica's load from here on
-   (whatever limits a request stands before this step: a replica is no place to wait for leave);
-4. the call, whose bytes pass `relay` to the sink, whose await is the back-pressure; when it is late to answer, its
+3. leave: what it may take of its caller's limits is reserved, before any replica is taken or waited for;
+4. which replica: chosen and taken in the same turn, it counts as that replica's load from here on;
+5. the call, whose bytes pass `relay` to the sink, whose await is the back-pressure; when it is late to answer, its
    double elsewhere;
-5. a failure: again elsewhere while no part of the answer reached the client, on from where it broke when that can be
+6. a failure: again elsewhere while no part of the answer reached the client, on from where it broke when that can be
    done, else an honest end;
-6. settled, with the row written, before the answer's last bytes; and in one `finally` without awaits whatever is
+7. settled, with the row written, before the answer's last bytes; and in one `finally` without awaits whatever is
    still open: connections cut, load given back, row written.
 
 Errors before the status is out are raised as `RequestError`; later ones go into the stream, without `[DONE]`. Decides
@@ -19,14 +19,17 @@ the order; what is decided in a step, the step's own module decides.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from random import random
 from typing import Any, Final, TypeVar
 
 from citadel_edge.accounts.ledger.event import Outcome
+from citadel_edge.completions.aftermath import Aftermath
 from citadel_edge.completions.answers import Answers
 from citadel_edge.completions.asking import Asking
 from citadel_edge.completions.books import Books, Recorder
 from citadel_edge.completions.call import Call, ClientGone, Report, Sink
+from citadel_edge.completions.charging import Charges, budget_usd
 from citadel_edge.completions.decisions import Decisions
 from citadel_edge.completions.endings import EngineRefused, Failed, ending, error_event
 from citadel_edge.completions.hedges import Hedges
@@ -42,6 +45,8 @@ from citadel_edge.config.shape import Config
 from citadel_edge.errors import Code, RequestError, UpstreamError
 from citadel_edge.fleet.client import UpstreamClient
 from citadel_edge.fleet.fleet import Fleet
+from citadel_edge.limits.claims import Decision as Decided
+from citadel_edge.limits.limiter import Limiter
 from citadel_edge.routing.chooser import Chooser
 from citadel_edge.routing.decision import Decision
 from citadel_edge.routing.feedback import LearnedSkills
@@ -76,10 +81,12 @@ class Pipeline:
         hub: Hub,
         clock: Clock,
         metrics: CompletionMetrics,
+        limiter: Limiter,
         pace: Pace | None = None,
         skills: LearnedSkills | None = None,
         instances: Callable[[], int] = lambda: 1,
         rng: Callable[[], float] = random,
+        shelter: asyncio.TaskGroup | None = None,
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -87,19 +94,30 @@ class Pipeline:
         self._pace = pace or Pace()
         chooser = Chooser(rng=rng)
         self.decisions = Decisions(hub)
-        self.asking = Asking(config, fleet, clock=clock, skills=skills or LearnedSkills())
+        self.asking = Asking(
+            config, fleet, clock=clock, skills=skills or LearnedSkills(), budget_usd=partial(budget_usd, limiter)
+        )
+        self._charges = Charges(limiter, self.asking)
         self._books = Books(
-            ledger=ledger, fleet=fleet, decisions=self.decisions, asking=self.asking, clock=clock, metrics=metrics
+            ledger=ledger,
+            fleet=fleet,
+            decisions=self.decisions,
+            asking=self.asking,
+            charges=self._charges,
+            clock=clock,
+            metrics=metrics,
         )
         self._placing = Placing(
             config=config,
             fleet=fleet,
             chooser=chooser,
             ask_for=self.asking.ask_for,
+            cover=self._charges.cover,
             clock=clock,
             metrics=metrics,
             instances=instances,
         )
+        self._aftermath = Aftermath(self._books, self._placing.left, shelter)
         self._upstreams = Upstreams(config=config, fleet=fleet, client=client, books=self._books, clock=clock)
         hedges = Hedges(
             config, placing=self._placing, upstreams=self._upstreams, books=self._books, clock=clock, metrics=metrics
@@ -130,6 +148,7 @@ class Pipeline:
         job = self._begin(call)
         try:
             self.asking.read(job)
+            await self._charges.admit(job)
             if call.request.stream:
                 await self._stream(job, sink)
             else:
@@ -137,6 +156,7 @@ class Pipeline:
         except EngineRefused as error:
             await self._pass_on(job, sink, error.refusal)
         except RequestError as error:
+            self._books.deny(job, error)
             self._books.settle(job, Outcome.ERROR, status=error.code.status, code=error.code.text)
             error.headers.update(job.headers())
             raise
@@ -146,8 +166,7 @@ class Pipeline:
             self._books.settle(job, Outcome.ERROR, status=Code.INTERNAL.status, code=Code.INTERNAL.text)
             raise
         finally:
-            self._books.close(job)
-            self._placing.left(job)
+            self._aftermath.close(job)
         return _reported(job)
 
     def explain(self, call: Call) -> Decision:
@@ -160,6 +179,16 @@ class Pipeline:
         self.asking.read(job, thorough=True)
         choice = self._placing.look(job)
         return preview(job, choice, self.asking.cost_usd(job, choice))
+
+    async def look(self, call: Call) -> Decided:
+        """How a call stands with its caller's limits at this moment. Nothing is taken.
+
+        Raises:
+            RequestError: as `run`, for what the request itself is refused for.
+        """
+        job = self._begin(call)
+        self.asking.read(job)
+        return await self._charges.look(job)
 
     def _begin(self, call: Call) -> Job:
         total_s = self._config.value.routing.timeouts.total_s

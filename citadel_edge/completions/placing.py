@@ -1,13 +1,13 @@
 """From a job to a replica that is taken for it: which of its models, which replica, and the wait while all are full.
 
 Decides in one turn of the loop, as `fleet.table` demands: whoever is chosen is taken before anybody else can look. A
-request whose model has nobody left goes on to the model's fallbacks; one for which nobody has room waits its turn, no
-longer than its own time and `routing.capacity_wait_s` allow, and for half as long for the model it named alone. Acts
-on what `routing` decides; refuses to know what is sent to a replica, and what its answer says.
+request whose model has nobody left goes on to its fallbacks; one for which nobody has room waits its turn, no longer
+than its own time and `routing.capacity_wait_s` allow, half as long for the model it named alone. Acts on what `routing`
+decides; refuses to know what is sent to a replica, and what its answer says.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from math import inf
 from typing import Final
 
@@ -29,7 +29,7 @@ from citadel_edge.routing.candidates import Exclusion
 from citadel_edge.routing.chooser import Choice, Chooser
 from citadel_edge.routing.decision import Mark
 from citadel_edge.routing.models import Model
-from citadel_edge.routing.objective import AUTO, is_auto
+from citadel_edge.routing.objective import AUTO
 from citadel_edge.telemetry.clock import Clock
 
 _FULL: Final = frozenset({Exclusion.FULL, Exclusion.COOLING})
@@ -40,6 +40,7 @@ class Placing:
 
     Args:
         ask_for: what a request asks of a model's replicas.
+        cover: reserves what `job.uncovered` may take beyond what is reserved.
         instances: how many processes share the fleet, this one included.
     """
 
@@ -50,6 +51,7 @@ class Placing:
         fleet: Fleet,
         chooser: Chooser,
         ask_for: Callable[[Job, Model], Ask],
+        cover: Callable[[Job], Awaitable[None]],
         clock: Clock,
         metrics: CompletionMetrics,
         instances: Callable[[], int],
@@ -58,6 +60,7 @@ class Placing:
         self._fleet = fleet
         self._chooser = chooser
         self._ask_for = ask_for
+        self._cover = cover
         self._clock = clock
         self._metrics = metrics
         self._instances = instances
@@ -79,6 +82,10 @@ class Placing:
             RequestError: none is left, or none had room in time.
             EngineRefused: none is left, and the last one refused the request.
         """
+        if job.uncovered:
+            if not self._waits.must_queue(job.queue) and (trial := self._try(job)):
+                return trial
+            await self._cover(job)
         if self._waits.must_queue(job.queue):
             self._glance(job)
         else:
@@ -189,6 +196,8 @@ class Placing:
         job.latest.clear()
         for rank in range(job.rank, last):
             model = job.models[rank]
+            if model.name in job.uncovered:
+                continue
             choice = self._choose(job, model, now)
             job.choices.setdefault(model.name, choice)
             job.latest.append(choice)
@@ -259,7 +268,7 @@ class Placing:
         if job.broken is not None:
             self._metrics.continued(listener, model=model.name)
             return Mark.CONTINUE
-        wanted = _wanted(job) or model.name
+        wanted = job.wanted or model.name
         if model.name != wanted and all(trial.model is not model for trial in job.trials):
             self._metrics.fell_back(listener, model=wanted, fallback=model.name)
             return Mark.FALLBACK
@@ -267,14 +276,6 @@ class Placing:
             return Mark.FIRST
         self._metrics.retried(listener, model=model.name, fault=job.failures[-1].error.fault.value)
         return Mark.RETRY
-
-
-def _wanted(job: Job) -> str | None:
-    """The model that was named; where the choice is ours the one that was asked first, if one was."""
-    if is_auto(job.call.request.model):
-        return job.trials[0].model.name if job.trials else None
-    considered = job.selection.considered if job.selection else ()
-    return considered[0].name if considered else job.model_name
 
 
 def _hopes(choice: Choice) -> Iterator[float]:

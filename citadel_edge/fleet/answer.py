@@ -127,6 +127,17 @@ class UpstreamAnswer:
         """Whoever reads gets this error instead of further bytes. From outside, at any time."""
         self._response.content.set_exception(error)
 
+    def hang_up(self) -> bool:
+        """Say that nothing more is wanted: the engine sees it, and what it has sent can still be read.
+
+        False where that cannot be said, as over TLS.
+        """
+        connection = self._response.connection
+        if connection is None or connection.transport is None or not connection.transport.can_write_eof():
+            return False
+        connection.transport.write_eof()
+        return True
+
     def abort(self) -> None:
         """Let go at once, without waiting. An answer that is not finished loses its connection: the engine sees it."""
         self._disarm()

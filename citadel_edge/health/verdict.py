@@ -91,6 +91,7 @@ IMPACTS: Mapping[ListenerName, Mapping[str, Impact]] = {
         "redis": Impact.DEGRADES,
         "postgres": Impact.DEGRADES,
         "accounts": Impact.DEGRADES,
+        "limits": Impact.DEGRADES,
     },
 }
 

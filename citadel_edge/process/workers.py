@@ -47,6 +47,7 @@ async def workers(edge: Edge, parts: Parts | None = None) -> AsyncIterator[async
             "decisions": edge.decision_store.run,
             "feedback": edge.feedback.run,
             "instances": edge.instances.run,
+            "limits": edge.limiter.run,
             "health": edge.board.run,
             "loop lag": lambda: watch_loop(edge.registries.loop_lag, edge.clock),
             "storage": lambda: _report_storage(edge),
@@ -80,6 +81,7 @@ def _watch_health(edge: Edge, session: aiohttp.ClientSession, parts: Parts) -> N
     board.ask("api_gateway", http_probe(session, config.api_gateway.url, "/health", edge.clock))
     board.glance("upstreams", lambda: upstreams_check(edge))
     board.glance("ledger", lambda: ledger_check(edge))
+    board.glance("limits", lambda: limits_check(edge))
 
 
 def _supervised(
@@ -118,6 +120,12 @@ def ledger_check(edge: Edge) -> Check:
     if backlog.lost or backlog.held:
         return Check(Condition.DOWN, f"the disk refuses usage rows ({backlog.held} held, {backlog.lost} lost)")
     return Check(Condition.UP, words)
+
+
+def limits_check(edge: Edge) -> Check:
+    """Whether limits are counted in Redis, for all instances together, or by this one for its share."""
+    state = edge.limiter.state()
+    return Check(Condition.PARTIAL if state.degraded else Condition.UP, state.detail)
 
 
 async def _report_storage(edge: Edge) -> None:

@@ -103,6 +103,9 @@ class Ledger:
     def record(self, event: UsageEvent) -> None:
         self.rows.append(event)
 
+    def record_denial(self, denial: UsageEvent, *, limit: str) -> None:
+        self.rows.append(denial)
+
 
 @dataclass
 class Lines:

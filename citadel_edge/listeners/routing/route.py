@@ -1,5 +1,6 @@
 """Where a request would go, and why, without sending it."""
 
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from citadel_edge.completions.request import Kind, parse
 from citadel_edge.edge import EDGE
+from citadel_edge.limits.claims import Decision
 from citadel_edge.listeners.common.completions import call_of, schema_of
 from citadel_edge.listeners.common.payload import one
 from citadel_edge.listeners.common.routes import BODY, Route
@@ -49,6 +51,15 @@ _ANSWER: dict[str, Any] = {
         "objective": {"type": ["string", "null"]},
         "features": {"type": ["object", "null"]},
         "models": {"type": "array", "items": {"type": "object"}},
+        "limits": {
+            "type": "object",
+            "properties": {
+                "allowed": {"type": "boolean"},
+                "retry_after_s": _NUMBER_OR_NULL,
+                "standings": {"type": "array", "items": {"type": "object"}},
+                "degraded": {"type": "boolean"},
+            },
+        },
     },
 }
 
@@ -68,7 +79,19 @@ async def route(request: web.Request) -> web.StreamResponse:
     """`POST /v1/route`."""
     body = request[BODY]
     call = call_of(request, parse(body, kind_of(body)))
-    return one(request.app[EDGE].pipeline.explain(call).explained())
+    pipeline = request.app[EDGE].pipeline
+    explained = pipeline.explain(call).explained()
+    return one({**explained, "limits": _told(await pipeline.look(call))})
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    """How the caller's limits stand, and whether they would let it pass."""
+    return {
+        "allowed": decision.allowed,
+        "retry_after_s": decision.retry_after_s,
+        "standings": [asdict(one) for one in decision.standings],
+        "degraded": decision.degraded,
+    }
 
 
 def kind_of(body: bytes) -> Kind:

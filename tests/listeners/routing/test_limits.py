@@ -1,0 +1,262 @@
+"""Limits on the data plane: a denial costs no engine any work, and what is charged is what was generated."""
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+
+import openai
+import pytest
+
+from citadel_edge.config.limits import LimitsConfig
+from citadel_edge.config.shape import (
+    DeploymentConfig,
+    ListenerName,
+    ModelConfig,
+    OnRedisDown,
+    PriceConfig,
+    TierConfig,
+)
+from citadel_edge.simulator.options import Engine, SimulatorOptions
+from citadel_edge.simulator.timing import Timing
+from conversations import CHAT, ask, stream
+from edges import MODEL, serving
+
+BRIEF = SimulatorOptions(shortest=8, longest=8)
+
+
+def tier(**limits):
+    return {"tiers": (TierConfig(name="free", **limits),)}
+
+
+def held(served):
+    """Leases that anybody holds, by key."""
+    return served.edge.redis.call("EVAL", _LEASES, 0)
+
+
+_LEASES = """
+local held = 0
+for _, key in ipairs(redis.call('KEYS', 'citadel:limits:*')) do
+  if redis.call('TYPE', key).ok == 'zset' then held = held + redis.call('ZCARD', key) end
+end
+return held
+"""
+
+
+async def quota(served):
+    """The demo user's limits as they stand, by name."""
+    principal = await served.edge.directory.authenticate(served.keys.demo_key)
+    async with served.client.get(
+        served.url(f"/v1/users/{principal.user_id}/quota", ListenerName.RATE_LIMITING), headers=served.as_admin()
+    ) as answer:
+        assert answer.status == 200, await answer.text()
+        return {one["name"]: one for one in (await answer.json())["limits"]}
+
+
+async def test_a_denial_costs_no_engine_any_work_and_says_when_to_come_again(edge_with):
+    async with edge_with(options=(BRIEF,), changes=tier(requests_per_minute=2)) as served:
+        status, _, headers = await ask(served, served.chat())
+        assert status == 200
+        assert headers["RateLimit-Policy"] == '"rpm";q=2;w=60'
+        assert headers["x-ratelimit-limit-requests"] == "2"
+        status, answer, headers = await ask(served, served.chat())
+        assert (status, answer["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert 25 <= int(headers["Retry-After"]) <= 30
+        assert headers["RateLimit"].startswith('"rpm";r=0;t=')
+        assert "X-Citadel-Decision" not in headers
+        assert served.simulators[0].stats.started == 1
+        rows = await served.rows()
+        assert {(row["outcome"], row["attempts"], row["tokens_in"] > 0) for row in rows} == {
+            ("done", 1, True),
+            ("denied", 0, False),
+        }
+
+
+async def test_streams_and_both_doors_are_under_the_same_limits(edge_with):
+    async with edge_with(options=(BRIEF,), changes=tier(requests_per_minute=10, burst=0.2)) as served:
+        heard = await stream(served, served.chat())
+        assert heard.headers["x-ratelimit-remaining-requests"] == "1"
+        heard = await stream(served, served.chat(), listener=ListenerName.STREAMING)
+        assert heard.headers["x-ratelimit-remaining-requests"] == "0"
+        async with served.client.post(
+            served.url(CHAT, ListenerName.STREAMING), json=served.chat(), headers=served.as_user()
+        ) as answer:
+            assert answer.status == 429
+            assert (await answer.json())["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_the_sdk_raises_its_own_error_for_a_denial(edge_with):
+    async with edge_with(options=(BRIEF,), changes=tier(tokens_per_day=0)) as served:
+        url = served.url("/v1")
+        async with openai.AsyncOpenAI(base_url=url, api_key=served.keys.demo_key, max_retries=0) as client:
+            with pytest.raises(openai.RateLimitError) as caught:
+                await client.chat.completions.create(model=MODEL, messages=served.chat()["messages"])
+        assert caught.value.code == "insufficient_quota"
+
+
+async def test_what_can_never_be_granted_is_the_request_s_own_mistake(edge_with):
+    async with edge_with(options=(BRIEF,), changes=tier(tokens_per_minute=100)) as served:
+        status, answer, _ = await ask(served, served.chat(max_tokens=200))
+        assert (status, answer["error"]["code"]) == (400, "request_too_large")
+        assert served.simulators[0].stats.started == 0
+        status, _, headers = await ask(served, served.chat())
+        assert status == 200, "who sets no bound reserves no more than the limit holds"
+        assert int(headers["x-ratelimit-remaining-tokens"]) < 100
+
+
+async def test_what_was_reserved_too_much_is_given_back(edge_with):
+    async with edge_with(options=(BRIEF,), changes=tier(tokens_per_day=1000, usd_per_month=1.0)) as served:
+        status, answer, _ = await ask(served, served.chat(max_tokens=500))
+        assert status == 200
+        used = answer["usage"]["total_tokens"]
+        await asyncio.sleep(0.05)
+        (row,) = await served.rows()
+        now = await quota(served)
+        assert now["tokens_per_day"]["remaining"] == 1000 - used
+        assert now["usd_per_month"]["remaining"] == pytest.approx(1.0 - float(row["cost_usd"]), abs=1e-9)
+
+
+async def test_one_at_a_time_is_one_at_a_time_and_the_place_comes_free(edge_with):
+    slow = SimulatorOptions(shortest=40, longest=40, timing=Timing(decode_ms=10))
+    async with edge_with(options=(slow,), changes=tier(concurrent=1)) as served:
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(ask(served, served.chat()))
+            await served.simulators[0].until(lambda stats: len(stats.active) == 1)
+            status, answer, headers = await ask(served, served.chat())
+            assert (status, answer["error"]["code"]) == (429, "rate_limit_exceeded")
+            assert headers["Retry-After"] == "1"
+        assert first.result()[0] == 200
+        assert (await ask(served, served.chat()))[0] == 200
+
+
+def models_of(*names, price=None):
+    """The first on the first replica alone, with all others, on the second, as its fallbacks."""
+    place = (DeploymentConfig(upstream="sim-1"),)
+    first = ModelConfig(name=names[0], deployments=(DeploymentConfig(upstream="sim-0"),), fallbacks=names[1:])
+    return (first, *(ModelConfig(name=name, deployments=place, price=price or PriceConfig()) for name in names[1:]))
+
+
+async def test_a_fallback_under_a_limit_of_its_own_that_is_used_up_is_out(edge_with):
+    limited = TierConfig(name="free", concurrent=5, by_model={"second": LimitsConfig(tokens_per_day=0)})
+    changes = {"models": models_of("first", "second", "third"), "tiers": (limited,)}
+    async with edge_with(options=(BRIEF, BRIEF), changes=changes) as served:
+        await served.simulators[0].kill()
+        status, _, headers = await ask(served, served.chat(model="first"))
+        assert (status, headers["X-Citadel-Model"]) == (200, "third")
+        await asyncio.sleep(0.05)
+        assert await held(served) == 0
+
+
+async def test_a_fallback_is_charged_to_its_own_limits_and_not_to_the_first_model_s(edge_with):
+    limited = TierConfig(name="free", by_model=dict.fromkeys(("first", "second"), LimitsConfig(tokens_per_day=5000)))
+    changes = {"models": models_of("first", "second"), "tiers": (limited,)}
+    async with edge_with(options=(BRIEF, BRIEF), changes=changes) as served:
+        await served.simulators[0].kill()
+        status, answer, headers = await ask(served, served.chat(model="first"))
+        assert (status, headers["X-Citadel-Model"]) == (200, "second")
+        await asyncio.sleep(0.05)
+        used = {}
+        for model in ("first", "second"):
+            _, told, _ = await ask(served, served.chat(model=model), path="/v1/route")
+            (one,) = told["limits"]["standings"]
+            used[model] = one["limit"] - one["remaining"]
+        assert used == {"first": 0, "second": answer["usage"]["total_tokens"]}
+
+
+async def test_a_dry_run_says_how_the_limits_stand_and_takes_nothing(edge_with):
+    async with edge_with(options=(BRIEF,), changes=tier(requests_per_minute=1)) as served:
+        for _ in range(3):
+            status, answer, _ = await ask(served, served.chat(), path="/v1/route")
+            assert (status, answer["limits"]["allowed"]) == (200, True)
+        assert (await ask(served, served.chat()))[0] == 200
+        _, answer, _ = await ask(served, served.chat(), path="/v1/route")
+        assert answer["limits"]["allowed"] is False
+        assert answer["chosen"] == "sim-0"
+
+
+async def test_of_auto_only_what_the_month_s_dollars_allow(edge_with):
+    async with edge_with(options=(BRIEF,), changes=tier(usd_per_month=0.000001)) as served:
+        status, answer, _ = await ask(served, served.chat(model="auto", max_tokens=100))
+        assert (status, answer["error"]["code"]) in ((429, "insufficient_quota"), (400, "request_too_large"))
+        assert served.simulators[0].stats.started == 0
+
+
+async def test_what_two_instances_admit_together_stays_within_the_bound(migrated_dsn, redis_url, tmp_path):
+    """100 tokens a minute, 50 requests of 20 tokens at once through two instances: at most 100 + 20, twenty times."""
+    changes = tier(tokens_per_minute=100, burst=0.2)
+    instant = SimulatorOptions(shortest=4, longest=4)
+    async with (
+        serving(
+            dsn=migrated_dsn, redis_url=redis_url, data_dir=tmp_path / "a", options=(instant,), changes=changes
+        ) as one,
+        serving(dsn=migrated_dsn, redis_url=redis_url, data_dir=tmp_path / "b", changes=changes, beside=one) as other,
+    ):
+        for run in range(20):
+            keys = await new_user(one, f"run {run}")
+            body = {"key": keys, "tokens": 20, "lease": False}
+            answers = await asyncio.gather(*(check((one, other)[n % 2], body) for n in range(50)))
+            admitted = sum(answer["allowed"] for answer in answers)
+            assert 1 <= admitted * 20 <= 120, run
+            again = await asyncio.gather(*(check((one, other)[n % 2], body) for n in range(50)))
+            assert (admitted + sum(answer["allowed"] for answer in again)) * 20 <= 120
+
+
+async def new_user(served, name):
+    """A user of the tier, and a key."""
+    url = served.url("/v1/users", ListenerName.RATE_LIMITING)
+    async with served.client.post(url, json={"name": name, "tier": "free"}, headers=served.as_admin()) as answer:
+        user = await answer.json()
+        assert answer.status == 201, user
+    async with served.client.post(f"{url}/{user['id']}/keys", json={}, headers=served.as_admin()) as answer:
+        return (await answer.json())["key"]
+
+
+async def check(served, body):
+    url = served.url("/v1/check", ListenerName.RATE_LIMITING)
+    async with served.client.post(url, json=body, headers=served.as_admin()) as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+
+@asynccontextmanager
+async def leaving(served, body, *, after_s):
+    """A client that leaves its stream after so many seconds, whatever has come by then."""
+    request_id = f"leaves-{random.getrandbits(64):x}"
+    headers = {**served.as_user(), "X-Request-Id": request_id}
+    try:
+        async with asyncio.timeout(after_s):
+            async with served.client.post(served.url(CHAT), json={**body, "stream": True}, headers=headers) as answer:
+                await answer.read()
+    except TimeoutError:
+        pass
+    yield request_id
+
+
+async def test_a_thousand_streams_that_are_left_hold_nothing_and_are_charged_what_the_engine_generated(edge_with):
+    options = SimulatorOptions(
+        engine=Engine.VLLM, shortest=60, longest=60, timing=Timing(first_token_ms=5, decode_ms=4), kept_records=2000
+    )
+    dice = random.Random(7)
+    limits = tier(concurrent=1000, tokens_per_day=10**9, on_redis_down=OnRedisDown(spend="open"))
+    async with edge_with(options=(options, options), changes=limits) as served:
+        asked = []
+        for _ in range(20):
+            waits = [dice.uniform(0.01, 0.3) for _ in range(50)]
+            asked += await asyncio.gather(*(_left(served, wait_s) for wait_s in waits))
+        async with asyncio.timeout(10):
+            while await held(served) or any(sim.stats.active for sim in served.simulators):
+                await asyncio.sleep(0.02)
+        generated = {record.id: record.generated for sim in served.simulators for record in sim.stats.records}
+        rows = {row["request_id"]: row for row in await served.rows()}
+        assert len(rows) == 1000
+        charged = {name: rows[name]["tokens_out"] for name in asked}
+        wrong = {
+            name: (charged[name], generated.get(name, 0)) for name in asked if charged[name] != generated.get(name, 0)
+        }
+        assert not wrong
+        used = sum(row["tokens_in"] + row["tokens_out"] for row in rows.values())
+        assert (await quota(served))["tokens_per_day"]["remaining"] == 10**9 - used
+
+
+async def _left(served, wait_s):
+    async with leaving(served, served.chat(), after_s=wait_s) as request_id:
+        return request_id
