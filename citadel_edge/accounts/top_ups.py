@@ -120,9 +120,9 @@ def _checked(new: NewTopUp, desk: Desk) -> Decimal | None:
 
 
 def _dollars(usd: float) -> Decimal:
-    exact = Decimal(repr(usd))
-    if not 0 < exact <= MOST_USD:
+    if not 0 < usd <= MOST_USD:
         raise invalid(f"Expected a number above 0, up to {MOST_USD}.", "usd")
+    exact = Decimal(repr(usd))
     if exact != round(exact, _DECIMALS):
         raise invalid(f"Expected at most {_DECIMALS} decimals.", "usd")
     return exact

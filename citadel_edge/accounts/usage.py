@@ -111,21 +111,34 @@ class Usage:
         return UsagePage(rows=shown, totals=totals, next=_cursor(shown[-1]) if more else None)
 
     async def all_rows(self, question: Question) -> AsyncGenerator[list[UsageRow], None]:
-        """All rows, some at a time; without a group the totals as one row."""
+        """All rows, some at a time; without a group the totals as one row.
+
+        Where days come first, some of them are read without the others, ever more as long as there is little in them.
+        """
         if not question.by:
             async with self._turn():
                 totals = await self._totals(question)
             yield [UsageRow((), totals)]
             return
-        for part in _parts(question):
-            after: tuple[str, ...] | None = None
-            while True:
-                async with self._turn():
-                    rows = await self._rows(part, after, READ_AT_ONCE)
+        days = list(question.span.days())
+        size = 1 if question.by[0] is By.DAY else len(days)
+        while days:
+            part, days = _part(question, days[0], days[size:]), days[size:]
+            found = 0
+            async for rows in self._pages(part):
+                found += len(rows)
                 yield rows
-                if len(rows) < READ_AT_ONCE:
-                    break
-                after = rows[-1].group
+            size = size * 2 if found < READ_AT_ONCE else 1
+
+    async def _pages(self, question: Question) -> AsyncGenerator[list[UsageRow], None]:
+        after: tuple[str, ...] | None = None
+        while True:
+            async with self._turn():
+                rows = await self._rows(question, after, READ_AT_ONCE)
+            yield rows
+            if len(rows) < READ_AT_ONCE:
+                break
+            after = rows[-1].group
 
     async def _totals(self, question: Question) -> Sums:
         where = _where(question)
@@ -133,6 +146,8 @@ class Usage:
         return _sums(await self._postgres.fetchrow(query, *where.arguments, timeout_s=WITHIN_S))
 
     async def _rows(self, question: Question, after: tuple[str, ...] | None, most: int) -> list[UsageRow]:
+        if question.span.since >= question.span.until:
+            return []  # a day that the zone left out
         where = _where(question)
         groups = [_grouped(by, question.span, where) for by in question.by]
         having = "" if after is None else f"HAVING {_behind(groups, after, question, where)}"
@@ -202,17 +217,12 @@ def groups_of(text: str | None, allowed: tuple[By, ...]) -> tuple[By, ...]:
     return tuple(By(word) for word in words)
 
 
-def _parts(question: Question) -> list[Question]:
-    """The question day by day, where days come first: each part is read without the others."""
-    if question.by[0] is not By.DAY:
-        return [question]
-    zone = question.span.zone
-    return [replace(question, span=_day(question.span, midnight(day, zone), day)) for day in question.span.days()]
-
-
-def _day(span: Span, since: datetime, day: date) -> Span:
-    until = midnight(day + timedelta(days=1), span.zone)
-    return replace(span, since=max(span.since, since), until=min(span.until, until))
+def _part(question: Question, first: date, rest: list[date]) -> Question:
+    """The question from one of its days on, before the rest of them."""
+    asked = question.span
+    since = max(asked.since, midnight(first, asked.zone))
+    until = midnight(rest[0], asked.zone) if rest else asked.until
+    return replace(question, span=replace(asked, since=since, until=until))
 
 
 def _where(question: Question) -> Where:

@@ -77,9 +77,7 @@ def _quota_routes() -> list[Route]:
     top_up = answered(GivenTopUp)
     sums = schemas.usage("user_id", usage.OF_USERS)
     return [
-        _read(
-            _QUOTA, quota.get_quota, "What limits a user and what is left; `me` is you", shown, role=Role.USER
-        ),
+        _read(_QUOTA, quota.get_quota, "What limits a user and what is left; `me` is you", shown, role=Role.USER),
         _patch(
             _QUOTA,
             quota.set_overrides,

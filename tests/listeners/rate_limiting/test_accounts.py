@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from accounts_api import Api
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.edge import open_edge
 from citadel_edge.process.doors import bound_sockets, open_doors
@@ -13,20 +14,6 @@ from citadel_edge.telemetry.logs import Logs
 from edges import config_for, serving
 
 ACCOUNTS = ListenerName.RATE_LIMITING
-
-
-class Api:
-    """Calls as the admin, answering status and body."""
-
-    def __init__(self, served):
-        self._served = served
-
-    async def __call__(self, method, path, body=None, **headers):
-        url = self._served.url(path, ACCOUNTS)
-        sent = {**self._served.as_admin(), **{name.replace("_", "-"): value for name, value in headers.items()}}
-        async with self._served.client.request(method, url, json=body, headers=sent) as answer:
-            self.headers = answer.headers
-            return answer.status, None if answer.status == 204 else await answer.json()
 
 
 async def models(served, key, door=None):
