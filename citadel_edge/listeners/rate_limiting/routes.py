@@ -1,4 +1,7 @@
-"""The routes of rate-limiting-api: the accounts. Operators read, admins change; a user reads what is the user's own."""
+"""The routes of rate-limiting-api: checks for others' gateways, and the accounts.
+
+Services check, operators read, admins change; a user reads what is the user's own.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,7 +15,10 @@ from citadel_edge.accounts.users import NewUser, User, UserPatch
 from citadel_edge.config.shape import TierConfig
 from citadel_edge.listeners.common.routes import Handler, Route
 from citadel_edge.listeners.rate_limiting import plans, quota, schemas, usage, users
+from citadel_edge.listeners.rate_limiting.authorize import authorize_routes
+from citadel_edge.listeners.rate_limiting.check import check_routes
 from citadel_edge.listeners.rate_limiting.schemas import Schema, answered, listed, taken
+from citadel_edge.listeners.rate_limiting.settle import settle_routes
 
 _PAGE: Final = {"limit": "rows of a page, 1 to 200", "after": "the cursor that the page before named in `next`"}
 _SPAN: Final = {
@@ -48,7 +54,8 @@ _TIER: Final = "/v1/tiers/{name}"
 
 def rate_limiting_routes() -> list[Route]:
     """All of them."""
-    return [*_user_routes(), *_quota_routes(), *_organisation_routes(), *_tier_routes(), _audit_route()]
+    accounts = [*_user_routes(), *_quota_routes(), *_organisation_routes(), *_tier_routes(), _audit_route()]
+    return [*check_routes(), *settle_routes(), *authorize_routes(), *accounts]
 
 
 def _user_routes() -> list[Route]:

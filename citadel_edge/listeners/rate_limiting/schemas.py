@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
+import msgspec
 from pydantic import TypeAdapter
 
 from citadel_edge.accounts.api_keys import ApiKey
@@ -43,6 +44,12 @@ def answered(shape: Any) -> Schema:
 def taken(shape: Any) -> Schema:
     """What is read into this type: other fields are refused."""
     return {**_plain(TypeAdapter(shape).json_schema()), "additionalProperties": False}
+
+
+@cache
+def bounded(shape: Any) -> Schema:
+    """What is read into this type, whose fields bear msgspec's bounds: other fields are refused."""
+    return {**_plain(msgspec.json.schema(shape)), "additionalProperties": False}
 
 
 def listed(row: Schema) -> Schema:
