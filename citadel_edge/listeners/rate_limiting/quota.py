@@ -1,5 +1,6 @@
 """A user's quota: what limits the user and who said so, what is left, overrides and top-ups."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,9 +11,13 @@ from aiohttp import web
 from citadel_edge.accounts import reads
 from citadel_edge.accounts.changes import Changes
 from citadel_edge.accounts.effective import EffectiveLimit, effective
+from citadel_edge.accounts.principal import Principal
 from citadel_edge.accounts.quotas import Quota
 from citadel_edge.accounts.top_ups import GivenTopUp, NewTopUp
 from citadel_edge.edge import EDGE, Edge
+from citadel_edge.limits.claims import Claim
+from citadel_edge.limits.plan import Who
+from citadel_edge.limits.values import NOTHING, Standing
 from citadel_edge.listeners.common.payload import actor, expected_version, many, one, read, wanted_page
 from citadel_edge.listeners.rate_limiting.carry import carried
 from citadel_edge.listeners.rate_limiting.creating import Made, created
@@ -111,27 +116,60 @@ async def delete_top_up(request: web.Request) -> web.StreamResponse:
 
 async def _shown(edge: Edge, quota: Quota) -> QuotaShown:
     principal = await edge.directory.described(quota.user_id)
+    found = effective(principal.entitlement)
+    levels, degraded = await _levels(edge, principal, found)
     return QuotaShown(
         user_id=quota.user_id,
         organisation_id=principal.organisation_id,
         tier=principal.tier,
         time_zone=str(principal.entitlement.zone),
-        limits=tuple(_limit(one) for one in effective(principal.entitlement)),
+        limits=tuple(_limit(limit, levels.get((limit.name, _scope(limit)))) for limit in found),
         overrides=quota.overrides,
         top_ups=await reads.counting_top_ups(edge.postgres, quota.user_id),
-        degraded=False,
+        degraded=degraded,
         version=quota.version,
         updated_at=quota.updated_at,
     )
 
 
-def _limit(limit: EffectiveLimit) -> QuotaLimit:
+async def _levels(
+    edge: Edge, principal: Principal, limits: tuple[EffectiveLimit, ...]
+) -> tuple[dict[tuple[str, str], Standing], bool]:
+    """How every limit stands, by name and scope, and whether Redis did not say it: nothing is taken.
+
+    The limits of a request are those of one model and one endpoint; here all of them are asked for, at once.
+    """
+    places = dict.fromkeys((limit.model, limit.endpoint) for limit in limits if limit.limit is not None)
+    async with asyncio.TaskGroup() as group:
+        looks = [group.create_task(edge.limiter.look(_claim(principal, *place))) for place in places]
+    decisions = [look.result() for look in looks]
+    standings = (standing for decision in decisions for standing in decision.standings)
+    return {(one.name.value, one.scope): one for one in standings}, any(each.degraded for each in decisions)
+
+
+def _claim(principal: Principal, model: str, endpoint: str) -> Claim:
+    who = Who(
+        organisation_id=principal.organisation_id,
+        user_id=principal.user_id,
+        entitlement=principal.entitlement,
+        model=model,
+        endpoint=endpoint,
+    )
+    return Claim(who=who, cost=NOTHING, tier=principal.tier)
+
+
+def _scope(limit: EffectiveLimit) -> str:
+    """As `limits.standings.scope_of` says it."""
     alone = f" model {limit.model}" if limit.model else f" endpoint {limit.endpoint}" if limit.endpoint else ""
+    return f"{limit.side}{alone}"
+
+
+def _limit(limit: EffectiveLimit, standing: Standing | None) -> QuotaLimit:
     return QuotaLimit(
         name=limit.name,
-        scope=f"{limit.side}{alone}",
+        scope=_scope(limit),
         limit=limit.limit,
-        remaining=None,
-        reset_s=None,
+        remaining=None if standing is None else standing.remaining,
+        reset_s=None if standing is None else standing.reset_s,
         source=limit.source.value,
     )

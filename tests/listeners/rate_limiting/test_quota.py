@@ -3,9 +3,16 @@
 import asyncio
 
 from accounts_api import Api
+from citadel_edge.limits.claims import Claim
+from citadel_edge.limits.plan import Who
+from citadel_edge.limits.values import NANO, Spent
 
 
 def limits(quota):
+    """What limits by name and scope; each says what is left, whoever is not limited has nothing to be left."""
+    for one in quota["limits"]:
+        assert (one["limit"] is None) == (one["remaining"] is None) == (one["reset_s"] is None)
+        assert one["remaining"] == one["limit"] or one["name"].endswith("_per_minute")
     return {(one["name"], one["scope"]): (one["limit"], one["source"]) for one in quota["limits"]}
 
 
@@ -42,8 +49,56 @@ async def test_each_limit_is_shown_with_who_set_it(edge_with):
         }
         assert (quota["overrides"], quota["tier"], quota["time_zone"]) == (overrides, "gold", "Asia/Tokyo")
         assert (quota["organisation_id"], quota["version"]) == (acme["id"], 1)
-        assert (await api("GET", own))[1] == quota
+        again = (await api("GET", own))[1]
+        assert limits(again) == limits(quota)
+        assert {**again, "limits": ()} == {**quota, "limits": ()}
         assert (await api("GET", f"/v1/organisations/{acme['id']}"))[1]["limits"] == shared
+
+
+async def test_what_is_left_is_shown_as_requests_take_it(edge_with):
+    async with edge_with(options=()) as served:
+        api = Api(served)
+        await api(
+            "POST", "/v1/tiers", {"name": "gold", "requests_per_minute": 60, "burst": 1.0, "tokens_per_day": 1000}
+        )
+        shared = {"usd_per_month": 5, "by_model": {"sim-model": {"tokens_per_month": 5000}}}
+        await api("POST", "/v1/organisations", {"name": "acme", "limits": shared})
+        user, mine = await api.user(tier="gold", organisation="acme")
+        await api("POST", f"/v1/users/{user['id']}/quota/top-ups", {"tokens": 500, "reason": "x"})
+
+        async def left():
+            quota = (await mine("GET", "/v1/users/me/quota"))[1]
+            assert quota["degraded"] is False
+            return {
+                (one["name"], one["scope"]): one["remaining"] for one in quota["limits"] if one["limit"] is not None
+            }
+
+        assert await left() == {
+            ("requests_per_minute", "user"): 60,
+            ("tokens_per_day", "user"): 1500,
+            ("usd_per_month", "organisation"): 5,
+            ("tokens_per_month", "organisation model sim-model"): 5000,
+        }
+        principal = await served.edge.directory.entitled(user["id"])
+        who = Who(
+            organisation_id=principal.organisation_id,
+            user_id=principal.user_id,
+            entitlement=principal.entitlement,
+            model="sim-model",
+        )
+        taken = await served.edge.limiter.reserve(Claim(who=who, cost=Spent(20, 1100, 2 * NANO)))
+        assert taken.allowed
+        now = await left()
+        assert 40 <= now.pop(("requests_per_minute", "user")) <= 42
+        assert now == {
+            ("tokens_per_day", "user"): 400,
+            ("usd_per_month", "organisation"): 3,
+            ("tokens_per_month", "organisation model sim-model"): 3900,
+        }
+        served.edge.limiter.release(taken.reservation)
+        async with asyncio.timeout(5):
+            while (await left())[("tokens_per_day", "user")] != 1500:
+                await asyncio.sleep(0.02)
 
 
 async def test_a_user_reads_the_own_quota_and_nobody_else_s(edge_with):
@@ -54,7 +109,8 @@ async def test_a_user_reads_the_own_quota_and_nobody_else_s(edge_with):
         _, reader = await api.user("olga", role="operator")
         _, service = await api.user("sid", role="service")
         for path in ("", "/quota", "/quota/top-ups", "/usage"):
-            assert (await mine("GET", f"/v1/users/me{path}")) == (await mine("GET", f"/v1/users/{user['id']}{path}"))
+            (status, me), (_, named) = [await mine("GET", f"/v1/users/{name}{path}") for name in ("me", user["id"])]
+            assert (status, {**me, "limits": ()}) == (200, {**named, "limits": ()})
             assert (await reader("GET", f"/v1/users/{user['id']}{path}"))[0] == 200
             for stranger in (other["id"], "usr_nobody", "you"):
                 for one in (mine, service):
