@@ -5,6 +5,7 @@ leases, and billionths of a US dollar (nano-USD). Times are milliseconds since 1
 """
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -69,6 +70,11 @@ class Spent(Struct, frozen=True, gc=False):
 
 
 NOTHING: Final = Spent(0, 0, 0)
+
+
+def nano_of(usd: Decimal) -> int:
+    """Billionths of a dollar, rounded up: nothing that costs is free."""
+    return int((usd * NANO).to_integral_value(ROUND_CEILING))
 
 
 class Period(Struct, frozen=True, gc=False):

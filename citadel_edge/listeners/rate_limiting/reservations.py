@@ -6,7 +6,7 @@ takes all of its charge until somebody settles it, and keeps it if nobody does. 
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -19,7 +19,7 @@ from citadel_edge.edge import Edge
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.limits.claims import Claim, Decision
 from citadel_edge.limits.plan import Who
-from citadel_edge.limits.values import MOST, NANO, Spent
+from citadel_edge.limits.values import MOST, Spent, nano_of
 from citadel_edge.routing.cost import Model
 from citadel_edge.telemetry.ids import uuid7
 
@@ -27,10 +27,6 @@ LONGEST_NAME: Final = 256
 LONGEST_ENDPOINT: Final = 512
 MOST_TOKENS: Final = MOST
 """More is no request of anybody's."""
-
-
-RESERVATION: Final = r"res_[0-9A-Za-z]{1,64}_[0-9a-f]{32}"
-"""How an id of ours looks: it says whose organisation's it is."""
 
 
 class Meta(msgspec.Struct, frozen=True, array_like=True):
@@ -99,17 +95,7 @@ def charge_of(model: Model | None, tokens: int) -> Spent:
     """What one request of so many tokens takes: at the dearer price, for nobody said which of them are an answer's."""
     if model is None:
         return Spent(1, tokens)
-    return Spent(1, tokens, nano_usd(max(model.cost_usd(tokens, 0), model.cost_usd(0, tokens))))
-
-
-def nano_usd(cost: Decimal) -> int:
-    """Billionths of a dollar, rounded up."""
-    return int((cost * NANO).to_integral_value(ROUND_CEILING))
-
-
-def organisation_of(reservation: str) -> str:
-    """Whose a well-formed reservation is."""
-    return f"org_{reservation.split('_')[1]}"
+    return Spent(1, tokens, nano_of(max(model.cost_usd(tokens, 0), model.cost_usd(0, tokens))))
 
 
 def meta_of(data: bytes) -> Meta | None:

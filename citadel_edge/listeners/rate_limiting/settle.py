@@ -15,26 +15,24 @@ from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.principal import Role
 from citadel_edge.edge import EDGE, Edge
 from citadel_edge.errors import Code, RequestError
-from citadel_edge.limits.values import Spent
+from citadel_edge.limits.redis_store import organisation_of
+from citadel_edge.limits.values import Spent, nano_of
 from citadel_edge.listeners.common.middlewares import LISTENER
 from citadel_edge.listeners.common.payload import one, read
 from citadel_edge.listeners.common.routes import Handler, Route
 from citadel_edge.listeners.rate_limiting.check import TTL_S, Life, Tokens
 from citadel_edge.listeners.rate_limiting.reservations import (
-    RESERVATION,
     Meta,
     charge_of,
     known_model,
     meta_of,
-    nano_usd,
-    organisation_of,
     usage_row,
 )
 from citadel_edge.listeners.rate_limiting.schemas import answered, bounded
 
 T = TypeVar("T")
 
-ReservationId = Annotated[str, msgspec.Meta(pattern=f"^{RESERVATION}$", max_length=128)]
+ReservationId = Annotated[str, msgspec.Meta(pattern="^res_[0-9A-Za-z]+_[0-9a-f]{32}$", max_length=128)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +113,12 @@ async def _settle(edge: Edge, wanted: Settlement) -> Settled:
     meta = await _meta(edge, wanted.reservation)
     model = known_model(edge, meta.model)
     cost_usd = Decimal(0) if model is None else model.cost_usd(wanted.tokens_in, wanted.tokens_out)
-    spent = Spent(1, wanted.tokens_in + wanted.tokens_out, nano_usd(cost_usd))
+    spent = Spent(1, wanted.tokens_in + wanted.tokens_out, nano_of(cost_usd))
     ended = await edge.limiter.settle_id(wanted.reservation, spent, model=meta.model)
     row = usage_row(
         edge,
         meta,
-        organisation_id=organisation_of(wanted.reservation),
+        organisation_id=organisation_of(wanted.reservation) or "",
         outcome=Outcome.DONE,
         tokens=(wanted.tokens_in, wanted.tokens_out),
         cost_usd=cost_usd,
