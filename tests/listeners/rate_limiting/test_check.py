@@ -163,6 +163,19 @@ async def test_a_settlement_puts_the_charge_right_once_and_writes_one_row(edge_w
         assert (row["tier"], row["key_id"], row["count"]) == ("limited", user.key_id, 1)
 
 
+async def test_who_has_no_limits_is_accounted_for_too(edge_with):
+    async with checking(edge_with(options=())) as (checks, _):
+        free = await checks.user("grace", "unlimited")
+        checked = await checks.check(free, tokens=10**9, model="others-model")
+        assert (checked["allowed"], checked["limits"], checked["expires_in_s"]) == (True, [], 60)
+        assert (await checks("/v1/settle", settled(checked, 3, 4)))[0] == 200
+        assert (await checks("/v1/settle", settled(checked, 3, 4)))[0] == 404
+        (row,) = await checks.served.rows()
+        assert (row["user_id"], row["tokens_in"], row["tokens_out"]) == (free.id, 3, 4)
+        usage = await checks.admin("GET", f"/v1/users/{free.id}/usage")
+        assert (usage["totals"]["requests"], usage["totals"]["tokens_out"]) == (1, 4)
+
+
 async def test_more_than_was_reserved_is_a_debt(edge_with):
     async with checking(edge_with(options=()), tokens_per_day=100) as (checks, user):
         checked = await checks.check(user, tokens=10)
