@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.limits.claims import Claim
 from citadel_edge.limits.lifeline import Lifeline
-from citadel_edge.limits.metrics import LimitsMetrics
 from citadel_edge.limits.plan import Plans
 from citadel_edge.limits.server_time import ServerTime
 from citadel_edge.limits.values import Answer, Order, Verdict
@@ -31,7 +30,6 @@ class Asking:
         lifeline: Lifeline,
         time: ServerTime,
         clock: Clock,
-        metrics: LimitsMetrics,
         deadline_s: float,
     ) -> None:
         self.deadline_s = deadline_s
@@ -39,7 +37,6 @@ class Asking:
         self._lifeline = lifeline
         self._time = time
         self._clock = clock
-        self._metrics = metrics
 
     async def ask(self, ask: Ask, claim: Claim, order: Order) -> tuple[Order, Answer]:
         """The order as it was asked in the end, and the answer, which is not STALE.
@@ -50,7 +47,6 @@ class Asking:
         try:
             answered = await self._within_the_deadline(ask, claim, order)
         except RedisUnavailable as error:
-            self._metrics.failures.inc()
             self._lifeline.failed(self._clock.monotonic_s(), str(error))
             raise
         self._lifeline.answered(self._clock.monotonic_s())

@@ -1,11 +1,17 @@
 """What callers of the limiter ask and are told. Values, and the one handle that they hold while a request runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+
+from msgspec import Struct
 
 from citadel_edge.limits.plan import Who
 from citadel_edge.limits.values import NOTHING, Dimension, LimitName, Order, Spent, Standing
+
+ONE: Final = Spent(1)
+"""A request of which nothing else is known."""
 
 
 class Reason(Enum):
@@ -43,8 +49,7 @@ class Part(Enum):
         return tuple(one for one in plan if one.name is LimitName.USD_PER_MONTH and not one.model)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """What a request wants to take.
 
     Attributes:
@@ -59,7 +64,7 @@ class Claim:
 
     who: Who
     part: Part = Part.ALL
-    cost: Spent = field(default_factory=Spent)
+    cost: Spent = ONE
     kept: Spent = NOTHING
     leases: bool = True
     ttl_s: float = 30.0
@@ -76,8 +81,7 @@ class Home(Enum):
     UNCERTAIN = "uncertain"
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Reservation:
+class Reservation(Struct, eq=False, kw_only=True):
     """What was taken, until it is settled. Callers read it and may set `progress`; the limiter does the rest.
 
     Attributes:
@@ -102,8 +106,7 @@ class Reservation:
         return self.order.kept if self.progress is None else self.progress()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What became of a claim.
 
     Attributes:

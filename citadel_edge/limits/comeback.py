@@ -39,7 +39,7 @@ LOOK_S: Final = 2.0
 ROUNDS: Final = 5
 """Under load something new is granted locally in each round: after so many the rest is told while Redis serves."""
 FIRST_PAUSE_S: Final = 0.05
-LAST_PAUSE_S: Final = 1.0
+LAST_PAUSE_S: Final = 0.25
 
 
 class Comeback:

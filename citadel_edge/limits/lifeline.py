@@ -24,7 +24,10 @@ class Lifeline:
         away_since_s, reason: since when (monotonic) it is not asked, and why.
     """
 
-    def __init__(self, *, on_away: Callable[[str], None], on_back: Callable[[float], None]) -> None:
+    def __init__(
+        self, *, on_failed: Callable[[], None], on_away: Callable[[str], None], on_back: Callable[[float], None]
+    ) -> None:
+        self._on_failed = on_failed
         self._on_away = on_away
         self._on_back = on_back
         self.serves = True
@@ -46,6 +49,7 @@ class Lifeline:
         """One was not; if that was one too many, it is not asked from now on."""
         self._bad[self._slot(now_s)] += 1
         self.trouble.set()
+        self._on_failed()
         bad, good = sum(self._bad), sum(self._good)
         if self.serves and bad + good >= LEAST_CALLS and bad >= good:
             self.cool_until_s = now_s + COOL_S

@@ -5,9 +5,9 @@ twin's), and who is asked `deciding`'s. Sees to it that what was taken is settle
 """
 
 import asyncio
-from dataclasses import replace
 from typing import Final
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.accounts.entitlement import Entitlement
@@ -18,7 +18,7 @@ from citadel_edge.limits.parts import Parts
 from citadel_edge.limits.plan import Who
 from citadel_edge.limits.restoring import LedgerUsage
 from citadel_edge.limits.standings import remaining
-from citadel_edge.limits.values import NANO, NOTHING, Ended, Level, LimitName, Order, Spent
+from citadel_edge.limits.values import NANO, NOTHING, Dimension, Ended, Level, LimitName, Order, Spent
 from citadel_edge.limits.verdicts import smallest
 from citadel_edge.storage.instances import Instances
 from citadel_edge.storage.redis_pool import RedisPool
@@ -98,13 +98,17 @@ class Limiter:
         order = self._order(claim, began_s, began_s + self._deadline_s)
         return _UNLIMITED if order is None else await self._deciding.look(claim, order)
 
+    def plan(self, who: Who) -> tuple[Dimension, ...]:
+        """The limits that a request is held against now; none is no limit."""
+        return self._plans.of(who, self._time.now_ms())
+
     def smallest(self, who: Who) -> int | None:
         """The most tokens that one request may ever ask for; null is no limit. Known at once."""
-        return smallest(self._plans.of(who, self._time.now_ms()))
+        return smallest(self.plan(who))
 
     def too_large(self, claim: Claim) -> bool:
         """Whether it asks for more tokens than it could ever be granted, as far as is known at once."""
-        most = smallest(claim.part.of(self._plans.of(claim.who, self._time.now_ms())))
+        most = smallest(claim.part.of(self.plan(claim.who)))
         return most is not None and 0 < most < claim.cost.tokens
 
     def remaining_usd(self, organisation_id: str, user_id: str, entitlement: Entitlement) -> float | None:

@@ -3,6 +3,8 @@
 Decides what is told how often: of a user's denials by one limit at most one a second on the hub, and none in the log.
 """
 
+from typing import Final
+
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.limits.claims import Claim, Decision, Reason
@@ -10,7 +12,8 @@ from citadel_edge.limits.metrics import LimitsMetrics
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic
 
-_MOST_A_SECOND = 10_000
+_MOST_A_SECOND: Final = 10_000
+_RESTORED_S: Final = 60.0
 
 
 class News:
@@ -22,6 +25,7 @@ class News:
         self._metrics = metrics
         self._clock = clock
         self._second = 0
+        self._restored_s = -_RESTORED_S
         self._told: set[tuple[str, str]] = set()
 
     def decided(self, claim: Claim, decision: Decision, began_s: float) -> None:
@@ -64,10 +68,13 @@ class News:
         self._metrics.swept.inc(count)
         self._log.info("reservations without an owner were ended", count=count)
 
-    def restored(self, user_id: str | None, limit: str) -> None:
-        """A quota's use was read from the ledger."""
+    def restored(self) -> None:
+        """A quota's use was read from the ledger; said in the log once a minute."""
         self._metrics.restored.inc()
-        self._log.warning("a quota's use was lost and is restored from the ledger", user_id=user_id, limit=limit)
+        now_s = self._clock.monotonic_s()
+        if now_s - self._restored_s > _RESTORED_S:
+            self._restored_s = now_s
+            self._log.warning("Redis knows less than the ledger: quotas are restored from there")
 
     def _tell_denial(self, claim: Claim, decision: Decision, limit: str, second: int) -> None:
         if second != self._second:

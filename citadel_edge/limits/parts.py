@@ -47,7 +47,9 @@ class Parts:
         self.news = news = News(hub=hub, log=log, metrics=metrics, clock=clock)
         self.time = time = ServerTime(clock)
         self.lifeline = lifeline = Lifeline(
-            on_away=lambda reason: news.away(reason, instances.last_known), on_back=news.back
+            on_failed=metrics.failures.inc,
+            on_away=lambda reason: news.away(reason, instances.last_known),
+            on_back=news.back,
         )
         self.plans = Plans()
         self.known = Known()
@@ -77,9 +79,7 @@ class Parts:
             time=time,
             news=news,
         )
-        self.asking = Asking(
-            plans=self.plans, lifeline=lifeline, time=time, clock=clock, metrics=metrics, deadline_s=deadline_s
-        )
+        self.asking = Asking(plans=self.plans, lifeline=lifeline, time=time, clock=clock, deadline_s=deadline_s)
         self.deciding = Deciding(
             store,
             self.local,

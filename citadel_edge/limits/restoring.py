@@ -16,13 +16,15 @@ from citadel_edge.errors import DependencyError
 from citadel_edge.limits.known import Known
 from citadel_edge.limits.news import News
 from citadel_edge.limits.redis_store import RedisStore
-from citadel_edge.limits.rules import cost_of
 from citadel_edge.limits.values import KINDS, Answer, Dimension, LimitName, Order, Period, Spent
 from citadel_edge.telemetry.clock import Clock
 
 LedgerUsage = Callable[[str, str | None, int], Awaitable[Spent]]
 """What the ledger says was spent since a time: `(organisation_id, user_id or null for all of it, since_ms)`."""
-AGAIN_S: Final = 5.0
+AGAIN_S: Final = 60.0
+"""So long a quota is not asked for twice, unless Redis has lost its memory in between."""
+PAUSE_S: Final = 5.0
+"""While the ledger is away; and so long one loss is one."""
 MOST_WAITING: Final = 10_000
 MOST_KNOWN: Final = 100_000
 _Quota = tuple[str, str, LimitName, Period]
@@ -47,13 +49,15 @@ class Restoring:
         self._log = log
         self._asked: OrderedDict[_Quota, float] = OrderedDict()
         self._waiting: asyncio.Queue[_Quota] = asyncio.Queue(MOST_WAITING)
-        self._was_lost = False
+        self._lost_s = -float("inf")
 
     def lost(self) -> None:
         """Redis has lost its memory: everybody's quotas are looked at when they are used next."""
-        if self._ledger_usage is not None:
-            self._was_lost = True
-            self._asked.clear()
+        now_s = self._clock.monotonic_s()
+        if self._ledger_usage is None or now_s - self._lost_s < PAUSE_S:
+            return
+        self._lost_s = now_s
+        self._asked.clear()
 
     def look(self, order: Order, answer: Answer, known: Known) -> None:
         """Redis answered; `known` is from before."""
@@ -62,8 +66,8 @@ class Restoring:
         for one, level in zip(order.dimensions, answer.levels, strict=True):
             if one.period is None or one.model or ":e:" in one.subject:
                 continue
-            unused = level.amount <= cost_of(one, order)
-            if unused or self._was_lost:
+            unused = level.amount <= order.cost.of(one.unit)
+            if unused or self._lost_s > 0:
                 self._suspect(order.organisation_id, one, known, answer.now_ms)
 
     async def run(self) -> None:
@@ -74,7 +78,7 @@ class Restoring:
                 await self._restore(quota)
             except DependencyError:
                 self._asked.pop(quota, None)
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(PAUSE_S)
             except Exception:
                 self._log.exception("a quota's use could not be read from the ledger")
 
@@ -102,4 +106,4 @@ class Restoring:
         used = spent.of(KINDS[name][1])
         if used > 0:
             await self._store.seed(organisation_id, subject, name, period, used=used)
-            self._news.restored(user_id, name.value)
+            self._news.restored()

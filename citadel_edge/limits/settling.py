@@ -145,7 +145,6 @@ class Settling:
         try:
             done = await self._settle(settlement)
         except RedisUnavailable as error:
-            self._metrics.failures.inc()
             self._lifeline.failed(self._clock.monotonic_s(), str(error))
             return False
         if done:

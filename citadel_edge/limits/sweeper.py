@@ -7,6 +7,7 @@ by these anyway. Decides how often. Refuses to know what an end means: that is t
 
 import asyncio
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -57,6 +58,7 @@ class Sweeper:
         self._sweep_s = sweep_s
         self._registered: OrderedDict[str, float] = OrderedDict()
         self._new: set[str] = set()
+        self._wake = asyncio.Event()
         self._next = 0
         self._swept = 0
 
@@ -70,26 +72,34 @@ class Sweeper:
         if len(self._registered) > MOST_KNOWN:
             self._registered.popitem(last=False)
         self._new.add(organisation_id)
+        self._wake.set()
 
     async def run(self) -> None:
-        """Every few seconds, until cancelled."""
+        """Register whom we have seen at once, sweep every few seconds, until cancelled."""
+        next_s = self._clock.monotonic_s() + self._sweep_s
         while True:
-            await asyncio.sleep(self._sweep_s)
-            if self._lifeline.serves:
-                await self.step()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(next_s - self._clock.monotonic_s()):
+                    await self._wake.wait()
+            self._wake.clear()
+            await self._lifeline.serving.wait()
+            due = self._clock.monotonic_s() >= next_s
+            if not await self._step(due=due) or due:
+                next_s = self._clock.monotonic_s() + self._sweep_s
 
-    async def step(self) -> None:
-        """Register whom we have seen, and sweep a part of all."""
+    async def _step(self, *, due: bool) -> bool:
         try:
             await self._register()
-            await each(await self._part(), self._sweep)
+            if due:
+                await each(await self._part(), self._sweep)
         except RedisUnavailable:
-            return
+            return False
         except Exception:
             self._log.exception("reservations could not be swept")
         if self._swept:
             self._news.swept(self._swept)
             self._swept = 0
+        return True
 
     async def _register(self) -> None:
         if not self._new:

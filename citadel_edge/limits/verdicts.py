@@ -4,12 +4,13 @@ Refuses to know who answered and how it is said.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from citadel_edge.accounts.entitlement import Entitlement
 from citadel_edge.limits.claims import Decision, Reason
-from citadel_edge.limits.rules import cost_of, fits, room_of
+from citadel_edge.limits.rules import cost_of, retry_ms, room_of
 from citadel_edge.limits.standings import standings
 from citadel_edge.limits.values import KINDS, Answer, Dimension, Kind, Level, Order, Standing, Verdict
 
@@ -85,9 +86,7 @@ def shares(order: Order, shared: Order, answer: Answer, find: Find) -> tuple[Sta
     for one, whole, part in zip(order.dimensions, own, standings(shared, answer), strict=True):
         after_s = part.retry_after_s
         if part.denied and one.kind is Kind.CALENDAR and one.limit > 0:
-            level = find(one)
-            if level is None or fits(one, level, cost_of(one, order)):
-                after_s = AWAY_RETRY_S
+            after_s = _quota_retry_s(one, find(one), cost_of(one, order), answer.now_ms)
         shown.append(replace(part, limit=whole.limit, retry_after_s=after_s))
     return tuple(shown)
 
@@ -107,6 +106,11 @@ def _denied(shown: tuple[Standing, ...]) -> Decision:
         reason=Reason.QUOTA if kind is Kind.CALENDAR else Reason.RATE,
         retry_after_s=longest.retry_after_s,
     )
+
+
+def _quota_retry_s(quota: Dimension, level: Level | None, cost: int, now_ms: int) -> float | None:
+    wait_ms = 0 if level is None else retry_ms(quota, level, cost, now_ms)
+    return AWAY_RETRY_S if wait_ms == 0 else None if wait_ms is None else wait_ms / 1000
 
 
 def _wait_s(denied: Standing) -> float:
