@@ -55,7 +55,7 @@ def remaining(dimension: Dimension, level: Level) -> int:
 
 
 def _standing(order: Order, dimension: Dimension, level: Level, now_ms: int, *, denied: bool) -> Standing:
-    cost = cost_of(dimension, order)
+    cost = cost_of(dimension, order) if denied else 0
     guilty = denied and not fits(dimension, level, cost)
     return Standing(
         name=dimension.name,

@@ -4,7 +4,6 @@ Units are whole numbers everywhere, so that Redis's script and Python agree to t
 leases, and billionths of a US dollar (nano-USD). Times are milliseconds since 1970 by the Redis server's clock.
 """
 
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from enum import Enum, StrEnum
 from typing import Final
@@ -185,8 +184,7 @@ class Ended(Struct, frozen=True):
     meta: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True, gc=False):
     """One limit as a client is told of it.
 
     Attributes:

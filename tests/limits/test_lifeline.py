@@ -94,8 +94,7 @@ def machine():
     def turn(seconds):
         object.__setattr__(clock, "time_s", clock.time_s + seconds)
 
-    clock_and_turn = clock, turn
-    return clock_and_turn
+    return clock, turn
 
 
 def test_before_the_first_answer_the_calendar_is_believed(machine):
