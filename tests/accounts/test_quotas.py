@@ -8,6 +8,7 @@ import pytest
 from citadel_edge.accounts import reads
 from citadel_edge.accounts.audit import AuditFilter
 from citadel_edge.accounts.entitlement import TopUp
+from citadel_edge.accounts.organisations import NewOrganisation, OrganisationPatch
 from citadel_edge.accounts.pages import PageRequest
 from citadel_edge.accounts.top_ups import MOST, NewTopUp
 from citadel_edge.errors import Code, RequestError
@@ -132,6 +133,17 @@ async def test_every_change_of_a_quota_leaves_its_line(instance, by):
     assert (second.before["overrides"], second.after["overrides"]) == ({"concurrent": 1}, {"concurrent": 2})
     assert (gave.before, gave.after["usd"], gave.after["reason"]) == (None, 0.25, "sorry")
     assert (taken.before["withdrawn_at"], taken.after["withdrawn_at"] is not None) == (None, True)
+
+
+async def test_limits_of_tiers_and_organisations_stand_in_the_trail_as_objects(instance, by):
+    sheet = {"concurrent": 1, "by_model": {"m": {"tokens_per_day": 2}}}
+    made = await instance.changes.create_organisation(NewOrganisation(name="acme", limits=sheet), by=by)
+    await instance.changes.update_organisation(made.id, OrganisationPatch(limits={}), by=by)
+    await instance.changes.update_tier("free", {"by_model": {"m": {"concurrent": 3}}}, by=by)
+    trail = (await reads.list_audit(instance.postgres, PageRequest(limit=3))).data
+    tier, second, first = trail
+    assert (first.after["limits"], second.before["limits"], second.after["limits"]) == (sheet, sheet, {})
+    assert (tier.before["by_model"], tier.after["by_model"]) == ({}, {"m": {"concurrent": 3}})
 
 
 async def test_a_deleted_user_takes_overrides_and_top_ups_along(instance, by):

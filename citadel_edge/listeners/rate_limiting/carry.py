@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from citadel_edge.accounts.once import Replay
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import RequestError
 from citadel_edge.listeners.common.middlewares import LISTENER
@@ -21,5 +22,5 @@ async def carried(request: web.Request, change: Coroutine[Any, Any, T]) -> T:
     except RequestError:
         metrics.refused.inc()
         raise
-    metrics.made.inc()
+    (metrics.replayed if isinstance(result, Replay) else metrics.made).inc()
     return result

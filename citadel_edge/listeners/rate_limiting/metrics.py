@@ -16,6 +16,7 @@ class AccountsMetrics:
         listener = ListenerName.RATE_LIMITING.value
         self.made = changes.labels(listener, "made")
         self.refused = changes.labels(listener, "refused")
+        self.replayed = changes.labels(listener, "replayed")
 
 
 ACCOUNTS_METRICS = web.AppKey("accounts_metrics", AccountsMetrics)

@@ -10,17 +10,17 @@ WITH too_large AS (
     WHERE greatest(requests_per_minute, tokens_per_minute, concurrent, tokens_per_day, tokens_per_month) > 10000000000
        OR usd_per_month > 9000000
 ), mended AS (
-    UPDATE tiers SET
-        requests_per_minute = least(tiers.requests_per_minute, 10000000000),
-        tokens_per_minute = least(tiers.tokens_per_minute, 10000000000),
-        concurrent = least(tiers.concurrent, 10000000000),
-        tokens_per_day = least(tiers.tokens_per_day, 10000000000),
-        tokens_per_month = least(tiers.tokens_per_month, 10000000000),
-        usd_per_month = least(tiers.usd_per_month, 9000000),
-        version = tiers.version + 1,
+    UPDATE tiers AS t SET
+        requests_per_minute = CASE WHEN t.requests_per_minute > 10000000000 THEN 10000000000 ELSE t.requests_per_minute END,
+        tokens_per_minute = CASE WHEN t.tokens_per_minute > 10000000000 THEN 10000000000 ELSE t.tokens_per_minute END,
+        concurrent = CASE WHEN t.concurrent > 10000000000 THEN 10000000000 ELSE t.concurrent END,
+        tokens_per_day = CASE WHEN t.tokens_per_day > 10000000000 THEN 10000000000 ELSE t.tokens_per_day END,
+        tokens_per_month = CASE WHEN t.tokens_per_month > 10000000000 THEN 10000000000 ELSE t.tokens_per_month END,
+        usd_per_month = CASE WHEN t.usd_per_month > 9000000 THEN 9000000 ELSE t.usd_per_month END,
+        version = t.version + 1,
         updated_at = now()
-    FROM too_large WHERE tiers.name = too_large.name
-    RETURNING tiers.name, to_jsonb(too_large) AS before, to_jsonb(tiers) AS after
+    FROM too_large WHERE t.name = too_large.name
+    RETURNING t.name, to_jsonb(too_large) AS before, to_jsonb(t) AS after
 )
 INSERT INTO audit (who, action, subject, before, after)
 SELECT 'migration', 'update_tier', name, before, after FROM mended;
