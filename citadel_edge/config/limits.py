@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from citadel_edge.config.fields import STRICT, number, seen, whole
 
@@ -60,24 +60,24 @@ class LimitsConfig:
     usd_per_month: Dollars | None = None
 
 
-def _models(sheets: Mapping[str, LimitsConfig]) -> Mapping[str, LimitsConfig]:
-    for name in sheets:
-        if not _MODEL.fullmatch(name):
-            raise ValueError(f"expected the name of a model, got {seen(name)}")
-    return _few(sheets, "models")
+def _models(value: Any) -> Any:
+    return _few(value, _MODEL, what="models", expected="the name of a model")
 
 
-def _endpoints(sheets: Mapping[str, LimitsConfig]) -> Mapping[str, LimitsConfig]:
-    for name in sheets:
-        if not _ENDPOINT.fullmatch(name):
-            raise ValueError(f"expected an endpoint's path as /v1/embeddings, got {seen(name)}")
-    return _few(sheets, "endpoints")
+def _endpoints(value: Any) -> Any:
+    return _few(value, _ENDPOINT, what="endpoints", expected="an endpoint's path as /v1/embeddings")
 
 
-def _few(sheets: Mapping[str, LimitsConfig], what: str) -> Mapping[str, LimitsConfig]:
-    if len(sheets) > MOST_SHEETS:
-        raise ValueError(f"expected limits for at most {MOST_SHEETS} {what}, got {len(sheets)}")
-    return sheets
+def _few(value: Any, form: re.Pattern[str], *, what: str, expected: str) -> Any:
+    """A mapping with few names, each of its form; looked at before what it maps to. Raises `ValueError`."""
+    if not isinstance(value, Mapping):
+        return value
+    if len(value) > MOST_SHEETS:
+        raise ValueError(f"expected limits for at most {MOST_SHEETS} {what}, got {len(value)}")
+    for name in value:
+        if not isinstance(name, str) or not form.fullmatch(name):
+            raise ValueError(f"expected {expected}, got {seen(name)}")
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,5 +85,5 @@ class SheetConfig(LimitsConfig):
     """Limits of all requests, and besides them those of the requests of one model or endpoint alone."""
 
     __pydantic_config__ = STRICT
-    by_model: Annotated[dict[str, LimitsConfig], AfterValidator(_models)] = field(default_factory=dict)
-    by_endpoint: Annotated[dict[str, LimitsConfig], AfterValidator(_endpoints)] = field(default_factory=dict)
+    by_model: Annotated[dict[str, LimitsConfig], BeforeValidator(_models)] = field(default_factory=dict)
+    by_endpoint: Annotated[dict[str, LimitsConfig], BeforeValidator(_endpoints)] = field(default_factory=dict)

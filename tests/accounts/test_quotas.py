@@ -157,6 +157,21 @@ async def test_a_deleted_user_takes_overrides_and_top_ups_along(instance, by):
     assert await _code(reads.list_top_ups(instance.postgres, user.id, PageRequest())) is Code.NOT_FOUND
 
 
+async def test_a_quota_changed_while_its_user_is_deleted_is_gone_or_refused(instance, by):
+    for number in range(5):
+        user, _ = await instance.user_with_key(f"u{number}")
+        results = await asyncio.gather(
+            instance.changes.set_overrides(user.id, {"concurrent": 1}, by=by),
+            instance.changes.create_top_up(user.id, NewTopUp(reason="x", tokens=1), by=by),
+            instance.changes.delete_user(user.id, by=by),
+            instance.changes.create_top_up(user.id, NewTopUp(reason="x", usd=1.0), by=by),
+            return_exceptions=True,
+        )
+        assert {error.code for error in results if isinstance(error, Exception)} <= {Code.NOT_FOUND}
+        assert await _code(instance.directory.entitled(user.id)) is Code.NOT_FOUND
+    assert await instance.postgres.fetchval("SELECT count(*) FROM top_ups") == 0
+
+
 async def test_a_top_up_ends_by_itself(instance, by):
     user, _ = await instance.user_with_key()
     soon = instance.clock.now() + timedelta(milliseconds=300)

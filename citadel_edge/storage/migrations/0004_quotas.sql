@@ -11,7 +11,8 @@ WITH too_large AS (
        OR usd_per_month > 9000000
 ), mended AS (
     UPDATE tiers AS t SET
-        requests_per_minute = CASE WHEN t.requests_per_minute > 10000000000 THEN 10000000000 ELSE t.requests_per_minute END,
+        requests_per_minute =
+            CASE WHEN t.requests_per_minute > 10000000000 THEN 10000000000 ELSE t.requests_per_minute END,
         tokens_per_minute = CASE WHEN t.tokens_per_minute > 10000000000 THEN 10000000000 ELSE t.tokens_per_minute END,
         concurrent = CASE WHEN t.concurrent > 10000000000 THEN 10000000000 ELSE t.concurrent END,
         tokens_per_day = CASE WHEN t.tokens_per_day > 10000000000 THEN 10000000000 ELSE t.tokens_per_day END,
@@ -73,8 +74,8 @@ CREATE TRIGGER quotas_tell AFTER INSERT OR UPDATE OR DELETE ON quotas
 CREATE TRIGGER top_ups_tell AFTER INSERT OR UPDATE OR DELETE ON top_ups
     FOR EACH ROW EXECUTE FUNCTION tell_of_quota();
 
--- Creates that named themselves (`Idempotency-Key`), and what was answered, for a day. `id` is a hash of caller, path and
--- key, `body_hash` one of the body. A row is written in the transaction of what it made; no answer holds a secret.
+-- Creates that named themselves (`Idempotency-Key`), and what was answered, for a day. `id` is a hash of caller, path
+-- and key, `body_hash` one of the body. A row is written in the transaction of what it made; no answer holds a secret.
 CREATE TABLE idempotency (
     id          bytea PRIMARY KEY CHECK (octet_length(id) = 32),
     body_hash   bytea NOT NULL CHECK (octet_length(body_hash) = 32),

@@ -129,6 +129,26 @@ async def test_csv_of_many_days_is_whole(edge_with):
         assert lines[1:] == sorted(lines[1:])
 
 
+async def test_clients_that_leave_in_the_middle_keep_nobody_waiting(edge_with):
+    async with edge_with(options=()) as served:
+        api = Api(served)
+        user, mine = await berliner(api)
+        await used(
+            served, user, *({"at": f"2026-10-25T{n % 24:02}:00:00+00:00", "model": f"m{n}"} for n in range(3000))
+        )
+        path = f"/v1/users/me/usage?{OCTOBER}&by=day,model&format=csv"
+        whole = (await mine.text(path))[1]
+        assert whole.count("\n") == 3001
+
+        async def leave(n):
+            async with mine.asked("GET", path) as answer:
+                await answer.content.read(n)
+                answer.close()
+
+        await asyncio.gather(*(leave(n) for n in range(12)), *(mine("GET", "/v1/users/me/usage") for _ in range(12)))
+        assert (await mine.text(path))[1] == whole
+
+
 WRONG = (
     ("from=x", "from"),
     ("from=2026-10-02&to=2026-10-01", "from"),
