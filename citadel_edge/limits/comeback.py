@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Final
 
 from msgspec.structs import replace
+from redis.exceptions import ResponseError
 
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.limits.batches import each
@@ -36,6 +37,8 @@ from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
 
 LOOK_S: Final = 2.0
+PROBE: Final = "citadel:limits:probe"
+PROBE_MS: Final = 60_000
 ROUNDS: Final = 5
 """Under load something new is granted locally in each round: after so many the rest is told while Redis serves."""
 FIRST_PAUSE_S: Final = 0.05
@@ -133,10 +136,10 @@ class Comeback:
 
     async def _who(self) -> bytes:
         """The server process that answers; of a cluster, or where INFO is not permitted, whoever it was."""
+        await self._redis.call("SET", PROBE, b"", "PX", PROBE_MS)  # it has to take writes: a replica answers as well
         if not self._clustered:
-            with suppress(RedisUnavailable):
+            with suppress(RedisUnavailable, ResponseError):
                 return _run_id(await self._redis.call("INFO", "server"))
-        await self._redis.call("PING")
         return self._server
 
     async def _hand_over(self) -> bool:

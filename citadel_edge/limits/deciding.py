@@ -101,9 +101,9 @@ class Deciding:
     def _at_once(self, order: Order) -> Decision | None:
         """What needs nobody's answer."""
         now_ms, tokens = self._time.now_ms(), order.cost.tokens
-        levels = partial(self._known.levels, order, now_ms)
+        levels = partial(self._known.of, order.organisation_id, order.dimensions, now_ms)
         if tokens and any(one.counts_tokens and tokens > largest(one) for one in order.dimensions):
-            place = too_large(order, levels())
+            place = too_large(tokens, order.dimensions, levels())
             if place is not None:
                 return refused(order, levels(), now_ms, place, Reason.TOO_LARGE)
         answer = self._denials.of(order, now_ms, levels)
@@ -124,7 +124,9 @@ class Deciding:
         find = partial(self._known.level, order.organisation_id, now_ms=now_ms)
         place = closed_without(order, claim.who.entitlement, find)
         if place is not None:
-            return refused(order, self._known.levels(order, now_ms), now_ms, place, Reason.AWAY), order
+            return refused(
+                order, self._known.of(order.organisation_id, order.dimensions, now_ms), now_ms, place, Reason.AWAY
+            ), order
         shared, answer = (self._local.reserve if take else self._local.read)(order, now_ms)
         shown = shares(order, shared, answer, find)
         if answer.verdict is Verdict.ADMITTED:

@@ -5,6 +5,7 @@ Decides who is told what it took in the end: Redis, where it may be on record, o
 
 from citadel_edge.limits.claims import Home, Reservation
 from citadel_edge.limits.denials import Denials
+from citadel_edge.limits.known import Known
 from citadel_edge.limits.lifeline import Lifeline
 from citadel_edge.limits.local_store import LocalStore
 from citadel_edge.limits.news import News
@@ -25,6 +26,7 @@ class Endings:
         owed: Owed,
         *,
         local: LocalStore,
+        known: Known,
         denials: Denials,
         lifeline: Lifeline,
         time: ServerTime,
@@ -34,6 +36,7 @@ class Endings:
         self._settling = settling
         self._owed = owed
         self._local = local
+        self._known = known
         self._denials = denials
         self._lifeline = lifeline
         self._time = time
@@ -44,6 +47,7 @@ class Endings:
         if reservation.settled:
             return
         self.over(reservation, spent, model)
+        self._known.settled(reservation.order, spent, model)
         self._news.settled(reservation.tier, spent.tokens)
         if reservation.home is Home.LOCAL:
             self._owed.spent(reservation.order, spent, model, self._time.now_ms())

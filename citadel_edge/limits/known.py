@@ -7,8 +7,8 @@ to know what others took since. Bounded; what nobody asked about for longest is 
 from collections import OrderedDict
 from typing import Final
 
-from citadel_edge.limits.rules import ordinal
-from citadel_edge.limits.values import Answer, Dimension, Kind, Level, LimitName, Order
+from citadel_edge.limits.rules import cost_of, ordinal, settled_cost
+from citadel_edge.limits.values import Answer, Dimension, Kind, Level, LimitName, Order, Spent
 
 LEASE_MS: Final = 30_000
 """So long leases are believed in that were seen once."""
@@ -36,9 +36,22 @@ class Known:
         known = self._levels.get((organisation_id, dimension.subject, dimension.name))
         return None if known is None else _since(known, dimension, now_ms)
 
-    def levels(self, order: Order, now_ms: int) -> tuple[Level, ...]:
-        """Of all that an order is held against; what nobody knows counts as empty."""
-        return tuple(self.level(order.organisation_id, one, now_ms) or Level(0) for one in order.dimensions)
+    def of(self, organisation_id: str, dimensions: tuple[Dimension, ...], now_ms: int) -> tuple[Level, ...]:
+        """The levels of several; what nobody knows counts as empty."""
+        return tuple(self.level(organisation_id, one, now_ms) or Level(0) for one in dimensions)
+
+    def settled(self, order: Order, spent: Spent, model: str) -> None:
+        """What Redis will say of quotas when it has heard of this settlement."""
+        for one in order.dimensions:
+            if one.period is None:
+                continue
+            key = (order.organisation_id, one.subject, one.name)
+            known = self._levels.get(key)
+            if known is None or known[0].period != one.period:
+                continue
+            dimension, level, at_ms = known
+            used = level.amount + settled_cost(one, spent, model) - cost_of(one, order)
+            self._levels[key] = dimension, Level(max(0, used), level.taken), at_ms
 
 
 def _since(known: tuple[Dimension, Level, int], dimension: Dimension, now_ms: int) -> Level:

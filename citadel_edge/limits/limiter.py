@@ -5,7 +5,7 @@ twin's), and who is asked `deciding`'s. Sees to it that what was taken is settle
 """
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
@@ -19,14 +19,22 @@ from citadel_edge.limits.plan import Who
 from citadel_edge.limits.restoring import LedgerUsage
 from citadel_edge.limits.standings import remaining
 from citadel_edge.limits.values import NANO, NOTHING, Dimension, Ended, Level, LimitName, Order, Spent
-from citadel_edge.limits.verdicts import smallest
+from citadel_edge.limits.verdicts import smallest, too_large
 from citadel_edge.storage.instances import Instances
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub
 
 FLUSH_S: Final = 1.0
+STUMBLE_S: Final = 1.0
 _UNLIMITED: Final = Decision(allowed=True)
+
+
+class Worker(Protocol):
+    """Something that runs until it is cancelled."""
+
+    async def run(self) -> None:
+        """Run."""
 
 
 class Limiter:
@@ -50,6 +58,7 @@ class Limiter:
         clustered: bool = False,
     ) -> None:
         self._clock = clock
+        self._log = log
         self._deadline_s = deadline_s
         self._instances = instances
         self._parts = parts = Parts(
@@ -108,8 +117,9 @@ class Limiter:
 
     def too_large(self, claim: Claim) -> bool:
         """Whether it asks for more tokens than it could ever be granted, as far as is known at once."""
-        most = smallest(claim.part.of(self.plan(claim.who)))
-        return most is not None and 0 < most < claim.cost.tokens
+        plan, known = claim.part.of(self.plan(claim.who)), self._parts.known
+        levels = known.of(claim.who.organisation_id, plan, self._time.now_ms())
+        return too_large(claim.cost.tokens, plan, levels) is not None
 
     def remaining_usd(self, organisation_id: str, user_id: str, entitlement: Entitlement) -> float | None:
         """Dollars that are left this month, as last known; null is no limit."""
@@ -172,9 +182,18 @@ class Limiter:
         try:
             async with asyncio.TaskGroup() as group:
                 for worker in (parts.settling, parts.comeback, parts.renewals, parts.sweeper, parts.restoring):
-                    group.create_task(worker.run(), name=f"limits {type(worker).__name__}")
+                    group.create_task(self._steadily(worker), name=f"limits {type(worker).__name__}")
         finally:
             await parts.settling.flush(FLUSH_S)
+
+    async def _steadily(self, worker: Worker) -> None:
+        """Claims go on being decided whatever a worker stumbles over."""
+        while True:
+            try:
+                await worker.run()
+            except Exception:
+                self._log.exception("a worker of the limiter failed in a way nobody foresaw")
+                await asyncio.sleep(STUMBLE_S)
 
     def _order(self, claim: Claim, began_s: float, until_s: float) -> Order | None:
         """What is asked for; null where there is nothing to ask."""

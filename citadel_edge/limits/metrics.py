@@ -51,7 +51,8 @@ class LimitsMetrics:
             "citadel_limits_redis_changed", "Times that another Redis process answered.", registry=registry
         )
         self._check_children: dict[tuple[str, str, str], Counter] = {}
-        self._tiers: dict[str, tuple[Counter, Counter]] = {}
+        self._token_children: dict[str, tuple[Counter, Counter]] = {}
+        self._tiers: set[str] = set()
 
     def follow(
         self, *, degraded: Callable[[], bool], queue: Callable[[], int], reservations: Callable[[], int]
@@ -63,10 +64,10 @@ class LimitsMetrics:
 
     def decided(self, tier: str, dimension: str, outcome: str, seconds: float) -> None:
         """One claim more."""
-        key = (tier, dimension, outcome)
-        child = self._check_children.get(key)
+        child = self._check_children.get((tier, dimension, outcome))
         if child is None:
-            child = self._check_children[key] = self._checks.labels(self._label(tier), dimension, outcome)
+            key = self._label(tier), dimension, outcome
+            child = self._check_children[key] = self._checks.labels(*key)
         child.inc()
         self._seconds.observe(seconds)
 
@@ -83,13 +84,14 @@ class LimitsMetrics:
         self._degraded_seconds.inc(seconds)
 
     def _of(self, tier: str) -> tuple[Counter, Counter]:
-        known = self._tiers.get(tier)
+        known = self._token_children.get(tier)
         if known is None:
             label = self._label(tier)
-            known = self._reserved.labels(label), self._settled.labels(label)
-            if label == tier:
-                self._tiers[tier] = known
+            known = self._token_children[label] = self._reserved.labels(label), self._settled.labels(label)
         return known
 
     def _label(self, tier: str) -> str:
-        return tier if tier in self._tiers or len(self._tiers) < _MOST_TIERS else _OTHER
+        """The tier; of too many, those that came last share one series."""
+        if len(self._tiers) < _MOST_TIERS:
+            self._tiers.add(tier)
+        return tier if tier in self._tiers else _OTHER

@@ -58,6 +58,10 @@ class Owed:
         for one in order.dimensions:
             self._add(order.organisation_id, one, -cost_of(one, order), now_ms)
 
+    def tidy(self, now_ms: int) -> None:
+        """Forget rates that have drained, in a long outage."""
+        self._rates = {key: rate for key, rate in self._rates.items() if rate.drain(now_ms)}
+
     def orders(self, now_ms: int, clock: Clock) -> list[Order]:
         """All of it as final orders, each to be carried out once; from now on nothing is owed."""
         used, rates, self._used, self._rates = self._used, self._rates, {}, {}

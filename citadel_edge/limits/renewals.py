@@ -14,6 +14,7 @@ from citadel_edge.limits.claims import Home, Reservation
 from citadel_edge.limits.lifeline import Lifeline
 from citadel_edge.limits.local_store import LocalStore
 from citadel_edge.limits.open_reservations import OpenReservations
+from citadel_edge.limits.owed import Owed
 from citadel_edge.limits.redis_store import RedisStore
 from citadel_edge.limits.server_time import ServerTime
 from citadel_edge.telemetry.clock import Clock
@@ -30,6 +31,7 @@ class Renewals:
         store: RedisStore,
         local: LocalStore,
         open_: OpenReservations,
+        owed: Owed,
         *,
         lifeline: Lifeline,
         time: ServerTime,
@@ -41,6 +43,7 @@ class Renewals:
         self._store = store
         self._local = local
         self._open = open_
+        self._owed = owed
         self._lifeline = lifeline
         self._time = time
         self._clock = clock
@@ -68,6 +71,7 @@ class Renewals:
         if now_s - self._tidied_s > TIDY_S:
             self._tidied_s = now_s
             self._local.tidy(self._time.now_ms())
+            self._owed.tidy(self._time.now_ms())
 
     async def _renew(self, reservation: Reservation) -> bool:
         now_s, ttl_ms = self._clock.monotonic_s(), reservation.order.ttl_ms

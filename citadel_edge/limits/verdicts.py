@@ -29,10 +29,10 @@ def smallest(dimensions: Sequence[Dimension]) -> int | None:
     return min((largest(one) for one in dimensions if one.counts_tokens), default=None)
 
 
-def too_large(order: Order, levels: Sequence[Level]) -> int | None:
+def too_large(tokens: int, dimensions: Sequence[Dimension], levels: Sequence[Level]) -> int | None:
     """The place of a limit, of tokens and not 0, that never grants so many; null: there is none."""
-    for place, (one, level) in enumerate(zip(order.dimensions, levels, strict=True)):
-        if one.counts_tokens and one.limit > 0 and order.cost.tokens > largest(one, level.taken):
+    for place, (one, level) in enumerate(zip(dimensions, levels, strict=True)):
+        if one.counts_tokens and one.limit > 0 and tokens > largest(one, level.taken):
             return place
     return None
 
@@ -70,7 +70,7 @@ def refused(order: Order, levels: Sequence[Level], now_ms: int, place: int, reas
 
 def denial(order: Order, answer: Answer) -> Decision:
     """A denial that Redis answered."""
-    place = too_large(order, answer.levels)
+    place = too_large(order.cost.tokens, order.dimensions, answer.levels)
     if place is not None:
         return refused(order, answer.levels, answer.now_ms, place, Reason.TOO_LARGE)
     return _denied(standings(order, answer))

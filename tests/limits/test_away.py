@@ -154,7 +154,7 @@ async def test_services_keep_their_reservations_without_redis(own_valkey):
 
 async def test_the_outage_is_told(own_valkey):
     async with instance(own_valkey.url, share_of=3) as one:
-        await one.levels(entitlement(concurrent=1))
+        await until(lambda: one.parts.comeback._server)
         assert one.metric("degraded") == 0
         await asyncio.to_thread(own_valkey.stop)
         await _away(one)
@@ -166,3 +166,15 @@ async def test_the_outage_is_told(own_valkey):
         assert one.metric("degraded_seconds_total") > 0
         assert one.metric("redis_changed_total") == 1
         assert one.metric("redis_failures_total") > 0
+
+
+async def test_a_server_that_takes_no_writes_is_away(own_valkey):
+    limits = entitlement(requests_per_minute=1000)
+    async with instance(own_valkey.url) as one:
+        await one.levels(limits)
+        own_valkey.say("REPLICAOF", "127.0.0.1", "1")
+        assert (await one.reserve(limits)).degraded
+        await _away(one)
+        own_valkey.say("REPLICAOF", "NO", "ONE")
+        await until(lambda: not one.limiter.degraded)
+        assert not (await one.reserve(limits)).degraded

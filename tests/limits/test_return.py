@@ -26,6 +26,7 @@ async def _used(one):
 
 async def _an_outage(one, stop, start):
     """Used before 50; open from before 70 in the end; used without 120; open from without 300."""
+    await until(lambda: one.parts.comeback._server)
     before = await one.reserve(LIMITS, tokens=100)
     one.limiter.settle(before.reservation, Spent(1, 50))
     await one.settled()
