@@ -19,8 +19,10 @@ from processes import MODEL, EdgeProcess, served, status_of, until_status
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 16}
 
 
-async def ask(client, edge, **fields):
-    async with client.post(edge.url("/v1/chat/completions"), json={**CHAT, **fields}, headers=edge.headers()) as answer:
+async def ask(client, edge, *, key="admin_key", **fields):
+    """The admin's key has no limits, the demo user's has."""
+    headers = edge.headers(key)
+    async with client.post(edge.url("/v1/chat/completions"), json={**CHAT, **fields}, headers=headers) as answer:
         return answer.status, await answer.json()
 
 

@@ -1,6 +1,5 @@
 """Where a request would go, and why, without sending it."""
 
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -89,7 +88,7 @@ def _told(decision: Decision) -> dict[str, Any]:
     return {
         "allowed": decision.allowed,
         "retry_after_s": decision.retry_after_s,
-        "standings": [asdict(one) for one in decision.standings],
+        "standings": [msgspec.structs.asdict(one) for one in decision.standings],
         "degraded": decision.degraded,
     }
 

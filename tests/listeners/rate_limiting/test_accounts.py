@@ -130,6 +130,7 @@ async def test_a_wrong_body_names_its_field_and_makes_nobody(edge_with, body, pa
 async def test_a_stale_change_is_412_and_loses_nothing(edge_with):
     async with edge_with(options=()) as served:
         api = Api(served)
+        await api("POST", "/v1/tiers", {"name": "pro"})
         _, user = await api("POST", "/v1/users", {"name": "ada", "tier": "free"})
         etag = api.headers["ETag"]
         assert (await api("PATCH", f"/v1/users/{user['id']}", {"tier": "pro"}, If_Match=etag))[0] == 200
