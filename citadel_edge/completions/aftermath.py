@@ -55,9 +55,11 @@ class Aftermath:
 
 
 def _hang_up(trial: Trial) -> bool:
-    """Whether the engine was told that nobody listens any more, and may have sent more than was read."""
-    answer = trial.answer
-    return answer is not None and trial.relay is not None and not answer.finished and answer.hang_up()
+    """Whether the engine has ended, or was told that nobody listens any more, and may have sent more than was read."""
+    answer, relay = trial.answer, trial.relay
+    if answer is None or relay is None or relay.over:
+        return False
+    return answer.finished or answer.hang_up()
 
 
 async def _listen(trial: Trial) -> None:

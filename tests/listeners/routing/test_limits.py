@@ -1,8 +1,8 @@
 """Limits on the data plane: a denial costs no engine any work, and what is charged is what was generated."""
 
 import asyncio
+import contextlib
 import random
-from contextlib import asynccontextmanager
 
 import openai
 import pytest
@@ -12,7 +12,6 @@ from citadel_edge.config.shape import (
     DeploymentConfig,
     ListenerName,
     ModelConfig,
-    OnRedisDown,
     PriceConfig,
     TierConfig,
 )
@@ -28,28 +27,20 @@ def tier(**limits):
     return {"tiers": (TierConfig(name="free", **limits),)}
 
 
-def held(served):
-    """Leases that anybody holds, by key."""
-    return served.edge.redis.call("EVAL", _LEASES, 0)
+async def held(served):
+    """Requests that the demo user is held to have under way."""
+    _, answer, _ = await ask(served, served.chat(model="auto"), path="/v1/route")
+    (one,) = (one for one in answer["limits"]["standings"] if one["name"] == "concurrent")
+    return one["limit"] - one["remaining"]
 
 
-_LEASES = """
-local held = 0
-for _, key in ipairs(redis.call('KEYS', 'citadel:limits:*')) do
-  if redis.call('TYPE', key).ok == 'zset' then held = held + redis.call('ZCARD', key) end
-end
-return held
-"""
-
-
-async def quota(served):
-    """The demo user's limits as they stand, by name."""
-    principal = await served.edge.directory.authenticate(served.keys.demo_key)
-    async with served.client.get(
-        served.url(f"/v1/users/{principal.user_id}/quota", ListenerName.RATE_LIMITING), headers=served.as_admin()
-    ) as answer:
+async def left(served, name):
+    """What remains to the demo user of a limit, as the quota page says."""
+    url = served.url("/v1/users/me/quota", ListenerName.RATE_LIMITING)
+    async with served.client.get(url, headers=served.as_user()) as answer:
         assert answer.status == 200, await answer.text()
-        return {one["name"]: one for one in (await answer.json())["limits"]}
+        (one,) = (one for one in (await answer.json())["limits"] if one["name"] == name)
+        return one["remaining"]
 
 
 async def test_a_denial_costs_no_engine_any_work_and_says_when_to_come_again(edge_with):
@@ -110,9 +101,8 @@ async def test_what_was_reserved_too_much_is_given_back(edge_with):
         used = answer["usage"]["total_tokens"]
         await asyncio.sleep(0.05)
         (row,) = await served.rows()
-        now = await quota(served)
-        assert now["tokens_per_day"]["remaining"] == 1000 - used
-        assert now["usd_per_month"]["remaining"] == pytest.approx(1.0 - float(row["cost_usd"]), abs=1e-9)
+        assert await left(served, "tokens_per_day") == 1000 - used
+        assert await left(served, "usd_per_month") == pytest.approx(1.0 - float(row["cost_usd"]), abs=1e-9)
 
 
 async def test_one_at_a_time_is_one_at_a_time_and_the_place_comes_free(edge_with):
@@ -130,8 +120,10 @@ async def test_one_at_a_time_is_one_at_a_time_and_the_place_comes_free(edge_with
 
 def models_of(*names, price=None):
     """The first on the first replica alone, with all others, on the second, as its fallbacks."""
-    place = (DeploymentConfig(upstream="sim-1"),)
-    first = ModelConfig(name=names[0], deployments=(DeploymentConfig(upstream="sim-0"),), fallbacks=names[1:])
+    place = (DeploymentConfig(upstream="sim-1", model=MODEL),)
+    first = ModelConfig(
+        name=names[0], deployments=(DeploymentConfig(upstream="sim-0", model=MODEL),), fallbacks=names[1:]
+    )
     return (first, *(ModelConfig(name=name, deployments=place, price=price or PriceConfig()) for name in names[1:]))
 
 
@@ -142,7 +134,6 @@ async def test_a_fallback_under_a_limit_of_its_own_that_is_used_up_is_out(edge_w
         await served.simulators[0].kill()
         status, _, headers = await ask(served, served.chat(model="first"))
         assert (status, headers["X-Citadel-Model"]) == (200, "third")
-        await asyncio.sleep(0.05)
         assert await held(served) == 0
 
 
@@ -217,46 +208,40 @@ async def check(served, body):
         return await answer.json()
 
 
-@asynccontextmanager
-async def leaving(served, body, *, after_s):
-    """A client that leaves its stream after so many seconds, whatever has come by then."""
+async def leave(served, after_chunks):
+    """A client that leaves its stream when so many chunks have come; -1: before its status."""
     request_id = f"leaves-{random.getrandbits(64):x}"
     headers = {**served.as_user(), "X-Request-Id": request_id}
-    try:
-        async with asyncio.timeout(after_s):
-            async with served.client.post(served.url(CHAT), json={**body, "stream": True}, headers=headers) as answer:
-                await answer.read()
-    except TimeoutError:
-        pass
-    yield request_id
+    body = {**served.chat(), "stream": True}
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.05 if after_chunks < 0 else None):
+            async with served.client.post(served.url(CHAT), json=body, headers=headers) as answer:
+                assert answer.status == 200
+                while after_chunks >= 0 and await answer.content.readline():
+                    after_chunks -= 0.5  # each is followed by an empty line
+    return request_id
 
 
 async def test_a_thousand_streams_that_are_left_hold_nothing_and_are_charged_what_the_engine_generated(edge_with):
     options = SimulatorOptions(
-        engine=Engine.VLLM, shortest=60, longest=60, timing=Timing(first_token_ms=5, decode_ms=4), kept_records=2000
+        engine=Engine.VLLM, shortest=60, longest=60, timing=Timing(first_token_ms=5, decode_ms=2), kept_records=2000
     )
+    asyncio.get_running_loop().set_debug(False)  # which looks at each of tens of thousands of tokens
     dice = random.Random(7)
-    limits = tier(concurrent=1000, tokens_per_day=10**9, on_redis_down=OnRedisDown(spend="open"))
+    limits = tier(concurrent=1000, tokens_per_day=10**9)
     async with edge_with(options=(options, options), changes=limits) as served:
         asked = []
-        for _ in range(20):
-            waits = [dice.uniform(0.01, 0.3) for _ in range(50)]
-            asked += await asyncio.gather(*(_left(served, wait_s) for wait_s in waits))
+        for _ in range(25):
+            asked += await asyncio.gather(*(leave(served, dice.randint(-1, 58)) for _ in range(40)))
         async with asyncio.timeout(10):
             while await held(served) or any(sim.stats.active for sim in served.simulators):
                 await asyncio.sleep(0.02)
         generated = {record.id: record.generated for sim in served.simulators for record in sim.stats.records}
         rows = {row["request_id"]: row for row in await served.rows()}
-        assert len(rows) == 1000
-        charged = {name: rows[name]["tokens_out"] for name in asked}
-        wrong = {
-            name: (charged[name], generated.get(name, 0)) for name in asked if charged[name] != generated.get(name, 0)
-        }
-        assert not wrong
+        assert len(generated) > 900, "else few had begun"
+        assert set(generated) <= set(rows)
+        charged = {name: row["tokens_out"] for name, row in rows.items() if row["upstream"]}
+        assert {name: tokens for name, tokens in charged.items() if tokens != generated.get(name, 0)} == {}
+        assert len(set(charged.values())) > 20, "they were left at many places"
         used = sum(row["tokens_in"] + row["tokens_out"] for row in rows.values())
-        assert (await quota(served))["tokens_per_day"]["remaining"] == 10**9 - used
-
-
-async def _left(served, wait_s):
-    async with leaving(served, served.chat(), after_s=wait_s) as request_id:
-        return request_id
+        assert await left(served, "tokens_per_day") == 10**9 - used
