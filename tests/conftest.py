@@ -1,5 +1,6 @@
 """Set-up that every suite shares: the guards of `guards`, and nothing of any one room."""
 
+import asyncio
 import inspect
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -53,6 +54,12 @@ def no_stray_children() -> Iterator[None]:
     yield
     if strays := stray_children(before):
         pytest.fail("left child processes running:\n" + "\n".join(strays), pytrace=False)
+
+
+@pytest.fixture
+async def full_speed() -> None:
+    """For tests that are about many requests or tokens at once: asyncio's debugging makes each ten times as dear."""
+    asyncio.get_running_loop().set_debug(False)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from citadel_edge.simulator.timing import Timing
 from conversations import LEGACY, ask, decision, idle, said, settled, stream
 
 ROUTING, STREAMING = ListenerName.ROUTING, ListenerName.STREAMING
+pytestmark = pytest.mark.usefixtures("full_speed")
+
 LENGTH = 40
 USAGE = {"stream_options": {"include_usage": True}}
 QUICK = RoutingConfig(probe_interval_s=0.05)

@@ -171,6 +171,7 @@ async def test_of_auto_only_what_the_month_s_dollars_allow(edge_with):
         assert served.simulators[0].stats.started == 0
 
 
+@pytest.mark.usefixtures("full_speed")
 async def test_what_two_instances_admit_together_stays_within_the_bound(migrated_dsn, redis_url, tmp_path):
     """100 tokens a minute, 50 requests of 20 tokens at once through two instances: at most 100 + 20, twenty times."""
     changes = tier(tokens_per_minute=100, burst=0.2)
@@ -181,7 +182,6 @@ async def test_what_two_instances_admit_together_stays_within_the_bound(migrated
         ) as one,
         serving(dsn=migrated_dsn, redis_url=redis_url, data_dir=tmp_path / "b", changes=changes, beside=one) as other,
     ):
-        asyncio.get_running_loop().set_debug(False)
         for run in range(20):
             keys = await new_user(one, f"run {run}")
             body = {"key": keys, "tokens": 20, "lease": False}
@@ -223,11 +223,11 @@ async def leave(served, after_chunks):
     return request_id
 
 
+@pytest.mark.usefixtures("full_speed")
 async def test_a_thousand_streams_that_are_left_hold_nothing_and_are_charged_what_the_engine_generated(edge_with):
     options = SimulatorOptions(
         engine=Engine.VLLM, shortest=60, longest=60, timing=Timing(first_token_ms=5, decode_ms=2), kept_records=2000
     )
-    asyncio.get_running_loop().set_debug(False)  # which looks at each of tens of thousands of tokens
     dice = random.Random(7)
     limits = tier(concurrent=1000, tokens_per_day=10**9)
     async with edge_with(options=(options, options), changes=limits) as served:
