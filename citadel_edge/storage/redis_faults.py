@@ -32,6 +32,7 @@ _REPLIES: Final = (
     (exceptions.OutOfMemoryError, Fault.CALL, "is out of memory: raise its maxmemory"),
     (exceptions.ClusterDownError, Fault.CALL, "is a cluster whose slots are not all served"),
     (exceptions.MasterDownError, Fault.CALL, "is a replica that has lost its primary"),
+    (exceptions.AskError, Fault.CALL, "is a node of a cluster: write redis+cluster:// in redis.url"),
     (exceptions.TryAgainError, Fault.CALL, "is moving the key to another node"),
 )
 _PREFIXES: Final = (

@@ -17,7 +17,7 @@ from citadel_edge.errors import RedisUnavailable
 from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.patience import patience
 from citadel_edge.storage.redis_faults import FAULTS, Fault, judge
-from citadel_edge.storage.redis_link import Link
+from citadel_edge.storage.redis_link import Inquiry, Link
 
 BATCH: Final = 64
 CONNECT_S: Final = 2.0
@@ -184,11 +184,10 @@ class Lane:
 
     async def _ping(self, deadline_s: float) -> None:
         """Only an answer to a command shows that the server is neither loading, busy nor frozen."""
-        reply = _Ping()
+        ping = Inquiry("PING")
         async with patience(deadline_s):
-            await self._link.ask([reply])
-        if reply.error is not None:
-            raise reply.error
+            await self._link.ask([ping])
+        ping.value()
 
     async def _serve(self) -> None:
         while self._alarm == self._tower.alarm and await self._link.usable():
@@ -222,17 +221,6 @@ class Lane:
         _, words = judge(error)
         _fail(batch, error)
         self._tower.fails(self, words or "answered with an error")
-
-
-class _Ping:
-    """The lane's own question."""
-
-    def __init__(self) -> None:
-        self.args: tuple[Any, ...] = (b"PING",)
-        self.error: Exception | None = None
-
-    def answer(self, reply: Any) -> None:
-        self.error = reply if isinstance(reply, Exception) else None
 
 
 def _fail(batch: Sequence[Pending], error: BaseException) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import hiredis
-from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import (
     Connection,
     ConnectionPool,
@@ -90,51 +89,37 @@ class ConnectionLink:
         await hang_up(self._pool, self._connection)
 
 
-class ClusterLink:
-    """A link to a whole cluster: redis-py's cluster client finds the node of each key."""
-
-    def __init__(self, target: RedisTarget) -> None:
-        self._target = target
-        self._client: RedisCluster | None = None
-
-    async def connect(self) -> None:
-        """Learn the cluster's shape from its first seed that answers."""
-        self._client = client = RedisCluster(
-            startup_nodes=[ClusterNode(node.host, node.port) for node in self._target.nodes],
-            **{**_common(self._target), "retry": Retry(NoBackoff(), 1)},  # MOVED is followed, which is a second attempt
-            **_tls(self._target),
-        )
-        _answer_plainly(client)
-        await client.initialize()
-
-    async def usable(self) -> bool:
-        """Whether the shape is known; redis-py looks after the single connections."""
-        return self._client is not None
+class NodeLink(ConnectionLink):
+    """A link to one node of a cluster, which has to be told of each key that is on its way to it."""
 
     async def ask(self, questions: Sequence[Question]) -> None:
-        """One question after the other; the nodes differ, so there is no one pipe."""
-        for question in questions:
-            try:
-                question.answer(await self._run(question.args))
-            except (ResponseError, DataError) as error:
-                question.answer(error)
+        """As for any server; `ASKING` goes before those that ask for such a key."""
+        if any(getattr(question, "asking", False) for question in questions):
+            questions = [each for question in questions for each in _announced(question)]
+        await super().ask(questions)
 
-    async def _run(self, args: tuple[Any, ...]) -> Any:
-        if self._client is None:
-            raise ConnectionError("not connected")
-        name, *rest = args
-        return await self._client.execute_command(name.decode() if isinstance(name, bytes) else name, *rest)
 
-    async def close(self) -> None:
-        """Forget the cluster and every connection to it."""
-        client, self._client = self._client, None
-        if client is not None:
-            await _closed(client)
+class Inquiry:
+    """A question of our own, whose reply is kept."""
+
+    def __init__(self, *args: str) -> None:
+        self.args: tuple[Any, ...] = args
+        self._reply: Any = None
+
+    def answer(self, reply: Any) -> None:
+        """Keep it."""
+        self._reply = reply
+
+    def value(self) -> Any:
+        """The reply; raises what the server answered if that was an error."""
+        if isinstance(self._reply, Exception):
+            raise self._reply
+        return self._reply
 
 
 def link(target: RedisTarget, tls: RedisSSLContext | None = None) -> Link:
-    """A link of the target's kind, not yet connected."""
-    return ClusterLink(target) if target.kind is RedisKind.CLUSTER else ConnectionLink(connections(target), tls)
+    """A link to the one server of a target, not yet connected."""
+    return ConnectionLink(connections(target), tls)
 
 
 def tls_of(target: RedisTarget) -> RedisSSLContext | None:
@@ -176,15 +161,15 @@ async def _closed(client: Any) -> None:
             await client.aclose()
 
 
-def connections(target: RedisTarget, node: int = 0) -> ConnectionPool:
-    """A maker of connections to the target; of a cluster, to its `node`-th seed (publications reach every node)."""
+def connections(target: RedisTarget) -> ConnectionPool:
+    """A maker of connections to the one server of a target; of a cluster, see `redis_cluster`."""
     if target.kind is RedisKind.UNIX:
         return ConnectionPool(
             connection_class=UnixDomainSocketConnection, path=str(target.path), db=target.db, **_common(target)
         )
     if target.kind is RedisKind.SENTINEL:
         return _behind_sentinels(target)
-    address = target.nodes[node % len(target.nodes)]
+    (address,) = target.nodes
     return ConnectionPool(
         connection_class=SSLConnection if target.tls else Connection,
         host=address.host,
@@ -239,11 +224,8 @@ def _tls(target: RedisTarget) -> dict[str, Any]:
     }
 
 
-def _answer_plainly(client: RedisCluster) -> None:
-    """Take out what turns replies into other values; only what the client itself needs of its nodes stays."""
-    for command in list(client.response_callbacks):
-        if not command.startswith(("CLUSTER", "COMMAND")):
-            del client.response_callbacks[command]
+def _announced(question: Question) -> tuple[Question, ...]:
+    return (Inquiry("ASKING"), question) if getattr(question, "asking", False) else (question,)
 
 
 def _packed(questions: Sequence[Question]) -> tuple[list[Question], list[bytes]]:

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 from redis.asyncio.connection import ConnectionPool, RedisSSLContext
 
-from citadel_edge.config.targets import RedisTarget
 from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.redis_faults import FAULTS
-from citadel_edge.storage.redis_link import connections, hang_up, make_connection
+from citadel_edge.storage.redis_link import hang_up, make_connection
 
 CONNECT_S: Final = 2.0
 HEARTBEAT_S: Final = 2.0
@@ -25,7 +24,7 @@ class RedisListener:
 
     def __init__(
         self,
-        target: RedisTarget,
+        connections: Callable[[int], ConnectionPool],
         channel: str,
         on_message: Callable[[bytes], None],
         on_subscribed: Callable[[], None] | None = None,
@@ -33,7 +32,7 @@ class RedisListener:
         *,
         tls: RedisSSLContext | None = None,
     ) -> None:
-        self._target = target
+        self._connections = connections
         self._tls = tls
         self._channel = channel
         self._on_message = on_message
@@ -42,14 +41,14 @@ class RedisListener:
         self.subscribed = False
 
     async def run(self) -> None:
-        """Listen until cancelled, connecting again with growing pauses, each time to the next seed of a cluster."""
+        """Listen until cancelled, connecting again with growing pauses, of a cluster each time to another node."""
         pauses = Backoff(0.05, 1.0)
-        node = 0
+        turn = 0
         while True:
             # The pool's gate tells operators; here only the next attempt matters.
             with contextlib.suppress(*FAULTS):
-                await self._listen_once(connections(self._target, node), pauses)
-            node += 1
+                await self._listen_once(self._connections(turn), pauses)
+            turn += 1
             await asyncio.sleep(pauses.next_s())
 
     async def _listen_once(self, pool: ConnectionPool, pauses: Backoff) -> None:

@@ -10,28 +10,27 @@ import subprocess
 import pytest
 from pydantic import SecretStr
 
-from citadel_edge.config.shape import RedisConfig
-from citadel_edge.config.urls import redis_target
 from citadel_edge.errors import RedisUnavailable
-from citadel_edge.storage.redis_link import ClusterLink, ConnectionLink, link
+from citadel_edge.storage.redis_cluster import RedisCluster
+from citadel_edge.storage.redis_node import OneServer
 from servers import running_valkey
 
 
 @pytest.mark.parametrize(
     ("url", "kind"),
     [
-        ("redis://me:secret@127.0.0.1:1/3", ConnectionLink),
-        ("rediss://127.0.0.1:1", ConnectionLink),
-        ("rediss://127.0.0.1:1/0?ssl_cert_reqs=none", ConnectionLink),
-        ("unix:///tmp/none.sock", ConnectionLink),
-        ("127.0.0.1:1", ConnectionLink),
-        ("redis+sentinel://:secret@127.0.0.1:1,127.0.0.1:2/mymaster", ConnectionLink),
-        ("redis+cluster://127.0.0.1:1,127.0.0.1:2", ClusterLink),
+        ("redis://me:secret@127.0.0.1:1/3", OneServer),
+        ("rediss://127.0.0.1:1", OneServer),
+        ("rediss://127.0.0.1:1/0?ssl_cert_reqs=none", OneServer),
+        ("unix:///tmp/none.sock", OneServer),
+        ("127.0.0.1:1", OneServer),
+        ("redis+sentinel://:secret@127.0.0.1:1,127.0.0.1:2/mymaster", OneServer),
+        ("redis+cluster://127.0.0.1:1,127.0.0.1:2", RedisCluster),
     ],
 )
-async def test_every_form_makes_a_link_and_a_pool_that_says_no(open_redis, url, kind):
-    assert type(link(redis_target(RedisConfig(url=url)))) is kind
+async def test_every_form_makes_a_pool_that_says_no(open_redis, url, kind):
     async with open_redis(url) as pool:
+        assert type(pool._servers) is kind
         with pytest.raises(RedisUnavailable) as caught:
             await pool.call("PING")
         assert "secret" not in str(caught.value)
