@@ -36,6 +36,7 @@ from citadel_edge.fleet.probes import Probes
 from citadel_edge.groups import plain_group
 from citadel_edge.health.board import Board
 from citadel_edge.health.verdict import ListenerState
+from citadel_edge.limits.ledger import ledger_usage
 from citadel_edge.limits.limiter import Limiter
 from citadel_edge.limits.metrics import LimitsMetrics
 from citadel_edge.operations.operations import Operations
@@ -158,6 +159,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             hub=hub,
             log=log,
             metrics=LimitsMetrics(registries.of(ListenerName.RATE_LIMITING)),
+            ledger_usage=ledger_usage(postgres),
             clustered=redis_target(config.redis).kind is RedisKind.CLUSTER,
         )
         pipeline = Pipeline(

@@ -19,6 +19,7 @@ from citadel_edge.simulator.options import Engine, SimulatorOptions
 from citadel_edge.simulator.timing import Timing
 from conversations import CHAT, ask, stream
 from edges import MODEL, serving
+from servers import own_valkey  # noqa: F401
 
 BRIEF = SimulatorOptions(shortest=8, longest=8)
 
@@ -103,6 +104,24 @@ async def test_what_was_reserved_too_much_is_given_back(edge_with):
         (row,) = await served.rows()
         assert await left(served, "tokens_per_day") == 1000 - used
         assert await left(served, "usd_per_month") == pytest.approx(1.0 - float(row["cost_usd"]), abs=1e-9)
+
+
+async def test_a_redis_that_lost_its_memory_is_told_by_the_ledger_what_was_used(own_valkey, migrated_dsn, tmp_path):  # noqa: F811
+    changes = tier(tokens_per_day=1000)
+    async with serving(dsn=migrated_dsn, redis_url=own_valkey.url, data_dir=tmp_path, changes=changes) as served:
+        for _ in range(3):
+            assert (await ask(served, served.chat(max_tokens=50)))[0] == 200
+        used = sum(row["tokens_in"] + row["tokens_out"] for row in await served.rows())
+        assert await left(served, "tokens_per_day") == 1000 - used
+        await asyncio.to_thread(own_valkey.stop)
+        await asyncio.to_thread(own_valkey.start)
+        async with asyncio.timeout(20):
+            while served.edge.limiter.degraded:
+                await asyncio.sleep(0.05)
+            for _ in range(3):
+                assert (await ask(served, served.chat(max_tokens=1)))[0] == 200
+            while await left(served, "tokens_per_day") > 1000 - used:
+                await asyncio.sleep(0.1)
 
 
 async def test_one_at_a_time_is_one_at_a_time_and_the_place_comes_free(edge_with):
