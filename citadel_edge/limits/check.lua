@@ -9,7 +9,7 @@ local flags, ttl, not_after, requests, tokens, nano_usd, _, _, _, limits, subjec
 local now = clock(ARGV[3])
 if not_after > 0 and now > not_after then return {-1, now} end
 local force, leases, read = flags % 2 == 1, flags % 4 >= 2, flags >= 4
-local records, index, crowded = KEYS[1], KEYS[2], false
+local records, index, crowded = KEYS[1], KEYS[2], read -- there may be leases that expired and were not swept
 
 if not read and call('ZCOUNT', index, 1, now) > 0 then
   local prefix = string.sub(index, 1, -2)
@@ -29,18 +29,11 @@ for i = 1, limits do
     lease_key = lease_key + 1
     local key = KEYS[lease_key]
     cost = leases and 1 or 0
-    if read then
-      amount = call('ZCOUNT', key, now + 1, '+inf')
-    else
-      amount = call('ZCARD', key)
-      if crowded or amount >= limit then -- expired ones may be among them
-        call('ZREMRANGEBYSCORE', key, '-inf', now)
-        amount = call('ZCARD', key)
-      end
-      if amount == 0 or state[20] < now then
-        short_lived = short_lived or {}
-        short_lived[lease_key] = true
-      end
+    if not crowded then amount = call('ZCARD', key) end
+    if crowded or amount >= limit then amount = call('ZCOUNT', key, now + 1, '+inf') end -- without expired ones
+    if amount == 0 or state[20] < now then
+      short_lived = short_lived or {}
+      short_lived[lease_key] = true
     end
     if cost > 0 and amount >= limit then fine = false end
   elseif field < 8 then -- a rate
@@ -121,7 +114,10 @@ if ttl > 0 then call('HSET', records, id, pack('<dd', due, LIVE) .. order) end
 if leases then
   for i = 3 + subjects, lease_key do
     call('ZADD', KEYS[i], due, id)
-    if short_lived and short_lived[i] then call('PEXPIRE', KEYS[i], LONG) end
+    if short_lived and short_lived[i] then
+      call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - LONG) -- such whose records were lost
+      call('PEXPIRE', KEYS[i], LONG)
+    end
   end
 end
 for i = 1, subjects do

@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from citadel_edge.limits.rules import (
     DAY_MS,
     FINAL_MS,
+    FORGETS_OTHERS,
     LATE_MS,
     LONGEST_TTL_MS,
     MOST_BACKLOG,
@@ -102,7 +103,7 @@ class Book:
         """Take what the order asks for of every limit, or of none. See `Order`."""
         if 0 < order.not_after_ms < now_ms:
             return Answer(Verdict.STALE, now_ms)
-        self.sweep(now_ms, SWEPT_BY_EACH)
+        self._sweep(now_ms, SWEPT_BY_EACH)
         answer = self.read(order, now_ms)
         if answer.verdict is Verdict.STALE:
             return answer
@@ -136,6 +137,8 @@ class Book:
         if record is None:
             return None
         self._ended[reservation] = now_ms + SETTLED_MS
+        if reservation.endswith(FORGETS_OTHERS):
+            self._forget_ended(now_ms)
         self._correct(reservation, record, spent, now_ms, model)
         return Ended(record.swept or record.expires_ms <= now_ms, record.order.meta)
 
@@ -151,18 +154,11 @@ class Book:
     def sweep(self, now_ms: int, most: int) -> int:
         """See to up to `most` reservations that are due, the longest first; answers how many it were.
 
-        One that expired is set to what it keeps, and may still be settled for an hour; then it is forgotten.
+        One that expired is set to what it keeps, and may still be settled for an hour; then it is forgotten. So are the
+        ids of those that ended long enough ago, for good: also when the clock steps back afterwards.
         """
-        swept = 0
-        while swept < most and (reservation := self._next_due(now_ms)) is not None:
-            record = self._records[reservation]
-            if record.swept:
-                del self._records[reservation]
-            else:
-                self._correct(reservation, record, record.kept, now_ms)
-                record.swept = True
-                self._is_due(reservation, record, now_ms + LATE_MS)
-            swept += 1
+        swept = self._sweep(now_ms, most)
+        self._forget_ended(now_ms)
         return swept
 
     def seed(self, subject: str, name: LimitName, period: Period, used: int, now_ms: int) -> None:
@@ -179,8 +175,24 @@ class Book:
         for key, bucket in list(self._buckets.items()):
             if bucket.at_ms + DAY_MS <= now_ms and bucket.drained(bucket.limit, now_ms) == 0:
                 del self._buckets[key]
-        self._ended = {reservation: until_ms for reservation, until_ms in self._ended.items() if until_ms > now_ms}
+        self._forget_ended(now_ms)
         self._leases = {subject: held for subject, held in self._leases.items() if held}
+
+    def _sweep(self, now_ms: int, most: int) -> int:
+        swept = 0
+        while swept < most and (reservation := self._next_due(now_ms)) is not None:
+            record = self._records[reservation]
+            if record.swept:
+                del self._records[reservation]
+            else:
+                self._correct(reservation, record, record.kept, now_ms)
+                record.swept = True
+                self._is_due(reservation, record, now_ms + LATE_MS)
+            swept += 1
+        return swept
+
+    def _forget_ended(self, now_ms: int) -> None:
+        self._ended = {reservation: until_ms for reservation, until_ms in self._ended.items() if until_ms > now_ms}
 
     def _level(self, dimension: Dimension, now_ms: int) -> Level:
         key = dimension.subject, dimension.name
@@ -209,6 +221,7 @@ class Book:
         if order.ttl_ms <= 0:
             self._ended[order.reservation] = now_ms + FINAL_MS
             return
+        self._ended.pop(order.reservation, None)
         record = _Record(order, bounded(order.cost), bounded(order.kept), self._periods(order), now_ms)
         self._records[order.reservation] = record
         self._live_until(order.reservation, record, now_ms + min(order.ttl_ms, LONGEST_TTL_MS))

@@ -21,6 +21,8 @@ FINAL_MS: Final = 600_000
 """So long a final reservation's id is remembered, so that it is not taken twice."""
 SETTLED_MS: Final = 60_000
 """So long the id of one that was settled is."""
+FORGETS_OTHERS: Final = "00"
+"""With the settlement of every 256th reservation, one whose id ends so, ids whose time is over are forgotten."""
 LATE_MS: Final = 3_600_000
 """So long one that expired may be settled after it was swept."""
 SWEPT_BY_EACH: Final = 2
