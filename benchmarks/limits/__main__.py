@@ -3,13 +3,13 @@
 import argparse
 import asyncio
 
-from benchmarks.limits import over_http
+from benchmarks.limits import commands
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    over_http.add_commands(commands)
+    known = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_commands(known)
     return parser.parse_args()
 
 

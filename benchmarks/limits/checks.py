@@ -1,8 +1,9 @@
 """What a check costs over HTTP: CPU of the edge and of Redis, commands and round trips, checks a second.
 
 The edge has a processor for itself; gateways, Redis and PostgreSQL share the other. Beside checks under four limits
-stand those of a user whom nothing limits, which are reserved so that they can be settled, and those of a user who is
-known to be over a limit: Redis is asked of them now and then only, so that they are nearly the price of the door.
+stand those of a user whom nothing limits, which are reserved so that they can be settled, those of a user who is
+known to be over a limit, of whom Redis is asked now and then only, and a bare aiohttp server that answers as many
+bytes: the measure for all of them, on whatever machine.
 """
 
 import asyncio
@@ -11,7 +12,8 @@ import os
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -22,13 +24,17 @@ import aiohttp
 from benchmarks import cpu
 from benchmarks.limits.checkers import Outcome, Plan
 from benchmarks.limits.service import Service, new_user, service
-from benchmarks.subjects import upstreams
+from benchmarks.subjects import process, upstreams
 from citadel_edge.config.shape import ListenerName
 
 CONNECTIONS: Final = (1, 16, 64)
 USERS: Final = 16
+ANSWER_BYTES: Final = 600
+"""About what a check under four limits is answered with."""
 MUCH: Final = 10**9
 WARM_UP: Final = 0.2
+PATIENT: Final = {"deadline_ms": 2000}
+"""Redis's deadline: what is measured is the price of an answer, and an answer without Redis has another."""
 TIERS: Final[tuple[dict[str, Any], ...]] = (
     {
         "name": "limited",
@@ -45,10 +51,11 @@ KINDS: Final = {
     "settle": "its settlement",
     "unlimited": "nothing limits it, reserved in Redis",
     "over": "known to be over a limit",
+    "bare": "bare aiohttp, as many bytes",
 }
 COLUMNS: Final = {
     "per_s": "a second",
-    "edge_us": "edge µs",
+    "edge_us": "door µs",
     "redis_us": "Redis µs",
     "scripts": "scripts",
     "trips": "reads",
@@ -68,22 +75,34 @@ class Usage:
     reads: int
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A process, and where it is asked."""
+
+    pid: int
+    url: str
+
+
 class Bench:
     """Asks and measures."""
 
-    def __init__(self, served: Service, folder: Path, keys: dict[str, list[str]]) -> None:
+    def __init__(self, served: Service, bare: Door, folder: Path, keys: dict[str, list[str]]) -> None:
         self._served = served
-        self._edge = served.instances[0]
+        self._edge = Door(served.instances[0].pid, f"{served.instances[0].urls[ListenerName.RATE_LIMITING]}/v1/check")
+        self._doors = {
+            "settle": Door(self._edge.pid, self._edge.url.replace("check", "settle")),
+            "bare": bare,
+        }
         self._folder = folder
-        self._keys = keys
+        self._keys = keys | {"bare": keys["check"]}
         self.settled_of: list[str] = []
 
     async def measure(self, kind: str, *, requests: int, connections: int) -> Figures:
         """One round of a kind. The settlements are those of the round of checks before."""
-        bodies = self._bodies(kind, requests)
-        before = await self._usage()
-        outcome, answers = await self._ask("settle" if kind == "settle" else "check", bodies, connections)
-        after = await self._usage()
+        bodies, door = self._bodies(kind, requests), self._doors.get(kind, self._edge)
+        before = await self._usage(door)
+        outcome, answers = await self._ask(door, bodies, connections)
+        after = await self._usage(door)
         if kind == "check":
             self.settled_of = [json.loads(answer)["reservation"] for answer in answers]
         _demand_sense(kind, answers)
@@ -103,11 +122,11 @@ class Bench:
             return ({"reservation": each, "tokens_in": 12, "tokens_out": 8} for each in self.settled_of)
         return ({"key": key, "tokens": 40} for key in islice(cycle(self._keys[kind]), requests))
 
-    async def _ask(self, path: str, bodies: Iterator[dict[str, Any]], connections: int) -> tuple[Outcome, list[bytes]]:
+    async def _ask(self, door: Door, bodies: Iterator[dict[str, Any]], connections: int) -> tuple[Outcome, list[bytes]]:
         asked, answered = self._folder / "asked", self._folder / "answered"
         await asyncio.to_thread(asked.write_text, "\n".join(json.dumps(body) for body in bodies))
         plan = Plan(
-            url=f"{self._edge.urls[ListenerName.RATE_LIMITING]}/v1/{path}",
+            url=door.url,
             key=self._served.admin_key,
             connections=connections,
             bodies=str(asked),
@@ -117,15 +136,15 @@ class Bench:
         child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         output, _ = await child.communicate()
         if child.returncode:
-            raise SystemExit(f"{path}: an answer was not whole; see above")
+            raise SystemExit(f"{door.url}: an answer was not whole; see above")
         return Outcome(**json.loads(output)), (await asyncio.to_thread(answered.read_bytes)).splitlines()
 
-    async def _usage(self) -> Usage:
+    async def _usage(self, door: Door) -> Usage:
         valkey = self._served.valkey
         commands, stats = await valkey.info("commandstats"), await valkey.info("stats")
         scripts = dict(pair.split("=") for pair in commands.get("cmdstat_evalsha", "calls=0").split(","))["calls"]
         return Usage(
-            edge_ns=cpu.used_ns(self._edge.pid),
+            edge_ns=cpu.used_ns(door.pid),
             redis_ns=cpu.used_ns(valkey.pid),
             scripts=int(scripts),
             reads=int(stats["total_reads_processed"]),
@@ -134,8 +153,10 @@ class Bench:
 
 def _demand_sense(kind: str, answers: Sequence[bytes]) -> None:
     """A figure over other answers than those that were meant is none."""
-    if kind == "settle":
+    if kind in {"settle", "bare"}:
         return
+    if any(json.loads(answer)["degraded"] for answer in answers):
+        raise SystemExit(f"{kind}: Redis was away")
     refused = sum(not json.loads(answer)["allowed"] for answer in answers)
     if refused != (len(answers) if kind == "over" else 0):
         raise SystemExit(f"{kind}: {refused} of {len(answers)} were refused, as {answers[-1][:300]!r}")
@@ -145,9 +166,14 @@ async def measure(folder: Path, *, requests: int, rounds: int) -> dict[str, Figu
     """The median of the rounds, by kind and connections (`check, 16`)."""
     measured, others = cpu.two_sides()
     os.sched_setaffinity(0, others)
-    async with upstreams(folder) as models, service(folder, upstreams=models, tiers=TIERS, count=1) as served:
+    async with (
+        _bare(folder) as bare,
+        upstreams(folder) as models,
+        service(folder, upstreams=models, tiers=TIERS, count=1, redis=PATIENT) as served,
+    ):
         cpu.pin(served.instances[0].pid, measured)
-        bench = Bench(served, folder, await _keys(served))
+        cpu.pin(bare.pid, measured)
+        bench = Bench(served, bare, folder, await _keys(served))
         found: defaultdict[str, list[Figures]] = defaultdict(list)
         for number in range(-1, rounds):
             for connections in CONNECTIONS:
@@ -160,6 +186,16 @@ async def measure(folder: Path, *, requests: int, rounds: int) -> dict[str, Figu
         name: {column: statistics.median(row[column] for row in rows) for column in COLUMNS}
         for name, rows in found.items()
     }
+
+
+@asynccontextmanager
+async def _bare(folder: Path) -> AsyncIterator[Door]:
+    command = (sys.executable, "-m", "benchmarks.limits.bare_door", str(ANSWER_BYTES))
+    async with process(*command, folder=folder) as child:
+        if child.stdout is None:
+            raise RuntimeError("started without a pipe")
+        port = (await child.stdout.readline()).decode().strip()
+        yield Door(child.pid, f"http://127.0.0.1:{port}/v1/check")
 
 
 async def _keys(served: Service) -> dict[str, list[str]]:
@@ -177,13 +213,13 @@ async def _keys(served: Service) -> dict[str, list[str]]:
 
 
 def table(found: dict[str, Figures]) -> str:
-    """The figures as people read them; the last column is the edge's CPU against that of a denial."""
-    lines = [f"{'':<36}{'conn.':>6}" + "".join(f"{words:>10}" for words in COLUMNS.values()) + f"{'ratio':>8}"]
+    """The figures as people read them; the last column is the CPU against the bare server's."""
+    lines = [f"{'over HTTP':<36}{'conn.':>6}" + "".join(f"{words:>10}" for words in COLUMNS.values()) + f"{'ratio':>8}"]
     for name, row in found.items():
         kind, _, connections = name.partition(", ")
         cells = "".join(
             f"{row[column]:10.{1 if column in ('edge_us', 'redis_us', 'per_s') else 2}f}" for column in COLUMNS
         )
-        ratio = row["edge_us"] / found[f"over, {connections}"]["edge_us"]
+        ratio = row["edge_us"] / found[f"bare, {connections}"]["edge_us"]
         lines.append(f"{KINDS[kind]:<36}{connections:>6}{cells}{ratio:8.2f}")
     return "\n".join(lines)

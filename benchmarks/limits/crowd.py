@@ -1,7 +1,8 @@
 """Users who ask at a steady pace, whatever they are answered, by turns through the instances.
 
 A chatter asks for chat completions; a gateway asks `/v1/check`, serves for a moment by itself, and settles. Who is
-greedy asks for more than its limits hold.
+greedy asks for more than its limits hold. An onlooker asks `/health/live`, which no limit and no Redis has to do with:
+what that takes is the machine's.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ class Part(StrEnum):
     CHAT = "chat"
     CHECK = "check"
     SETTLE = "settle"
+    LIVE = "live"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class Habit:
         model: who is asked.
         roams: the settlement goes through the other instance than its check did, as behind a load balancer.
         greedy: which limit it overruns; null: it stays within all of them and is to be served always.
+        serves_s: so long the model takes for an answer at least.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Habit:
     model: str = "fast"
     roams: bool = False
     greedy: str | None = None
+    serves_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +117,18 @@ class Crowd:
         due, turn = clock() + phase / person.habit.per_s, 0
         while self._going:
             await asyncio.sleep(due - clock())
-            ask = self._chat if person.habit.part is Part.CHAT else self._check_and_settle
-            group.create_task(ask(person, turn % len(self.instances)))
+            group.create_task(self._ask(person, turn % len(self.instances)))
             due, turn = due + 1 / person.habit.per_s, turn + 1
+
+    async def _ask(self, person: Person, place: int) -> None:
+        if person.habit.part is Part.CHAT:
+            await self._chat(person, place)
+        elif person.habit.part is Part.LIVE:
+            await self._shoot(
+                person, Part.LIVE, f"{self.instances[place].urls[ListenerName.RATE_LIMITING]}/health/live"
+            )
+        else:
+            await self._check_and_settle(person, place)
 
     async def _chat(self, person: Person, place: int) -> None:
         habit = person.habit
@@ -144,11 +157,16 @@ class Crowd:
             await asyncio.sleep(settled["retry_after_s"])
 
     async def _post(self, person: Person, part: Part, url: str, body: Mapping[str, Any], key: str) -> dict[str, Any]:
+        return await self._shoot(person, part, url, body=body, key=key)
+
+    async def _shoot(
+        self, person: Person, part: Part, url: str, *, body: Mapping[str, Any] | None = None, key: str = ""
+    ) -> dict[str, Any]:
         clock = asyncio.get_running_loop().time
-        began, headers = clock(), {"Authorization": f"Bearer {key}"}
+        began, headers = clock(), {"Authorization": f"Bearer {key}"} if key else {}
         status, said, degraded = 0, b"", False
         try:
-            async with self.client.post(url, json=body, headers=headers) as answer:
+            async with self.client.request("POST" if body else "GET", url, json=body, headers=headers) as answer:
                 status, said = answer.status, await answer.read()
                 degraded = answer.headers.get("X-Citadel-Limits") == "degraded"
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -172,8 +190,10 @@ class Crowd:
         return found
 
 
-def _tokens(part: Part, asked: Mapping[str, Any], answer: Mapping[str, Any]) -> int:
+def _tokens(part: Part, asked: Mapping[str, Any] | None, answer: Mapping[str, Any]) -> int:
     """What an answer says that it took; of a check, what it may take."""
+    if asked is None:
+        return 0
     if part is Part.CHAT:
         return int(answer["usage"]["total_tokens"])
     return int(asked["tokens"] if part is Part.CHECK else asked["tokens_in"] + asked["tokens_out"])

@@ -17,6 +17,7 @@ from benchmarks.limits.counters import Count, counts
 from benchmarks.limits.crowd import PATIENCE_S, Crowd, Habit, Part, Person
 from benchmarks.limits.outage_figures import Moments, figures
 from benchmarks.limits.service import Service, Way, new_user, service
+from benchmarks.model_servers import TIMINGS
 from benchmarks.subjects import upstreams
 from citadel_edge.config.shape import ListenerName
 
@@ -56,7 +57,17 @@ HABITS: Final = (
     Habit(name="many chats", tier="steady", part=Part.CHAT, per_s=20, tokens=10, greedy="requests_per_minute"),
     Habit(name="many checks", tier="steady", part=Part.CHECK, per_s=20, tokens=20, greedy="requests_per_minute"),
     Habit(name="many tokens", tier="steady", part=Part.CHAT, per_s=10, tokens=90, greedy="tokens_per_minute"),
-    Habit(name="many at once", tier="crowded", part=Part.CHAT, per_s=8, tokens=100, model="paced", greedy="concurrent"),
+    Habit(
+        name="many at once",
+        tier="crowded",
+        part=Part.CHAT,
+        per_s=8,
+        tokens=100,
+        model="paced",
+        greedy="concurrent",
+        serves_s=99 * TIMINGS["paced"].decode_ms / 1000,
+    ),
+    Habit(name="onlooker", tier="steady", part=Part.LIVE, per_s=15, tokens=0),
 )
 
 
@@ -121,7 +132,7 @@ async def _tell(served: Service, client: aiohttp.ClientSession, times: Times, wa
         with _stopped(crowd):
             await _pass_through(served, health, moments, times, way)
         watching.cancel()
-    counted = await _settled(served, people, crowd)
+    counted = await _settled(served, [one for one in people if one.habit.part is not Part.LIVE], crowd)
     return figures(crowd.shots, moments, health.seen, counted, tiers={each["name"]: each for each in TIERS})
 
 

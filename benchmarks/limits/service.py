@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
@@ -135,14 +136,19 @@ class Service:
 
 @asynccontextmanager
 async def service(
-    folder: Path, *, upstreams: Mapping[str, str], tiers: Sequence[Mapping[str, Any]], count: int
+    folder: Path,
+    *,
+    upstreams: Mapping[str, str],
+    tiers: Sequence[Mapping[str, Any]],
+    count: int,
+    redis: Mapping[str, Any] = MappingProxyType({}),
 ) -> AsyncIterator[Service]:
-    """So many instances, healthy. The first one's PostgreSQL is everybody's."""
+    """So many instances, healthy. The first one's PostgreSQL is everybody's. `redis`: what is set of it besides."""
     valkey = Valkey(folder / "redis")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(valkey.kill)
         await valkey.start()
-        config = {**configuration(upstreams, tiers), "redis": {"url": f"unix://{valkey.path}"}}
+        config = {**configuration(upstreams, tiers), "redis": {"url": f"unix://{valkey.path}", **redis}}
         first = await stack.enter_async_context(_edge(folder / "0", config))
         dsn = f"postgresql://citadel@/citadel?host={(await _socket(first)).parent}"
         shared = {**config, "postgres": {"dsn": dsn}}
