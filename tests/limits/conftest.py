@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 
 import pytest
 import structlog
@@ -10,7 +11,43 @@ from citadel_edge.config.shape import RedisConfig
 from citadel_edge.limits.redis_store import RedisStore
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
-from servers import own_valkey, redis_url, valkey_server  # noqa: F401
+from servers import Valkey, own_valkey, redis_url, short_directory, valkey_server  # noqa: F401
+
+
+class Redis(Valkey):
+    """The other program that speaks so."""
+
+    def __init__(self, directory, program):
+        super().__init__(directory)
+        self._command[0] = program
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """The session's Redis 7."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("the limiter's scripts were not tried on Redis: apt-get install redis-server")
+    with short_directory() as directory:
+        server = Redis(directory, program)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session", params=["valkey", "redis"])
+def each_server(request):
+    """The session's server, of each kind that the limiter's scripts run on."""
+    return request.getfixturevalue(f"{request.param}_server")
+
+
+@pytest.fixture
+def each_url(each_server):
+    """The URL of an empty server of each kind."""
+    each_server.say("FLUSHALL")
+    return each_server.url
 
 
 @pytest.fixture
@@ -32,6 +69,13 @@ def open_pool():
 async def pool(open_pool, redis_url):  # noqa: F811
     """A pool on an empty Valkey."""
     async with open_pool(redis_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def each_pool(open_pool, each_url):
+    """A pool on an empty server of each kind."""
+    async with open_pool(each_url) as opened:
         yield opened
 
 
