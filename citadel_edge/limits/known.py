@@ -36,6 +36,11 @@ class Known:
         known = self._levels.get((organisation_id, dimension.subject, dimension.name))
         return None if known is None else _since(known, dimension, now_ms)
 
+    def leases(self, organisation_id: str, dimension: Dimension, now_ms: int) -> int | None:
+        """How many were held when Redis said so last; null: that was never, or too long ago to say anything."""
+        known = self._levels.get((organisation_id, dimension.subject, dimension.name))
+        return None if known is None or now_ms - known[2] >= LEASE_MS else known[1].amount
+
     def of(self, organisation_id: str, dimensions: tuple[Dimension, ...], now_ms: int) -> tuple[Level, ...]:
         """The levels of several; what nobody knows counts as empty."""
         return tuple(self.level(organisation_id, one, now_ms) or Level(0) for one in dimensions)

@@ -1,12 +1,13 @@
 """Limits without Redis: every instance grants its share, as if the others granted theirs.
 
 Decides how large a share is. Rates and leases: the limit by the number of instances, at least 1, beginning at this
-share of the level that was known last; leases of ours that began before count as they are. Calendar limits: a share of
-what was left when Redis said so last. Refuses to know whether a caller may use it at all (`verdicts.closed_without`),
+share of the level that was known last; leases of ours that began before count as they are, but of those that were
+handed out by id, which any instance may have ended since, no more than Redis knew of. Calendar limits: a share of what
+was left when Redis said so last. Refuses to know whether a caller may use it at all (`verdicts.closed_without`),
 and what is told to Redis afterwards (`owed`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -97,35 +98,23 @@ class LocalStore:
         share = share_of(dimension, level, instances)
         self._shares[key] = dimension, share
         if known is None:
-            for seed in self._seeds(order.organisation_id, share, level or Level(0), instances):
+            ours = self._ours(order.organisation_id, share, now_ms) if share.kind is Kind.LEASES else []
+            for seed in _seeds(order.organisation_id, share, level or Level(0), instances, ours):
                 book.reserve(seed, now_ms)
         return share
 
-    def _seeds(self, organisation_id: str, share: Dimension, level: Level, instances: int) -> Iterator[Order]:
-        part = -(-level.amount // instances)
-        if share.kind is Kind.RATE and part:
-            units = -(-part // MINUTE_MS)
-            cost = Spent(0, units) if share.unit is Unit.TOKENS else Spent(units)
-            yield _seed(f"level:{share.subject}:{share.name}", organisation_id, share, cost, 0)
-        elif share.kind is Kind.LEASES:
-            ours = self._ours(organisation_id, share.subject)
-            lives = [(_lease_id(one, share.subject), one.order.ttl_ms) for one in ours]
-            others = (part - len(ours)) if level.amount > len(ours) else 0
-            lives += [(f"other:{share.subject}:{place}", LEASE_MS) for place in range(others)]
-            for name, ttl_ms in lives:
-                yield _seed(name, organisation_id, share, NOTHING, ttl_ms)
-
-    def _ours(self, organisation_id: str, subject: str) -> list[Reservation]:
+    def _ours(self, organisation_id: str, dimension: Dimension, now_ms: int) -> list[Reservation]:
         """Our own reservations with a lease from Redis."""
         if self._leases is None:
             self._leases = {}
             for one in self._held():
                 there = one.home is Home.REDIS and takes_leases(one.order)
-                for dimension in one.order.dimensions if there else ():
-                    if dimension.kind is Kind.LEASES:
-                        key = one.order.organisation_id, dimension.subject
-                        self._leases.setdefault(key, []).append(one)
-        return self._leases.get((organisation_id, subject), [])
+                for each in one.order.dimensions if there else ():
+                    if each.kind is Kind.LEASES:
+                        self._leases.setdefault((one.order.organisation_id, each.subject), []).append(one)
+        ours = self._leases.get((organisation_id, dimension.subject), [])
+        known = self._known.leases(organisation_id, dimension, now_ms)
+        return ours if known is None else _alive(ours, known)
 
 
 def share_of(dimension: Dimension, level: Level | None, instances: int) -> Dimension:
@@ -152,6 +141,30 @@ def _seed(name: str, organisation_id: str, share: Dimension, cost: Spent, ttl_ms
         ttl_ms=ttl_ms,
         force=True,
     )
+
+
+def _seeds(
+    organisation_id: str, share: Dimension, level: Level, instances: int, ours: Sequence[Reservation]
+) -> Iterator[Order]:
+    """What is taken of a share from the beginning."""
+    part = -(-level.amount // instances)
+    if share.kind is Kind.RATE and part:
+        units = -(-part // MINUTE_MS)
+        cost = Spent(0, units) if share.unit is Unit.TOKENS else Spent(units)
+        yield _seed(f"level:{share.subject}:{share.name}", organisation_id, share, cost, 0)
+    elif share.kind is Kind.LEASES:
+        lives = [(_lease_id(one, share.subject), one.order.ttl_ms) for one in ours]
+        others = (part - len(ours)) if level.amount > len(ours) else 0
+        lives += [(f"other:{share.subject}:{place}", LEASE_MS) for place in range(others)]
+        for name, ttl_ms in lives:
+            yield _seed(name, organisation_id, share, NOTHING, ttl_ms)
+
+
+def _alive(ours: Sequence[Reservation], known: int) -> list[Reservation]:
+    """Those that may still hold a lease when so many are held in all: the youngest of what was handed out by id."""
+    held = [one for one in ours if one.held]
+    lent = [one for one in ours if not one.held]
+    return held + lent[max(0, len(lent) - max(0, known - len(held))) :]
 
 
 def _lease_id(reservation: Reservation, subject: str) -> str:
