@@ -27,8 +27,6 @@ from citadel_edge.completions.metrics import CompletionMetrics
 from citadel_edge.completions.pipeline import Pipeline
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config, ListenerName
-from citadel_edge.config.targets import RedisKind
-from citadel_edge.config.urls import redis_target
 from citadel_edge.fleet.client import UpstreamClient
 from citadel_edge.fleet.fleet import Fleet
 from citadel_edge.fleet.metrics import FleetMetrics
@@ -160,7 +158,6 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             log=log,
             metrics=LimitsMetrics(registries.of(ListenerName.RATE_LIMITING)),
             ledger_usage=ledger_usage(postgres),
-            clustered=redis_target(config.redis).kind is RedisKind.CLUSTER,
         )
         pipeline = Pipeline(
             config=live,

@@ -6,8 +6,8 @@ Decides when Redis is asked again: after one question that it answered, and when
 2. what was granted without it and is over (`owed`), each order under an id that it keeps until it is answered;
 3. the settlements that waited.
 
-Also notices that another server process answers in Redis's place: restarted, or a replica that was promoted. What it
-was not told of in time nobody can know here, except for what is still open.
+Also notices that another server process answers in Redis's place: restarted, or a replica that was promoted. It is told
+of what is still open; what else it was not told of in time is lost, and said to be (`losses`).
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from contextlib import suppress
 from typing import Final
 
 from msgspec.structs import replace
-from redis.exceptions import ResponseError
 
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.limits.batches import each
 from citadel_edge.limits.claims import Home, Reservation
 from citadel_edge.limits.lifeline import Lifeline
 from citadel_edge.limits.local_store import LocalStore
+from citadel_edge.limits.losses import Looks
 from citadel_edge.limits.metrics import LimitsMetrics
 from citadel_edge.limits.news import News
 from citadel_edge.limits.open_reservations import OpenReservations
@@ -34,11 +34,10 @@ from citadel_edge.limits.settling import Settling
 from citadel_edge.limits.values import MINUTE_MS, Kind, Order, Verdict
 from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.redis_pool import RedisPool
+from citadel_edge.storage.redis_roll_call import roll_call
 from citadel_edge.telemetry.clock import Clock
 
 LOOK_S: Final = 2.0
-PROBE: Final = "citadel:limits:probe"
-PROBE_MS: Final = 60_000
 ROUNDS: Final = 5
 """Under load something new is granted locally in each round: after so many the rest is told while Redis serves."""
 FIRST_PAUSE_S: Final = 0.05
@@ -63,7 +62,6 @@ class Comeback:
         clock: Clock,
         news: News,
         metrics: LimitsMetrics,
-        clustered: bool,
     ) -> None:
         self._redis = redis
         self._store = store
@@ -77,9 +75,8 @@ class Comeback:
         self._clock = clock
         self._news = news
         self._metrics = metrics
-        self._clustered = clustered
         self._orders: dict[str, Order] = {}
-        self._server = b""
+        self._looks = Looks()
 
     async def run(self) -> None:
         """Until cancelled: after trouble come back; else look now and then who answers."""
@@ -118,29 +115,22 @@ class Comeback:
         return True
 
     async def _answers(self) -> bool:
-        """Whether Redis does; who it is, on the way."""
+        """Whether all of Redis does; who it is, on the way."""
+        writes = self._store.writes
         try:
-            server = await self._who()
+            present = await roll_call(self._redis)
         except RedisUnavailable as error:
             self._lifeline.failed(self._clock.monotonic_s(), str(error))
             self._lifeline.reason = str(error)
             return False
-        known, self._server = self._server, server
-        if known not in (b"", server):
+        loss = self._looks.look(present, writes=writes, now_s=self._clock.monotonic_s())
+        if loss is not None:
             self._settling.distrust()
             self._restoring.lost()
-            self._news.server_changed(len(self._open))
+            self._news.server_changed(len(self._open), loss)
             if self._lifeline.serves:
                 await each(list(self._open), self._tell_again)
         return True
-
-    async def _who(self) -> bytes:
-        """The server process that answers; of a cluster, or where INFO is not permitted, whoever it was."""
-        await self._redis.call("SET", PROBE, b"", "PX", PROBE_MS)  # it has to take writes: a replica answers as well
-        if not self._clustered:
-            with suppress(RedisUnavailable, ResponseError):
-                return _run_id(await self._redis.call("INFO", "server"))
-        return self._server
 
     async def _hand_over(self) -> bool:
         everything = not self._lifeline.serves
@@ -214,11 +204,3 @@ class Comeback:
         )
         left_ms = order.ttl_ms if reservation.held else max(1, round((reservation.expires_s - now_s) * 1000))
         return replace(order, dimensions=counted, kept=reservation.kept, ttl_ms=left_ms, force=True, not_after_ms=0)
-
-
-def _run_id(info: bytes | str) -> bytes:
-    text = info if isinstance(info, bytes) else info.encode()
-    for line in text.splitlines():
-        if line.startswith(b"run_id:"):
-            return line.removeprefix(b"run_id:").strip()
-    return b""

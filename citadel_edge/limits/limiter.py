@@ -40,8 +40,7 @@ class Worker(Protocol):
 class Limiter:
     """Reserve, settle, look. Belongs to one event loop; `run` is its worker and must be running.
 
-    `ledger_usage` is asked for quotas that Redis has lost; `clustered`: Redis is a cluster, of which no one server is
-    watched.
+    `ledger_usage` is asked for quotas that Redis has lost.
     """
 
     def __init__(
@@ -55,7 +54,6 @@ class Limiter:
         log: FilteringBoundLogger,
         metrics: LimitsMetrics,
         ledger_usage: LedgerUsage | None = None,
-        clustered: bool = False,
     ) -> None:
         self._clock = clock
         self._log = log
@@ -70,7 +68,6 @@ class Limiter:
             log=log,
             metrics=metrics,
             ledger_usage=ledger_usage,
-            clustered=clustered,
         )
         self._lifeline = parts.lifeline
         self._time = parts.time
@@ -172,7 +169,7 @@ class Limiter:
     def state(self) -> LimiterState:
         """A glance for health."""
         if not self.degraded:
-            return LimiterState(False, "limits are decided by Redis")
+            return LimiterState(False, f"limits are decided by Redis{self._news.lately()}")
         share = f"1/{self._instances.last_known}" if self._instances.last_known > 1 else "all"
         return LimiterState(True, f"limits are decided without Redis, {share} of each here: {self._lifeline.reason}")
 

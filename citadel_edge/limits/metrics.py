@@ -50,6 +50,11 @@ class LimitsMetrics:
         self.servers_changed = Counter(
             "citadel_limits_redis_changed", "Times that another Redis process answered.", registry=registry
         )
+        self.lost_to_redis = Counter(
+            "citadel_limits_redis_lost_at_most",
+            "Answered writes that another Redis process may have missed, at most, where that is known.",
+            registry=registry,
+        )
         self._check_children: dict[tuple[str, str, str], Counter] = {}
         self._token_children: dict[str, tuple[Counter, Counter]] = {}
         self._tiers: set[str] = set()

@@ -8,12 +8,14 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.limits.claims import Claim, Decision, Reason
+from citadel_edge.limits.losses import Loss
 from citadel_edge.limits.metrics import LimitsMetrics
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic
 
 _MOST_A_SECOND: Final = 10_000
 _RESTORED_S: Final = 60.0
+_LATELY_S: Final = 300.0
 
 
 class News:
@@ -27,6 +29,7 @@ class News:
         self._second = 0
         self._restored_s = -_RESTORED_S
         self._told: set[tuple[str, str]] = set()
+        self._change: tuple[float, Loss] | None = None
 
     def decided(self, claim: Claim, decision: Decision, began_s: float) -> None:
         """One claim."""
@@ -54,14 +57,25 @@ class News:
         self._log.info("limits are decided by Redis again", after_s=round(seconds, 3))
         self._hub.publish(Topic.LIMITS, {"event": "degraded", "degraded": False, "seconds": round(seconds, 3)})
 
-    def server_changed(self, adopted: int) -> None:
+    def server_changed(self, adopted: int, loss: Loss) -> None:
         """Another process answers as Redis: restarted, or a replica that was promoted."""
+        self._change = self._clock.monotonic_s(), loss
         self._metrics.servers_changed.inc()
-        self._log.warning(
-            "another Redis server answers: what it was not told of in time is lost to the limits",
-            reservations_told_again=adopted,
-        )
-        self._hub.publish(Topic.LIMITS, {"event": "redis_changed", "reservations_told_again": adopted})
+        self._metrics.lost_to_redis.inc(loss.writes or 0)
+        at_most = None if loss.of_the_last_s is None else round(loss.of_the_last_s, 3)
+        told = {"reservations_told_again": adopted, "lost_at_most": loss.writes, "of_the_last_s": at_most}
+        self._log.warning("another Redis server answers: what it was not told of in time is lost to the limits", **told)
+        self._hub.publish(Topic.LIMITS, {"event": "redis_changed", **told})
+
+    def lately(self) -> str:
+        """A clause for health on the last change of servers; empty when that was minutes ago."""
+        if self._change is None:
+            return ""
+        since_s, loss = self._clock.monotonic_s() - self._change[0], self._change[1]
+        if since_s > _LATELY_S:
+            return ""
+        what = "any write" if loss.writes is None else f"some of the last {loss.writes} writes"
+        return f"; another Redis server answers since {since_s:.0f} s ago and may have lost {what} of this instance"
 
     def swept(self, count: int) -> None:
         """Reservations were ended whose owners died."""

@@ -42,7 +42,6 @@ class Parts:
         log: FilteringBoundLogger,
         metrics: LimitsMetrics,
         ledger_usage: LedgerUsage | None,
-        clustered: bool,
     ) -> None:
         self.news = news = News(hub=hub, log=log, metrics=metrics, clock=clock)
         self.time = time = ServerTime(clock)
@@ -107,7 +106,6 @@ class Parts:
             clock=clock,
             news=news,
             metrics=metrics,
-            clustered=clustered,
         )
         self.renewals = Renewals(
             store,

@@ -40,16 +40,22 @@ class RedisStore:
     """The methods of `gcra.Book` for every organisation, on a server. Each raises `RedisUnavailable` and nothing else.
 
     The time is the server's. `pretended_ms` is for tests alone, which cannot set a server's clock.
+
+    Attributes:
+        writes: how many a server has answered.
     """
 
     def __init__(self, redis: RedisPool, *, pretended_ms: Callable[[], int] | None = None) -> None:
         self._redis = redis
         self._pretended_ms = pretended_ms
         self._packer = Packer()
+        self.writes = 0
 
     async def reserve(self, order: Order) -> Answer:
         """Take what the order asks for of every limit, or of none. See `Order`."""
-        return await self._check(order, only_read=False)
+        answer = await self._check(order, only_read=False)
+        self.writes += 1
+        return answer
 
     async def read(self, order: Order) -> Answer:
         """What `reserve` would say of a new reservation; the levels are those without it. Takes nothing."""
@@ -64,6 +70,7 @@ class RedisStore:
         if organisation_id is None:
             return None
         ended = await self._run(_SETTLE, _books(organisation_id), reservation[-32:], *_words(spent), model)
+        self.writes += 1
         return None if ended is None else Ended(ended[0] == 1, ended[1])
 
     async def renew(self, reservation: str, *, ttl_ms: int, kept: Spent | None) -> bool:
@@ -75,7 +82,9 @@ class RedisStore:
         if organisation_id is None:
             return False
         args = reservation[-32:], min(ttl_ms, LONGEST_TTL_MS), *(_words(kept) if kept is not None else ("", "", ""))
-        return bool(await self._run(_RENEW, _books(organisation_id), *args))
+        alive = bool(await self._run(_RENEW, _books(organisation_id), *args))
+        self.writes += 1
+        return alive
 
     async def meta(self, reservation: str) -> bytes | None:
         """What a reservation carries for whoever settles it; None: it is unknown or was ended before."""

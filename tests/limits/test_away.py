@@ -154,7 +154,7 @@ async def test_services_keep_their_reservations_without_redis(own_valkey):
 
 async def test_the_outage_is_told(own_valkey):
     async with instance(own_valkey.url, share_of=3) as one:
-        await until(lambda: one.parts.comeback._server)
+        await until(lambda: one.parts.comeback._looks)
         assert one.metric("degraded") == 0
         await asyncio.to_thread(own_valkey.stop)
         await _away(one)

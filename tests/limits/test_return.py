@@ -26,7 +26,7 @@ async def _used(one):
 
 async def _an_outage(one, stop, start):
     """Used before 50; open from before 70 in the end; used without 120; open from without 300."""
-    await until(lambda: one.parts.comeback._server)
+    await until(lambda: one.parts.comeback._looks)
     before = await one.reserve(LIMITS, tokens=100)
     one.limiter.settle(before.reservation, Spent(1, 50))
     await one.settled()
@@ -162,7 +162,7 @@ async def test_a_server_that_changes_without_an_outage_is_noticed(own_valkey):
     """The restart is quicker than anybody looks."""
     async with instance(own_valkey.url) as one:
         held = (await one.reserve(LIMITS, tokens=100)).reservation
-        await until(lambda: one.parts.comeback._server)
+        await until(lambda: one.parts.comeback._looks)
         own_valkey.stop()
         own_valkey.start()
         await until(lambda: one.metric("adopted_total") == 1)
