@@ -189,6 +189,9 @@ def _redis_network(text: str, parts: SplitResult, beside: _Fields) -> RedisTarge
     options = _redis_options(text, parts.query)
     authority = _authority(text, parts.netloc, SENTINEL_PORT if kind is RedisKind.SENTINEL else REDIS_PORT)
     master, database = _redis_path(text, kind, parts.path)
+    db = _database_number(text, database or options.get("db", ""))
+    if kind is RedisKind.CLUSTER and db:
+        raise ValueError(f"expected no database: a cluster has one, got {masked(text)}")
     if kind is RedisKind.TCP and len(authority.nodes) > 1:
         raise ValueError(f"expected one host; several are redis+sentinel:// or redis+cluster://, got {masked(text)}")
     return RedisTarget(
@@ -196,7 +199,7 @@ def _redis_network(text: str, parts: SplitResult, beside: _Fields) -> RedisTarge
         nodes=authority.nodes,
         user=authority.user or beside.user,
         password=authority.password or beside.password,
-        db=_database_number(text, database or options.get("db", "")),
+        db=db,
         master=master,
         tls=parts.scheme.startswith("rediss"),
         ca_file=Path(options["ssl_ca_certs"]) if "ssl_ca_certs" in options else None,

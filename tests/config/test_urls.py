@@ -108,6 +108,7 @@ def test_user_and_password_of_the_url_win_over_those_beside_it():
         "redis+sentinel://a:1",
         "redis+sentinel://a:1/m/1/2",
         "redis+cluster://a:1/1",
+        "redis+cluster://a:1?db=1",
         "unix://",
         "unix://host/path",
         "http://h",
