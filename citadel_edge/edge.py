@@ -42,6 +42,7 @@ from citadel_edge.routing.feedback import LearnedSkills
 from citadel_edge.storage.instances import Instances
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.storage.redis_pool import RedisPool
+from citadel_edge.streams.metrics import StreamMetrics
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic
 from citadel_edge.telemetry.hub_metrics import HubMetrics
@@ -63,6 +64,7 @@ class Edge:
     logs: Logs
     hub: Hub
     registries: Registries
+    stream_metrics: StreamMetrics
     redis: RedisPool
     postgres: PostgresPool
     directory: Directory
@@ -121,6 +123,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
     everywhere = registries.process_wide
     LogMetrics(everywhere, lost=lambda: logs.lost)
     hub = Hub(clock, meter=HubMetrics(everywhere))
+    stream_metrics = StreamMetrics(registries.of(ListenerName.STREAMING), clock)
     log = logs.logger()
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(RedisPool.open(config.redis, clock=clock, log=log))
@@ -166,7 +169,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             ledger=ledger,
             hub=hub,
             clock=clock,
-            metrics=CompletionMetrics(everywhere),
+            metrics=CompletionMetrics(everywhere, stream_metrics),
             skills=skills,
             instances=lambda: instances.last_known,
             limiter=limiter,
@@ -180,6 +183,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             logs=logs,
             hub=hub,
             registries=registries,
+            stream_metrics=stream_metrics,
             redis=redis,
             postgres=postgres,
             directory=directory,

@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.config.shape import ListenerName
+from citadel_edge.streams.metrics import How, StreamMetrics
 
 _DECISION_SECONDS = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3)
 _RATIOS = (0.1, 0.25, 0.5, 0.67, 0.8, 0.9, 1.1, 1.25, 1.5, 2, 4, 10)
@@ -14,9 +15,14 @@ UNKNOWN_MODEL = "unknown"
 
 
 class CompletionMetrics:
-    """`citadel_routing_*`: decisions, their time, how right they were, retries, hedges, fallbacks, waits, tokens."""
+    """`citadel_routing_*`: decisions, their time, how right they were, retries, hedges, fallbacks, waits, tokens.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Args:
+        streams: is told of continuations too, which concern streams alone.
+    """
+
+    def __init__(self, registry: CollectorRegistry, streams: StreamMetrics | None = None) -> None:
+        self._streams = streams
         self._decisions = Counter(
             "citadel_routing_decisions",
             "Requests by where they went and how they ended.",
@@ -112,6 +118,8 @@ class CompletionMetrics:
     def continued(self, listener: ListenerName, *, model: str) -> None:
         """A broken answer goes on elsewhere."""
         self._continuations.labels(listener.value, model).inc()
+        if self._streams is not None:
+            self._streams.of(listener).continued(How.REPLICA)
 
     def waiting(self, model: str, count: int) -> None:
         """So many wait for a replica."""

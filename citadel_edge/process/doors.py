@@ -23,7 +23,7 @@ from citadel_edge.listeners.rate_limiting.usage import USAGE
 from citadel_edge.listeners.routing.routes import routing_routes
 from citadel_edge.listeners.streaming.completions import completion_routes
 from citadel_edge.listeners.streaming.events import event_routes
-from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS, StreamingMetrics
+from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
 from citadel_edge.listeners.streaming.websocket import websocket_routes
 
 Doors = Mapping[ListenerName, Door]
@@ -78,7 +78,7 @@ def _apps(edge: Edge, schema_text: str) -> dict[ListenerName, web.Application]:
     }
     apps = {name: build_app(name, edge, each) for name, each in routes.items()}
     streaming, accounts = ListenerName.STREAMING, ListenerName.RATE_LIMITING
-    apps[streaming][STREAMING_METRICS] = StreamingMetrics(edge.registries.of(streaming))
+    apps[streaming][STREAMING_METRICS] = edge.stream_metrics.of(streaming)
     apps[accounts][ACCOUNTS_METRICS] = AccountsMetrics(edge.registries.of(accounts))
     apps[accounts][USAGE] = Usage(edge.postgres)
     return apps

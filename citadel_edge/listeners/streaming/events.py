@@ -11,6 +11,7 @@ from citadel_edge.edge import EDGE
 from citadel_edge.listeners.common.routes import Admission, Route
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
 from citadel_edge.listeners.streaming.topics import event_of, parse_topics
+from citadel_edge.streams.metrics import Transport
 
 HEARTBEAT_S = 15.0
 SEND_WITHIN_S = 30.0
@@ -34,7 +35,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     answer = LiveEvents(sep="\n", ping_interval=HEARTBEAT_S, send_timeout=SEND_WITHIN_S)
     await answer.prepare(request)
     async with answer:
-        with request.app[STREAMING_METRICS].connected("sse"), hub.subscribe(topics) as subscription:
+        with request.app[STREAMING_METRICS].connected(Transport.SSE), hub.subscribe(topics) as subscription:
             recent = [message for topic in topics for message in hub.last(topic, RECENT)]
             for message in sorted(recent, key=lambda m: m.seq):
                 await _send(answer, *event_of(message))

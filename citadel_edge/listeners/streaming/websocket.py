@@ -17,6 +17,7 @@ from citadel_edge.listeners.common.middlewares import LISTENER
 from citadel_edge.listeners.common.routes import Admission, Route, principal_of
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
 from citadel_edge.listeners.streaming.topics import event_of, parse_topics
+from citadel_edge.streams.metrics import Transport
 
 PROTOCOL = "citadel.v1"
 HEARTBEAT_S = 15.0
@@ -120,7 +121,7 @@ async def converse(request: web.Request) -> web.StreamResponse:
         talk = Conversation(edge, principal_of(request).role, socket, spawn)
         watch = spawn(_close_at_drain(edge, socket), name="ws-drain")
         try:
-            with request.app[STREAMING_METRICS].connected("websocket"):
+            with request.app[STREAMING_METRICS].connected(Transport.WEBSOCKET):
                 await _listen(socket, talk)
         finally:
             watch.cancel()

@@ -1,0 +1,1 @@
+"""The stream log: append, read from a cursor, resume, live fan-out."""
