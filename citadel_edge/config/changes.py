@@ -13,7 +13,7 @@ from citadel_edge.config.documents import ITEM_KEYS
 from citadel_edge.config.shape import Config, ListenerConfig
 
 # Everything else is bound, opened or started once: sockets, pools, children, the data directory.
-LIVE_SECTIONS = ("upstreams", "models", "routing", "tiers", "http", "logs", "process")
+LIVE_SECTIONS = ("upstreams", "models", "routing", "tiers", "streams", "http", "logs", "process")
 SEEDS = "tiers"
 LIVE_LISTENER_SETTINGS = ("budget",)
 

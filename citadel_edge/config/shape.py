@@ -70,6 +70,7 @@ __all__ = [
     "RoutingConfig",
     "Secret",
     "StrategyName",
+    "StreamsConfig",
     "TierConfig",
     "TimeoutsConfig",
     "Tls",
@@ -178,6 +179,15 @@ class ApiGatewayConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamsConfig:
+    """How long the log of a stream that is over is kept, and how much of one stream."""
+
+    __pydantic_config__ = STRICT
+    retention_s: Positive = 3600.0
+    max_bytes: Count = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogsConfig:
     """`directory` gets one file a listener; `prompts` puts prompt text into logs (off, for privacy)."""
 
@@ -238,6 +248,7 @@ class Config:
     models: tuple[ModelConfig, ...] = ()
     routing: RoutingConfig = field(default_factory=RoutingConfig)
     tiers: tuple[TierConfig, ...] = ()
+    streams: StreamsConfig = field(default_factory=StreamsConfig)
     logs: LogsConfig = field(default_factory=LogsConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)

@@ -1,1 +1,1 @@
-"""The stream log: append, read from a cursor, resume, live fan-out."""
+"""The stream log: what a generation says, kept so that anybody who lost it can read on."""
