@@ -1,12 +1,9 @@
-"""Framing does not depend on the cuts, and what is encoded reads back."""
-
-from itertools import pairwise
+"""What a transcript says, what is refused, and where the bounds are. Cuts and line ends at large: `test_sse_cuts`."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from citadel_edge.wire.sse import BOM, DONE, PING, Decoder, Event, SseError, data_line, encode
+from wire.sse_model import bytewise, cut
 
 TRANSCRIPT = (
     BOM
@@ -37,11 +34,6 @@ def decoded(chunks, **options):
     return events, decoder.pending
 
 
-def cut(stream, places):
-    edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
-    return [stream[a:b] for a, b in pairwise(edges)]
-
-
 def test_a_transcript_with_every_line_end_reads_as_the_standard_says():
     assert decoded([TRANSCRIPT]) == (EVENTS, False)
 
@@ -52,36 +44,7 @@ def test_two_chunks_cut_anywhere_give_the_same_events(place):
 
 
 def test_one_byte_at_a_time_gives_the_same_events():
-    assert decoded(TRANSCRIPT[i : i + 1] for i in range(len(TRANSCRIPT))) == (EVENTS, False)
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
-@given(places=st.lists(st.integers(0, 10_000), max_size=12))
-def test_every_line_end_survives_any_cuts(end, places):
-    stream = TRANSCRIPT.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", end)
-    assert decoded(cut(stream, places)) == (EVENTS, False)
-
-
-text = st.text(st.characters(exclude_characters="\r\n\0", codec="utf-8"), max_size=20)
-data = st.text(st.characters(exclude_characters="\r", codec="utf-8"), max_size=60).map(str.encode)
-events = st.builds(
-    Event,
-    data=data,
-    event=st.none() | text.filter(bool),
-    id=st.none() | text,
-    retry_ms=st.none() | st.integers(0, 10**9),
-)
-
-
-@given(sent=st.lists(events, max_size=8), places=st.lists(st.integers(0, 10_000), max_size=12))
-def test_what_is_encoded_reads_back_through_any_cuts(sent, places):
-    stream = b"".join(encode(event) + PING for event in sent)
-    assert decoded(cut(stream, places)) == (sent, False)
-
-
-@given(stream=st.lists(st.sampled_from([*b"data: x", b"\n"[0], b"\r"[0], b":"[0], 0xEF, 0xBB, 0xBF])).map(bytes))
-def test_any_bytes_at_all_read_the_same_whole_and_byte_by_byte(stream):
-    assert decoded([stream]) == decoded(stream[i : i + 1] for i in range(len(stream)))
+    assert decoded(bytewise(TRANSCRIPT)) == (EVENTS, False)
 
 
 def test_line_ends_inside_data_become_data_lines():
@@ -157,4 +120,4 @@ def test_heartbeats_without_end_never_reach_the_bound():
 
 def test_a_large_event_in_tiny_chunks_takes_linear_time():
     stream = b"data: " + b"x" * 300_000 + b"\n\n"
-    assert decoded(stream[i : i + 1] for i in range(len(stream))) == ([Event(b"x" * 300_000)], False)
+    assert decoded(bytewise(stream)) == ([Event(b"x" * 300_000)], False)
