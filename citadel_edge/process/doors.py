@@ -24,7 +24,7 @@ from citadel_edge.listeners.routing.routes import routing_routes
 from citadel_edge.listeners.streaming.completions import completion_routes
 from citadel_edge.listeners.streaming.events import event_routes
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
-from citadel_edge.listeners.streaming.websocket import websocket_routes
+from citadel_edge.listeners.streaming.websocket.routes import websocket_routes
 
 Doors = Mapping[ListenerName, Door]
 

@@ -79,6 +79,11 @@ class DoorProtocol(RequestHandler):
         self._disarm()
         super().connection_lost(exc)
 
+    def close(self) -> None:
+        """Take no further request. A WebSocket is heard until its handler has closed it with its peer."""
+        if self._payload_parser is None:
+            super().close()
+
     def data_received(self, data: bytes) -> None:
         """Feed the parser; while a head is under way, watch its size and its time."""
         if self._refused:
@@ -91,7 +96,12 @@ class DoorProtocol(RequestHandler):
             self._count_head(len(data))
 
     def _reading_head(self) -> bool:
-        """Whether what comes next is a head: of a first request, or of one sent behind others."""
+        """Whether what comes next is a head: of a first request, or of one sent behind others.
+
+        After an upgrade there are no heads any more: what comes is the WebSocket's.
+        """
+        if self._upgraded:
+            return False
         if self._waiter is not None and not self._waiter.done():
             return True
         if self._messages:

@@ -17,6 +17,7 @@ from citadel_edge.listeners.common.middlewares import LISTENER
 from citadel_edge.listeners.common.routes import Admission, Route, principal_of
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
 from citadel_edge.listeners.streaming.topics import event_of, parse_topics
+from citadel_edge.listeners.streaming.websocket.echo import echo
 from citadel_edge.streams.metrics import Transport
 
 PROTOCOL = "citadel.v1"
@@ -126,18 +127,6 @@ async def converse(request: web.Request) -> web.StreamResponse:
         finally:
             watch.cancel()
             talk.stop()
-    return socket
-
-
-async def echo(request: web.Request) -> web.StreamResponse:
-    """Every message back, unchanged."""
-    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES * 32, compress=False)
-    await socket.prepare(request)
-    async for message in socket:
-        if message.type is WSMsgType.TEXT:
-            await socket.send_str(message.data)
-        elif message.type is WSMsgType.BINARY:
-            await socket.send_bytes(message.data)
     return socket
 
 

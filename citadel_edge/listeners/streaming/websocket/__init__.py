@@ -1,0 +1,1 @@
+"""`citadel.v1` over WebSocket: messages, the line they travel on, a conversation of many operations; and an echo."""
