@@ -90,6 +90,18 @@ class Directory:
         self._last_used.note(key.id, now_unix_s)
         return record.principal
 
+    async def holder(self, key_id: str) -> Principal:
+        """The caller with the key of this id, for whoever has proven before that the caller has it.
+
+        Raises:
+            RequestError: as `authenticate`.
+        """
+        record = await self._keys.record(key_id) if is_id(Kind.KEY, key_id) else None
+        if record is None:
+            raise _refused("The API key is no longer there. Ask your administrator for a new one.")
+        _demand_open(record, self._clock.unix_s())
+        return record.principal
+
     async def entitled(self, user_id: str) -> Principal:
         """A user by id, for whoever asks in the user's name: a principal without a key.
 

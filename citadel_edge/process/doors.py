@@ -13,7 +13,7 @@ from citadel_edge.edge import Edge
 from citadel_edge.health.verdict import Check, Condition
 from citadel_edge.listeners.common.app import build_app
 from citadel_edge.listeners.common.door import Door, bind, open_door, tls_context
-from citadel_edge.listeners.common.routes import Route
+from citadel_edge.listeners.common.routes import REDEEM, Route
 from citadel_edge.listeners.graphql.http import graphql_routes
 from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
 from citadel_edge.listeners.graphql.schema import load_schema, read_schema
@@ -24,6 +24,7 @@ from citadel_edge.listeners.routing.routes import routing_routes
 from citadel_edge.listeners.streaming.completions import completion_routes
 from citadel_edge.listeners.streaming.events import event_routes
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
+from citadel_edge.listeners.streaming.tickets import TICKETS, Tickets, ticket_routes
 from citadel_edge.listeners.streaming.websocket.routes import websocket_routes
 
 Doors = Mapping[ListenerName, Door]
@@ -72,13 +73,20 @@ def _apps(edge: Edge, schema_text: str) -> dict[ListenerName, web.Application]:
         ListenerName.GRAPHQL: graphql_routes(
             schema, text=schema_text, metrics=GraphQLMetrics(edge.registries.of(ListenerName.GRAPHQL))
         ),
-        ListenerName.STREAMING: [*completion_routes(), *event_routes(), *websocket_routes(production=production)],
+        ListenerName.STREAMING: [
+            *completion_routes(),
+            *event_routes(),
+            *ticket_routes(),
+            *websocket_routes(production=production),
+        ],
         ListenerName.ROUTING: routing_routes(),
         ListenerName.RATE_LIMITING: rate_limiting_routes(),
     }
     apps = {name: build_app(name, edge, each) for name, each in routes.items()}
     streaming, accounts = ListenerName.STREAMING, ListenerName.RATE_LIMITING
     apps[streaming][STREAMING_METRICS] = edge.stream_metrics.of(streaming)
+    apps[streaming][TICKETS] = tickets = Tickets(edge.redis, edge.directory, clock=edge.clock)
+    apps[streaming][REDEEM] = tickets.redeem
     apps[accounts][ACCOUNTS_METRICS] = AccountsMetrics(edge.registries.of(accounts))
     apps[accounts][USAGE] = Usage(edge.postgres)
     return apps

@@ -6,13 +6,14 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.accounts.principal import Principal
+from citadel_edge.budgets.budget import Seat
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.body import Holding, read_json_body
 from citadel_edge.listeners.common.problems import as_request_error, internal_error, respond
-from citadel_edge.listeners.common.routes import BODY, PASSAGE, ROUTES, Admission, Handler, Passage
+from citadel_edge.listeners.common.routes import BODY, PASSAGE, REDEEM, ROUTES, Admission, Handler, Passage, Route
 from citadel_edge.listeners.common.sink import ClientGone
 from citadel_edge.listeners.common.subscriptions import Subscriptions
 from citadel_edge.telemetry.ids import request_id, valid_request_id
@@ -20,6 +21,7 @@ from citadel_edge.telemetry.trace import child
 
 LISTENER = web.AppKey("listener", ListenerName)
 HOLDING = web.RequestKey("holding", Holding)
+SEAT = web.RequestKey("seat", Seat)
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 LOG: web.AppKey[FilteringBoundLogger] = web.AppKey("log")
 CLIENT_GONE = 499  # nginx's number for a client that left before its answer
@@ -78,7 +80,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     passage = request[PASSAGE]
     if passage.route is None or passage.route.role is None:
         return await handler(request)
-    passage.principal = principal = await _principal(request)
+    passage.principal = principal = await _principal(request, passage.route)
     if not principal.role.may(passage.route.role):
         raise RequestError(
             Code.FORBIDDEN,
@@ -105,7 +107,8 @@ async def take_seat(request: web.Request, handler: Handler) -> web.StreamRespons
     with Holding(budget) as held:
         request[HOLDING] = held
         request[BODY] = await read_json_body(request, edge.config.value.http, held) if route.json_body else b""
-        async with budget.admit():
+        async with budget.admit() as seat:
+            request[SEAT] = seat
             return await handler(request)
 
 
@@ -127,9 +130,11 @@ def _identity(request: web.Request) -> str:
     return request_id(request.app[EDGE].clock)
 
 
-async def _principal(request: web.Request) -> Principal:
+async def _principal(request: web.Request, route: Route) -> Principal:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     key = key.strip()
+    if not scheme and route.tickets and "ticket" in request.query:
+        return await request.app[REDEEM](request.query["ticket"])
     if scheme.lower() != "bearer" or not key:
         raise RequestError(Code.INVALID_API_KEY, "send an API key: `Authorization: Bearer <key>`")
     directory = request.app[EDGE].directory

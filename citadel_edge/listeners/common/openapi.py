@@ -13,6 +13,7 @@ from citadel_edge.listeners.common.routes import Admission, Route
 
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _EVERY_METHOD = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_TICKET = {"ticket": "from POST /v1/tickets, in the place of a key"}
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "code", "detail", "request_id"],
@@ -116,7 +117,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     ]
     in_query = [
         {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
-        for name, text in route.query.items()
+        for name, text in {**route.query, **(_TICKET if route.tickets else {})}.items()
     ]
     return in_path + in_query
 

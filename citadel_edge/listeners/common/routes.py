@@ -13,6 +13,7 @@ from citadel_edge.telemetry.trace import Trace
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Schema = Mapping[str, Any]
 Retell = Callable[[web.Request, web.Response], web.Response]
+Redeem = Callable[[str], Awaitable[Principal]]
 
 
 class Admission(StrEnum):
@@ -37,6 +38,7 @@ class Route:
         admission: what it takes of the listener: nothing (health and metrics), a seat, or a subscription.
         json_body: whether a JSON body is read, bounded, before a seat is taken.
         openai_errors: errors in OpenAI's shape rather than problem details.
+        tickets: whether `?ticket=` may stand for the key, where browsers cannot set headers.
         ends_with_key: whether a running request ends when its key does; a change of accounts may end its own key.
         retell: what becomes of the answer to a request that failed, at whatever step, where its reader cannot relay it
             as it is.
@@ -55,6 +57,7 @@ class Route:
     response: Schema | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
+    tickets: bool = False
     ends_with_key: bool = True
     retell: Retell | None = None
 
@@ -73,6 +76,8 @@ class Passage:
 
 PASSAGE: web.RequestKey[Passage] = web.RequestKey("passage", Passage)
 BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
+REDEEM: web.AppKey[Redeem] = web.AppKey("redeem")
+"""Who a ticket was given to; a listener that has routes with `tickets` sets it."""
 ROUTES: web.AppKey[Mapping[Handler, Route]] = web.AppKey("routes", Mapping)
 
 

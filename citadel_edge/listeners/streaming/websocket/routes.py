@@ -135,7 +135,13 @@ def websocket_routes(*, production: bool) -> list[Route]:
     socket = Admission.SUBSCRIPTION
     routes = [
         Route(
-            method="GET", path="/v1/ws", handler=converse, summary="WebSocket citadel.v1", status=101, admission=socket
+            method="GET",
+            path="/v1/ws",
+            handler=converse,
+            summary="WebSocket citadel.v1",
+            status=101,
+            admission=socket,
+            tickets=True,
         )
     ]
     if not production:
