@@ -25,6 +25,7 @@ from citadel_edge.completions.feedback_store import FeedbackStore
 from citadel_edge.completions.history import History
 from citadel_edge.completions.metrics import CompletionMetrics
 from citadel_edge.completions.pipeline import Pipeline
+from citadel_edge.completions.producing import Production
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config, ListenerName
 from citadel_edge.fleet.client import UpstreamClient
@@ -43,6 +44,7 @@ from citadel_edge.storage.instances import Instances
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.streams.metrics import StreamMetrics
+from citadel_edge.streams.streams import Streams
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic
 from citadel_edge.telemetry.hub_metrics import HubMetrics
@@ -74,6 +76,8 @@ class Edge:
     fleet: Fleet
     probes: Probes
     pipeline: Pipeline
+    streams: Streams
+    production: Production
     operations: Operations
     decision_store: DecisionStore
     history: History
@@ -177,6 +181,11 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
         )
         _remember(pipeline, decision_store, live)
         budget_metrics = BudgetMetrics(everywhere)
+        budgets = {
+            name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
+            for name in ListenerName
+        }
+        streams = Streams(redis, lambda: live.value.streams, group=shelter, clock=clock, log=log)
         edge = Edge(
             config=live,
             clock=clock,
@@ -193,6 +202,16 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             fleet=fleet,
             probes=Probes(fleet, client, live, clock=clock, metrics=fleet_metrics),
             pipeline=pipeline,
+            streams=streams,
+            production=Production(
+                pipeline=pipeline,
+                streams=streams,
+                presence=presence,
+                budgets=budgets,
+                group=shelter,
+                clock=clock,
+                log=log,
+            ),
             operations=Operations(fleet=fleet, desk=changes, postgres=postgres, redis=redis, log=log),
             decision_store=decision_store,
             history=History(pipeline.decisions, decision_store),
@@ -200,15 +219,15 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             skills=skills,
             instances=instances,
             limiter=limiter,
-            budgets={
-                name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
-                for name in ListenerName
-            },
+            budgets=budgets,
             board=Board(clock=clock, hub=hub, log=log),
             draining=asyncio.Event(),
             shelter=shelter,
         )
-        yield edge
+        try:
+            yield edge
+        finally:
+            await edge.production.close()
 
 
 def _remember(pipeline: Pipeline, store: DecisionStore, config: Live[Config]) -> None:

@@ -74,8 +74,17 @@ class Seat:
         self._bytes -= n_bytes
         self._budget.give_bytes(n_bytes)
 
+    def hand_over(self) -> "Seat":
+        """The same place in other hands. Whoever leaves this one gives nothing back any more."""
+        other = Seat(self._budget, self._ticket, self._since_s)
+        other._bytes, self._bytes = self._bytes, 0
+        self._ticket = Ticket(0, None, State.GONE)
+        return other
+
     def leave(self) -> None:
         """Give everything back. The context manager does it."""
+        if self._ticket.state is State.GONE:
+            return
         self._budget.give_bytes(self._bytes)
         self._bytes = 0
         self._budget.give_seat(self._ticket, self._since_s)
@@ -213,6 +222,10 @@ class Budget:
             raise ValueError(f"cannot hold {n_bytes} bytes")
         if self._bytes + n_bytes > self._config.memory_mb * _MB:
             raise self._refusal(Shed.MEMORY)
+        self._bytes += n_bytes
+
+    def count_bytes(self, n_bytes: int) -> None:
+        """Count so many bytes more, or less, as held by work under way: what was let in is not sent away for them."""
         self._bytes += n_bytes
 
     def give_bytes(self, n_bytes: int) -> None:

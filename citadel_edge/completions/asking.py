@@ -218,7 +218,7 @@ class Asking:
         """
         trial = job.trial
         if trial is None:
-            return _NOTHING
+            return job.model.cost_usd(*tokens) if job.model is not None and job.broken is not None else _NOTHING
         gpu = self._gpu(trial.model, trial.deployment)
         cost_usd = trial.model.cost_usd(*tokens, gpu)
         hour_usd = trial.deployment.row.gpu_hour_usd

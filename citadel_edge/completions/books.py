@@ -93,13 +93,20 @@ class Books:
         )
 
     def settle(self, job: Job, outcome: Outcome, *, status: int | None, code: str | None = None) -> None:
-        """The request is over: its one row, its decision, its counts. Call it before the answer's last bytes."""
+        """The request is over: its one row, its decision, its counts. Call it before the answer's last bytes.
+
+        One that another process has taken over is recorded there.
+        """
         if job.report is not None:
             return
         if job.trial is not None:
             verdict = Verdict.OK if outcome is Outcome.DONE else Verdict.NONE
             self.end_trial(job, job.trial, verdict, outcome.value)
         report = self._report(job, outcome, status=status, code=code)
+        tenure = job.call.tenure
+        if tenure is not None and tenure.lost:
+            self._charges.give_up(job)
+            return
         self._charges.settle(job)
         self._ledger.record(row_of(job, report))
         self._count(job)

@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from decimal import Decimal
 from typing import Any, Protocol
+from uuid import UUID
 
 from msgspec import Struct
 
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.principal import Principal
+from citadel_edge.completions.relay import Relay
 from citadel_edge.completions.request import CompletionRequest
 from citadel_edge.config.shape import ListenerName, Objective
+from citadel_edge.errors import CitadelError, UpstreamError
 
 
 class Spawn(Protocol):
@@ -44,6 +47,38 @@ class Sink(Protocol):
 
     async def finish(self) -> None:
         """The body is complete."""
+
+
+class Tenure(Protocol):
+    """Whose an answer is. What another process has taken over is not ours to record or to charge any more."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is another's, as far as is known at once."""
+
+    async def confirm(self) -> None:
+        """Ask before it is recorded as done. `ClientGone`: it is another's."""
+
+
+class Earlier(Struct, frozen=True, kw_only=True):
+    """What is known of a request that another process began and did not end.
+
+    Attributes:
+        age_s: how long ago it came.
+        model, upstream: who was asked, as far as is known.
+        said: the answer that was logged; None when there is none yet.
+        broken_by: how it broke off.
+        reservations: ids of what it had of its caller's limits.
+        ended: it does not go on, for this reason.
+    """
+
+    age_s: float
+    model: str
+    upstream: str
+    said: Relay | None
+    broken_by: UpstreamError
+    reservations: tuple[str, ...] = ()
+    ended: CitadelError | None = None
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -106,6 +141,11 @@ class Call(Struct, frozen=True, kw_only=True):
         hold: told how many bytes more of a whole answer lie in memory, before they are passed on; raises RequestError
             OVERLOADED when that is too much. Whoever gave it lets them go when the request is over.
         on_end: told once how it ended, whichever way it did, also when `run` raises or is cancelled.
+        id: under which it is recorded; one is made where none is given.
+        on_reserved: told the id of each thing it takes of its caller's limits.
+        on_admitted: told when they let it pass.
+        tenure: whose its answer is; always ours where nobody says otherwise.
+        earlier: it goes on with what another process began.
     """
 
     request: CompletionRequest
@@ -120,3 +160,8 @@ class Call(Struct, frozen=True, kw_only=True):
     spawn: Spawn = spawn_uncounted
     hold: Callable[[int], None] = hold_uncounted
     on_end: Callable[[Report], None] | None = None
+    id: UUID | None = None
+    on_reserved: Callable[[str], None] | None = None
+    on_admitted: Callable[[], None] | None = None
+    tenure: Tenure | None = None
+    earlier: Earlier | None = None

@@ -13,6 +13,7 @@ from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.completions.asking import Asking
 from citadel_edge.completions.job import Job
+from citadel_edge.errors import RequestError
 from citadel_edge.limits.claims import Claim, Decision, Part
 from citadel_edge.limits.headers import limit_headers
 from citadel_edge.limits.limiter import Limiter
@@ -44,14 +45,40 @@ class Charges:
         Raises:
             RequestError: a limit refuses it; `job.denied` says which. Nothing is taken then.
         """
-        model = job.models[0]
+        model = job.models[job.rank]
         if not self._limiter.plan(_who(job, model)):
             return
         job.reserved = self._cost(job, model)
         decision = await self._reserve(job, model, job.reserved, Part.ALL)
         if not decision.allowed:
             raise refusal(decision)
-        job.uncovered = {other.name for other in job.models[1:] if self._needs_more(job, other)}
+        job.uncovered = {other.name for other in job.models[job.rank + 1 :] if self._needs_more(job, other)}
+
+    async def take_over(self, job: Job, ids: tuple[str, ...]) -> None:
+        """Take for it here what another process had taken for it and did not settle.
+
+        What that one settled is charged already. What was let in once is not refused again.
+        """
+        if ids and not any([await self._given_back(one) for one in ids]):
+            return
+        try:
+            await self.admit(job)
+        except RequestError:
+            job.denied = None
+
+    async def _given_back(self, reservation_id: str) -> bool:
+        """Whether there was something to give back."""
+        try:
+            await self._limiter.release_id(reservation_id)
+        except RequestError:
+            return False
+        return True
+
+    def give_up(self, job: Job) -> None:
+        """Give back what it took: it is another process's to charge."""
+        for reservation, _ in job.reservations:
+            self._limiter.release(reservation)
+        job.reservations.clear()
 
     async def cover(self, job: Job) -> None:
         """Reserve what the models that are left may take beyond what is reserved; those that may not are out."""
@@ -70,7 +97,8 @@ class Charges:
         if report is None or not job.reservations:
             return
         tokens = report.tokens_in + report.tokens_out
-        spent = Spent(1, tokens, _nano(report.cost_usd)) if job.trials else NOTHING
+        asked = job.trials or job.broken is not None
+        spent = Spent(1, tokens, _nano(report.cost_usd)) if asked else NOTHING
         for reservation, part in job.reservations:
             self._limiter.settle(reservation, NOTHING if part is Part.DOLLARS else spent, model=report.model)
         job.reservations.clear()
@@ -80,6 +108,8 @@ class Charges:
         if decision.reservation is not None:
             decision.reservation.progress = lambda: self._progress(job)
             job.reservations.append((decision.reservation, part))
+            if job.call.on_reserved is not None:
+                job.call.on_reserved(decision.reservation.id)
         if part is Part.ALL:
             job.denied = decision.denied
             job.limit_headers = limit_headers(decision.standings, degraded=decision.degraded)

@@ -173,7 +173,15 @@ class Job:
         """The own name of the model that was called last or is to be; what the client asked for when there is none."""
         if self.trial is not None:
             return self.trial.model.name
-        return self.selection.ranked[self.rank].name if self.selection else self.call.request.model
+        earlier = self.call.earlier.model if self.call.earlier else ""
+        return self.selection.ranked[self.rank].name if self.selection else earlier or self.call.request.model
+
+    @property
+    def upstream(self) -> str | None:
+        """The replica that was called last."""
+        if self.trial is not None:
+            return self.trial.upstream
+        return (self.call.earlier.upstream or None) if self.call.earlier else None
 
     @property
     def wanted(self) -> str | None:
@@ -262,11 +270,11 @@ class Job:
         An answer that failed before any of it reached the client is free; one that the client left is not. Of two
         calls that raced only the one that counts is charged.
         """
-        if self.trial is None or (outcome is Outcome.ERROR and not self.answer_begun):
-            return 0, 0
         relay = self.relay
+        if (self.trial is None and relay is None) or (outcome is Outcome.ERROR and not self.answer_begun):
+            return 0, 0
         if relay is None:
-            usage = self.trial.usage
+            usage = self.trial.usage if self.trial else None
             if usage:
                 return usage.prompt_tokens or 0, usage.completion_tokens or 0
             return self._estimated(ratios), 0

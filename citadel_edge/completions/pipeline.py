@@ -19,6 +19,7 @@ the order; what is decided in a step, the step's own module decides.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from functools import partial
 from random import random
 from typing import Any, Final, TypeVar
@@ -33,6 +34,7 @@ from citadel_edge.completions.charging import Charges, budget_usd
 from citadel_edge.completions.decisions import Decisions
 from citadel_edge.completions.endings import EngineRefused, Failed, ending, error_event
 from citadel_edge.completions.hedges import Hedges
+from citadel_edge.completions.inheriting import demand_future, inherit, stand
 from citadel_edge.completions.job import Job
 from citadel_edge.completions.metrics import CompletionMetrics
 from citadel_edge.completions.placing import Placing
@@ -147,8 +149,8 @@ class Pipeline:
         self._ledger.check_room()
         job = self._begin(call)
         try:
-            self.asking.read(job)
-            await self._charges.admit(job)
+            if call.earlier is None:
+                await self._admit(job)
             if call.request.stream:
                 await self._stream(job, sink)
             else:
@@ -193,13 +195,33 @@ class Pipeline:
     def _begin(self, call: Call) -> Job:
         total_s = self._config.value.routing.timeouts.total_s
         within_s = total_s if call.deadline_s is None else min(total_s, call.deadline_s)
-        return Job(
+        age_s = call.earlier.age_s if call.earlier else 0.0
+        job = Job(
             call=call,
-            id=uuid7(self._clock),
-            started=self._clock.monotonic_s(),
-            created_at=self._clock.now(),
-            due=asyncio.get_running_loop().time() + within_s,
+            id=call.id or uuid7(self._clock),
+            started=self._clock.monotonic_s() - age_s,
+            created_at=self._clock.now() - timedelta(seconds=age_s),
+            due=asyncio.get_running_loop().time() + within_s - age_s,
         )
+        if call.earlier is not None:
+            inherit(job, call.earlier)
+        return job
+
+    async def _admit(self, job: Job) -> None:
+        """Find out what it needs, and take it of its caller's limits."""
+        self.asking.read(job)
+        await self._charges.admit(job)
+        if job.call.on_admitted is not None:
+            job.call.on_admitted()
+
+    async def _streamed(self, job: Job, stage: Stage) -> bytes:
+        """Have a stream answered from its beginning, or from where another process left it."""
+        if job.call.earlier is not None:
+            self.asking.read(job)
+            stand(job, job.call.earlier)
+            await self._charges.take_over(job, job.call.earlier.reservations)
+            demand_future(job, job.call.earlier)
+        return await self._answers.streamed(job, stage)
 
     async def _whole(self, job: Job, sink: Sink) -> None:
         """An answer in one piece: unchanged, once it is known to be one."""
@@ -213,15 +235,18 @@ class Pipeline:
         await _send(sink, refusal.status, "application/json", refusal.body(), job)
 
     async def _stream(self, job: Job, sink: Sink) -> None:
-        stage = Stage(sink, pace=self._pace, headers=job.headers, spawn=job.call.spawn)
+        begun, tenure = job.answer_begun, job.call.tenure
+        stage = Stage(sink, pace=self._pace, headers=job.headers, spawn=job.call.spawn, begun=begun)
         async with stage.kept_warm():
             try:
-                last = await self._in_time(job, self._answers.streamed(job, stage))
+                last = await self._in_time(job, self._streamed(job, stage))
             except (RequestError, EngineRefused) as error:
                 if not stage.begun:
                     raise
                 await self._end_in_stream(job, stage, error)
                 return
+            if tenure is not None:
+                await tenure.confirm()
             self._books.settle(job, Outcome.DONE, status=_OK)
             await stage.write(last + DONE)
             await stage.finish()

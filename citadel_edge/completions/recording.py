@@ -30,7 +30,7 @@ def report_of(
         user_id=principal.user_id,
         tier=principal.tier,
         model=job.model_name,
-        upstream=job.trial.upstream if job.trial else None,
+        upstream=job.upstream,
         decision_id=job.decision_id if job.selection else None,
         attempts=len(job.attempts),
         tokens_in=tokens[0],

@@ -126,6 +126,16 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
             fields.pop("stream_options", None)
         return replace(self, stream=stream, include_usage=self.include_usage and stream, fields=fields)
 
+    def without(self, *names: str) -> "CompletionRequest":
+        """The same request without fields of these names, which are ours and not the engine's."""
+        if not any(name in self.fields for name in names):
+            return self
+        return replace(self, fields={name: raw for name, raw in self.fields.items() if name not in names})
+
+    def body(self) -> bytes:
+        """Its JSON as the client could have sent it."""
+        return _ENCODER.encode(self.fields)
+
     def upstream_body(self, model: str) -> bytes:
         """The JSON to send: `model` replaced, and of a stream the usage always asked for."""
         fields = dict(self.fields)

@@ -35,7 +35,13 @@ class Stage:
     """One stream's client. `begun`: the status is out."""
 
     def __init__(
-        self, sink: Sink, *, pace: Pace, headers: Callable[[], Mapping[str, str]], spawn: Spawn = spawn_uncounted
+        self,
+        sink: Sink,
+        *,
+        pace: Pace,
+        headers: Callable[[], Mapping[str, str]],
+        spawn: Spawn = spawn_uncounted,
+        begun: bool = False,
     ) -> None:
         self._sink = sink
         self._pace = pace
@@ -47,7 +53,7 @@ class Stage:
         self._group: asyncio.TaskGroup | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._beat: asyncio.Task[None] | None = None
-        self.begun = False
+        self.begun = begun
 
     @asynccontextmanager
     async def kept_warm(self) -> AsyncIterator[None]:

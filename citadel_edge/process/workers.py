@@ -19,6 +19,7 @@ from citadel_edge.groups import plain_group
 from citadel_edge.health.board import http_probe
 from citadel_edge.health.linger import Lingering
 from citadel_edge.health.verdict import Check, Condition
+from citadel_edge.process.figures import publish_figures
 from citadel_edge.storage.state import DependencyState, Status
 from citadel_edge.telemetry.loop_lag import watch_loop
 
@@ -48,9 +49,11 @@ async def workers(edge: Edge, parts: Parts | None = None) -> AsyncIterator[async
             "feedback": edge.feedback.run,
             "instances": edge.instances.run,
             "limits": edge.limiter.run,
+            "streams": edge.streams.run,
             "health": edge.board.run,
             "loop lag": lambda: watch_loop(edge.registries.loop_lag, edge.clock),
             "storage": lambda: _report_storage(edge),
+            "figures": lambda: publish_figures(edge),
         }
         tasks = [group.create_task(_keep(edge, name, job), name=name) for name, job in jobs.items()]
         try:

@@ -1,0 +1,88 @@
+"""The pipeline's client where an answer goes to a stream's log: whole events in, payloads out.
+
+Decides what of the pipeline's bytes is an event of the answer: heartbeats are not, and neither is how it ends, which
+its report says. An answer that is none, because the engine refused the request, is kept for whoever asked. Refuses to
+know who reads the log, and what the end looks like there.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from citadel_edge.errors import CitadelError
+from citadel_edge.streams.live import Live
+from citadel_edge.wire.sse import DONE, PING
+
+_OK: Final = 200
+_FRAME: Final = b"data: "
+_BETWEEN: Final = b"\n\ndata: "
+_DONE: Final = b"[DONE]"
+_ERROR: Final = b'{"error":{'
+
+
+class Refused(CitadelError):
+    """The engine refused the request: its client gets the answer as it is."""
+
+    def __init__(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(f"the engine refused the request with status {status}")
+        self.status = status
+        self.content_type = content_type
+        self.headers = dict(headers)
+        self.body = b""
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """OpenAI's error object in its body."""
+        found: dict[str, Any] = msgspec.json.decode(self.body)["error"]
+        return found
+
+
+class LogSink:
+    """One answer's way into its log.
+
+    Args:
+        live: the log's end.
+        on_begin: told the headers, once, when the answer has begun.
+        on_finish: told when the pipeline has written its last byte.
+
+    Attributes:
+        refused: the engine's own answer, if it refused the request.
+        error: OpenAI's error object, if the stream ended with one.
+    """
+
+    def __init__(
+        self, live: Live, *, on_begin: Callable[[Mapping[str, str]], None], on_finish: Callable[[], None]
+    ) -> None:
+        self._live = live
+        self._on_begin = on_begin
+        self._on_finish = on_finish
+        self.refused: Refused | None = None
+        self.error: dict[str, Any] | None = None
+
+    async def begin(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
+        """A stream begins, or a refusal is on its way."""
+        if status == _OK:
+            self._on_begin(headers)
+        else:
+            self.refused = Refused(status, content_type, headers)
+
+    async def write(self, data: bytes) -> None:
+        """Log the events; waits only while very much of them is on its way."""
+        if self.refused is not None:
+            self.refused.body += data
+            return
+        if data in (PING, DONE):
+            return
+        live = self._live
+        for payload in data[len(_FRAME) : -2].split(_BETWEEN):
+            if payload.startswith(_ERROR):
+                self.error = msgspec.json.decode(payload)["error"]
+            elif payload != _DONE:
+                live.append(payload)
+        if live.crowded:
+            await live.room()
+
+    async def finish(self) -> None:
+        """It is over."""
+        self._on_finish()
