@@ -4,7 +4,9 @@ import asyncio
 import math
 from collections.abc import Mapping
 
+import msgspec
 from aiohttp import web
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from citadel_edge.accounts.presence import Reason, reason_of
 from citadel_edge.completions.call import Call, Report
@@ -110,6 +112,30 @@ def _session(request: web.Request) -> str | None:
             param="X-Citadel-Session",
         )
     return name
+
+
+class _Prompts(Struct):
+    """The fields that tell the three kinds of bodies apart."""
+
+    messages: Raw | UnsetType = UNSET
+    prompt: Raw | UnsetType = UNSET
+    input: Raw | UnsetType = UNSET
+
+
+_PROMPTS = msgspec.json.Decoder(_Prompts)
+
+
+def kind_of(body: bytes) -> Kind:
+    """What a body asks for: by `messages`, `prompt` or `input`, the first of them that is there; else a chat."""
+    try:
+        prompts = _PROMPTS.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return Kind.CHAT  # whose parser says what is wrong
+    if prompts.messages is not UNSET:
+        return Kind.CHAT
+    if prompts.prompt is not UNSET:
+        return Kind.COMPLETION
+    return Kind.CHAT if prompts.input is UNSET else Kind.EMBEDDINGS
 
 
 def schema_of(kind: Kind) -> Mapping[str, object]:

@@ -11,15 +11,13 @@ import msgspec
 from aiohttp import web
 
 from citadel_edge.accounts.changes import Changes
-from citadel_edge.accounts.once import Answer, Create, Replay, checked_key
+from citadel_edge.accounts.once import Answer, Create, Replay
 from citadel_edge.edge import EDGE
-from citadel_edge.errors import Code, RequestError
+from citadel_edge.listeners.common.idempotency import REPLAYED, key_of
 from citadel_edge.listeners.common.payload import actor, one
 from citadel_edge.listeners.common.routes import BODY, principal_of
 from citadel_edge.listeners.rate_limiting.carry import carried
 
-KEY: Final = "Idempotency-Key"
-REPLAYED: Final = "Idempotency-Replayed"
 _CREATED: Final = 201
 
 
@@ -60,13 +58,10 @@ async def created(request: web.Request, make: Make) -> web.Response:
 
 def _named(request: web.Request) -> Create | None:
     """The create by the name its client gave it; null without one."""
-    keys = request.headers.getall(KEY, [])
-    if not keys:
+    key = key_of(request)
+    if key is None:
         return None
-    if len(keys) > 1:
-        raise RequestError(Code.INVALID_REQUEST, f"Expected one {KEY}.", param=KEY)
-    caller = principal_of(request).user_id
-    return Create.of(caller=caller, path=request.path, key=checked_key(keys[0]), body=request[BODY])
+    return Create.of(caller=principal_of(request).user_id, path=request.path, key=key, body=request[BODY])
 
 
 def _remembering(make: Make) -> Callable[[Changes], Coroutine[Any, Any, tuple[Answer, Made]]]:

@@ -4,12 +4,11 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, Raw, Struct, UnsetType
 
 from citadel_edge.completions.request import Kind, parse
 from citadel_edge.edge import EDGE
 from citadel_edge.limits.claims import Decision
-from citadel_edge.listeners.common.completions import call_of, schema_of
+from citadel_edge.listeners.common.completions import call_of, kind_of, schema_of
 from citadel_edge.listeners.common.payload import one
 from citadel_edge.listeners.common.routes import BODY, Route
 
@@ -63,17 +62,6 @@ _ANSWER: dict[str, Any] = {
 }
 
 
-class _Prompts(Struct):
-    """The fields that tell the three kinds of bodies apart."""
-
-    messages: Raw | UnsetType = UNSET
-    prompt: Raw | UnsetType = UNSET
-    input: Raw | UnsetType = UNSET
-
-
-_PROMPTS = msgspec.json.Decoder(_Prompts)
-
-
 async def route(request: web.Request) -> web.StreamResponse:
     """`POST /v1/route`."""
     body = request[BODY]
@@ -91,19 +79,6 @@ def _told(decision: Decision) -> dict[str, Any]:
         "standings": [msgspec.structs.asdict(one) for one in decision.standings],
         "degraded": decision.degraded,
     }
-
-
-def kind_of(body: bytes) -> Kind:
-    """What a body asks for: by `messages`, `prompt` or `input`, the first of them that is there; else a chat."""
-    try:
-        prompts = _PROMPTS.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return Kind.CHAT  # whose parser says what is wrong
-    if prompts.messages is not UNSET:
-        return Kind.CHAT
-    if prompts.prompt is not UNSET:
-        return Kind.COMPLETION
-    return Kind.CHAT if prompts.input is UNSET else Kind.EMBEDDINGS
 
 
 def route_routes() -> list[Route]:

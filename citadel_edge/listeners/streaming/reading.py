@@ -1,0 +1,94 @@
+"""A stream's reader and a client's connection, joined: what is read is written, whatever the door that opened it.
+
+Decides what a client hears when its connection ends before the stream: where to come back. Refuses to know who may
+read, and how the stream came to be.
+"""
+
+import asyncio
+
+from aiohttp import web
+
+from citadel_edge.accounts.presence import Reason, reason_of
+from citadel_edge.edge import EDGE
+from citadel_edge.errors import Code
+from citadel_edge.listeners.common.leaving import why_left
+from citadel_edge.listeners.common.middlewares import LISTENER
+from citadel_edge.listeners.streaming.dialects import Dialect, Script
+from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
+from citadel_edge.listeners.streaming.sse import EventStream
+from citadel_edge.streams.cursor import Cursor
+from citadel_edge.streams.metrics import Delivery, Transport
+from citadel_edge.streams.reader import Reader
+from citadel_edge.streams.values import Info, Recovery
+
+_ENDED = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
+
+
+async def answer_with(
+    request: web.Request,
+    reader: Reader,
+    *,
+    dialect: Dialect,
+    headers: dict[str, str],
+    came_back: tuple[Info, Recovery] | None = None,
+    asked_s: float | None = None,
+) -> web.StreamResponse:
+    """Server-Sent Events until the stream's terminal record.
+
+    Args:
+        request: the client's.
+        reader: of the stream; whoever opened it closes it.
+        dialect: how the events look.
+        headers: of the answer, beside those of every stream of events.
+        came_back: the reader has a cursor, and this became of it.
+        asked_s: monotonic seconds of a request that sees the answer from its first token on.
+    """
+    budget = request.app[EDGE].budgets[request.app[LISTENER]]
+    metrics = request.app[STREAMING_METRICS]
+    answer = EventStream(budget=budget, headers=headers)
+    telling = _Telling(answer, Script(dialect), metrics.delivery(asked_s))
+    with metrics.connected(Transport.SSE) as connection:
+        try:
+            await answer.prepare(request)
+            async with answer:
+                await telling.tell(reader, came_back)
+        except asyncio.CancelledError as error:
+            connection.left = why_left(error)
+            await telling.end(error)
+        except BaseException as error:
+            connection.left = why_left(error)
+            raise
+    return answer
+
+
+class _Telling:
+    """One client and how far it is."""
+
+    def __init__(self, answer: EventStream, script: Script, delivery: Delivery) -> None:
+        self._answer = answer
+        self._script = script
+        self._delivery = delivery
+        self._last: Cursor | None = None
+
+    async def tell(self, reader: Reader, came_back: tuple[Info, Recovery] | None) -> None:
+        if came_back is not None and (said := self._script.recovered(*came_back)):
+            await self._answer.say(said)
+        async for batch in reader:
+            data = self._script.batch(batch)
+            if data:
+                await self._answer.say(data)
+                self._delivery.wrote(None, len(batch.payloads))
+            self._last = batch.cursor
+
+    async def end(self, error: asyncio.CancelledError) -> None:
+        """A connection that we end ourselves gets a last word; one whose client left is left alone."""
+        reason, task = reason_of(error), asyncio.current_task()
+        if reason is None or task is None or not self._answer.prepared:
+            raise error
+        task.uncancel()
+        if not await self._answer.part(self._last_words(reason)):
+            raise error from None
+
+    def _last_words(self, reason: Reason) -> bytes:
+        moved = self._script.moved(self._last) if self._last is not None and reason is Reason.DRAINING else b""
+        return moved or self._script.ended(_ENDED[reason], f"This request was ended: {reason.value}.")
