@@ -21,14 +21,16 @@ class Script:
         self._text = text.encode()
         self.digest = hashlib.sha1(self._text, usedforsecurity=False).hexdigest().encode()
 
-    async def run(self, redis: RedisPool, keys: tuple[str, ...], *args: bytes | str | int) -> Any:
-        """Run it once. All keys have to be in one slot.
+    async def run(
+        self, redis: RedisPool, keys: tuple[str, ...], *args: bytes | str | int, deadline_s: float | None = None
+    ) -> Any:
+        """Run it once. All keys have to be in one slot; for the deadline see `RedisPool.call`.
 
         Raises:
             RedisUnavailable: see `RedisPool.call`.
             redis.exceptions.ResponseError: the script failed.
         """
         try:
-            return await redis.call("EVALSHA", self.digest, len(keys), *keys, *args)
+            return await redis.call("EVALSHA", self.digest, len(keys), *keys, *args, deadline_s=deadline_s)
         except NoScriptError:
-            return await redis.call("EVAL", self._text, len(keys), *keys, *args)
+            return await redis.call("EVAL", self._text, len(keys), *keys, *args, deadline_s=deadline_s)

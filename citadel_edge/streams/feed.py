@@ -1,21 +1,24 @@
 """The events of one stream that this process has in memory: a window that moves on, and who waits for its end.
 
 Decides what readers may have (`visible`), what of it is safe (`durable`), and what may be forgotten because the log has
-it. A reader costs the window nothing: it keeps a number. Refuses to know where events come from and where they are kept
-besides. Belongs to one event loop; nothing here waits but `changed`.
+it. A reader costs the window nothing: it keeps a number. Knows which cursors are good: of the present epoch, of those
+before it that counted the same events, and of the provisional one while events are shown that the log has not. Refuses
+to know where events come from and where they are kept besides. Belongs to one event loop; only `changed` waits.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from citadel_edge.errors import RequestError
 from citadel_edge.streams.values import Terminal
-from citadel_edge.telemetry.clock import Clock
 
 OVERHEAD_BYTES: Final = 64
 """What an event takes in memory besides its data."""
 SLACK_BYTES: Final = 64 * 2**10
 """The window is trimmed when it is so much too large, not at every event."""
+MOST_EPOCHS: Final = 16
+"""So many earlier epochs are remembered; cursors of older ones are foreign."""
 
 
 def hold_uncounted(_n_bytes: int) -> None:
@@ -27,32 +30,39 @@ class Feed:
 
     Attributes:
         epoch: the log's.
+        known: the epochs of the log, this and earlier ones, with the last event up to which their cursors mean events
+            of it (None: all).
+        lineage: counts the changes of these.
         provisional: the epoch of events that are shown before the log has them; None while there are none.
-        known: every epoch whose cursors mean events of this log, with the last event up to which they do (None: all).
         first: the number of the first event in memory.
         floor: of the first event that is anywhere.
         visible, durable: up to which event readers may read, and the log has all.
         terminal: what it ended with, once readers may know.
         readers: how many read here.
-        left_s: since when nobody does (monotonic); None while somebody does.
         bytes: how much it holds.
         rewinds: up to which event it was right, each time that it was found that the log has others.
+        failure: why there will be no more here, if something other than the end is why.
+        moved: this process ends, and the stream goes on elsewhere.
         on_readers: called when `readers` changed.
+        on_wanted: called when somebody begins to wait.
     """
 
     __slots__ = (
-        "_clock",
+        "_came_s",
         "_hold",
         "_payloads",
         "_waiting",
         "bytes",
         "durable",
         "epoch",
+        "failure",
         "first",
         "floor",
         "known",
-        "left_s",
+        "lineage",
+        "moved",
         "on_readers",
+        "on_wanted",
         "provisional",
         "readers",
         "rewinds",
@@ -60,21 +70,24 @@ class Feed:
         "visible",
     )
 
-    def __init__(self, epoch: str, *, clock: Clock, hold: Callable[[int], None] = hold_uncounted) -> None:
+    def __init__(self, epoch: str, *, hold: Callable[[int], None] = hold_uncounted) -> None:
         self.epoch = epoch
         self.provisional: str | None = None
         self.known: dict[str, int | None] = {epoch: None}
+        self.lineage = 0
         self.first = self.floor = 1
         self.visible = self.durable = 0
         self.terminal: Terminal | None = None
         self.readers = 0
-        self.left_s: float | None = clock.monotonic_s()
+        self.moved = False
         self.bytes = 0
         self.rewinds: list[int] = []
+        self.failure: Callable[[], RequestError] | None = None
         self.on_readers: Callable[[], None] | None = None
-        self._clock = clock
+        self.on_wanted: Callable[[], None] | None = None
         self._hold = hold
         self._payloads: list[bytes] = []
+        self._came_s: list[float | None] = []
         self._waiting: dict[asyncio.Future[None], None] = {}
 
     @property
@@ -87,12 +100,13 @@ class Feed:
         """Whether somebody waits."""
         return bool(self._waiting)
 
-    def append(self, payload: bytes) -> int:
+    def append(self, payload: bytes, came_s: float | None = None) -> int:
         """Put an event behind the others, not yet visible; its number. Raises what `hold` raises, and keeps nothing."""
         size = len(payload) + OVERHEAD_BYTES
         self._hold(size)
         self.bytes += size
         self._payloads.append(payload)
+        self._came_s.append(came_s)
         return self.last
 
     def show(self, upto: int, terminal: Terminal | None = None) -> None:
@@ -102,6 +116,29 @@ class Feed:
         self.visible = max(upto, self.visible)
         self.terminal = self.terminal or terminal
         self.wake()
+
+    def show_early(self, terminal: Terminal | None, new_epoch: Callable[[], str]) -> None:
+        """Let readers have everything, though the log has not."""
+        if self.provisional is None and self.durable < self.last:
+            self.provisional = new_epoch()
+        self.show(self.last, terminal)
+
+    def settle(self) -> None:
+        """The log has everything that was shown: what was provisional is an epoch like others."""
+        if self.provisional is not None and self.visible <= self.durable:
+            self.known[self.provisional] = self.visible
+            self.provisional = None
+            self._note_lineage()
+
+    def change_epoch(self, epoch: str, known: dict[str, int | None]) -> None:
+        """From now on events are counted in another epoch; those `known` besides are good as told."""
+        self.epoch = epoch
+        self.known = {**known, epoch: None}
+        self._note_lineage()
+
+    def cursors(self) -> dict[str, int | None]:
+        """Every epoch whose cursors are good here, with the last event up to which they are (None: all)."""
+        return self.known if self.provisional is None else {**self.known, self.provisional: self.visible}
 
     def wake(self) -> None:
         """Let everybody who waits look again."""
@@ -114,10 +151,16 @@ class Feed:
         """Return when there may be something new. Look before: nothing is remembered."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiting[waiter] = None
+        if self.on_wanted is not None:
+            self.on_wanted()
         try:
             await waiter
         finally:
             self._waiting.pop(waiter, None)
+
+    def came_s(self, seq: int) -> float | None:
+        """When an event was said (monotonic); None: elsewhere, or long ago."""
+        return self._came_s[seq - self.first] if self.first <= seq <= self.last else None
 
     def between(self, first: int, last: int, most_bytes: int) -> list[bytes]:
         """The events from `first`, which is in memory, to `last`, as many as fit; at least one."""
@@ -153,10 +196,11 @@ class Feed:
             self.forget()
             self.first = upto + 1
         dropped = self._payloads[upto - self.first + 1 :]
-        del self._payloads[upto - self.first + 1 :]
+        del self._payloads[upto - self.first + 1 :], self._came_s[upto - self.first + 1 :]
         self._give_back(sum(len(payload) + OVERHEAD_BYTES for payload in dropped))
         self.visible = min(self.visible, upto)
         self.durable = min(self.durable, upto)
+        self.provisional = None
         self.rewinds.append(upto)
         self.wake()
 
@@ -169,22 +213,34 @@ class Feed:
     def enter(self) -> None:
         """Somebody reads."""
         self.readers += 1
-        self.left_s = None
         self._tell()
 
     def leave(self) -> None:
         """One reads no more."""
         self.readers -= 1
-        if not self.readers:
-            self.left_s = self._clock.monotonic_s()
         self._tell()
+
+    def move(self) -> None:
+        """Whoever reads is to read on elsewhere, behind what the log has."""
+        self.moved = True
+        self.wake()
+
+    def fail(self, failure: Callable[[], RequestError]) -> None:
+        """There will be nothing more here."""
+        self.failure = failure
+        self.wake()
+
+    def _note_lineage(self) -> None:
+        self.lineage += 1
+        while len(self.known) > MOST_EPOCHS:
+            del self.known[next(name for name in self.known if name != self.epoch)]
 
     def _tell(self) -> None:
         if self.on_readers is not None:
             self.on_readers()
 
     def _forget(self, count: int, freed: int) -> None:
-        del self._payloads[:count]
+        del self._payloads[:count], self._came_s[:count]
         self.first += count
         self._give_back(freed)
 

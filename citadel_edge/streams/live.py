@@ -1,10 +1,11 @@
 """The producer's end of a stream, in the process that produces it.
 
-Decides that an event has its number as soon as it is appended, that a producer waits only while very much of what it
-said is on its way to the log, and when a stream counts as forsaken. Refuses to know how events reach the log.
+Decides that an event has its number as soon as it is appended, and until when a stream may live without readers.
+Refuses to know how events reach the log, and what its producer does about what it is told.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from citadel_edge.streams.cursor import Cursor
@@ -12,9 +13,7 @@ from citadel_edge.streams.feed import Feed
 from citadel_edge.streams.values import Begun, OnDisconnect, Origin, Owner, Policy, State, Terminal
 from citadel_edge.telemetry.clock import Clock
 
-UNCOMMITTED_BYTES: Final = 2**20
-"""So much may be on its way to the log before a producer has to wait."""
-FIRST_READER_S: Final = 10.0
+FIRST_READER_S: Final = 60.0
 """So long a stream that lives with its readers waits for the first."""
 
 
@@ -24,19 +23,33 @@ class Journal(Protocol):
     def touch(self, live: "Live") -> None:
         """It has something new."""
 
+    def crowded(self, live: "Live") -> bool:
+        """Whether very much of it is on its way."""
+
     async def room(self, live: "Live") -> None:
-        """Return when not too much of it is on its way."""
+        """Return when not."""
+
+    async def stored(self, live: "Live") -> None:
+        """Return when the log has all that was said, or takes too long."""
+
+    async def confirm(self, live: "Live") -> bool:
+        """Whether it is still produced here, as far as anybody can say."""
+
+    def discard(self, live: "Live") -> None:
+        """It was never there."""
+
+    async def let_go(self, live: "Live") -> None:
+        """Another process is to go on with it."""
 
 
 class Live:
-    """One stream, appended to by one task. `append`, `begin` and `end` never wait; `room` is the back-pressure.
+    """One stream, appended to by one task. What is said goes to the log by itself; `room` is the back-pressure.
 
     Attributes:
-        stop: somebody asked to stop, or another instance has taken the stream over (`deposed`).
+        stop: somebody asked to stop, or the stream is another's by now (`deposed`).
         deposed: nothing that is said here counts any more.
-        begun, terminal: what was said so far.
+        begun, reservations, terminal: what was said so far.
         elsewhere: somebody reads it in another instance.
-        created_unix_s: when it began.
     """
 
     def __init__(
@@ -58,14 +71,14 @@ class Live:
         self.stop = asyncio.Event()
         self.deposed = False
         self.begun: Begun | None = None
+        self.reservations: tuple[str, ...] = ()
         self.terminal: Terminal | None = None
         self.elsewhere = False
-        self._left_elsewhere_s: float | None = None
         self._journal = journal
         self._clock = clock
-        self._born_s = clock.monotonic_s()
+        self._alone_s = clock.monotonic_s()
         self._read = False
-        self._readers_changed = asyncio.Event()
+        self._watcher: Callable[[], None] | None = None
         feed.on_readers = self._note_readers
 
     @property
@@ -89,11 +102,22 @@ class Live:
         return self.feed.readers + self.elsewhere
 
     @property
-    def left_at(self) -> float | None:
-        """Since when nobody reads it (monotonic seconds); None while somebody does, or nobody ever did."""
-        if self.readers or not self._read:
+    def forsaken_at(self) -> float | None:
+        """When, by its policy, nobody cares for it any more if nobody comes (monotonic seconds); None: not as it is."""
+        if self.readers or self.policy.on_disconnect is OnDisconnect.FINISH:
             return None
-        return max(self.feed.left_s or self._born_s, self._left_elsewhere_s or self._born_s)
+        if self.policy.on_disconnect is OnDisconnect.GRACE:
+            return self._alone_s + self.policy.grace_s
+        return self._alone_s if self._read else self._alone_s + FIRST_READER_S
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the producer should wait for `room` before it says more."""
+        return self._journal.crowded(self)
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call it whenever readers come or go, somebody asks to stop, or the stream is another's by now."""
+        self._watcher = watcher
 
     def append(self, payload: bytes) -> int:
         """Say one event; its number.
@@ -105,7 +129,7 @@ class Live:
             raise RuntimeError("an event after the stream's end")
         if self.deposed:
             return self.feed.last
-        seq = self.feed.append(payload)
+        seq = self.feed.append(payload, self._clock.monotonic_s())
         self._journal.touch(self)
         return seq
 
@@ -113,49 +137,72 @@ class Live:
         """Wait while too much is on its way to the log; hardly ever for longer than 50 ms."""
         await self._journal.room(self)
 
+    def reserved(self, ids: tuple[str, ...]) -> None:
+        """What limits have reserved for it, all of it; whoever goes on with the stream gives it back."""
+        self.reservations = ids
+        self._touch()
+
     def begin(self, begun: Begun) -> None:
         """Say what is known once an upstream answers. A second time replaces it: another replica goes on."""
         self.begun = begun
-        if not self.deposed:
-            self._journal.touch(self)
+        self._touch()
 
     def end(self, terminal: Terminal) -> None:
         """The one last record. A second one is not heard."""
-        if self.terminal is not None:
-            return
-        self.terminal = terminal
-        if not self.deposed:
-            self._journal.touch(self)
+        if self.terminal is None:
+            self.terminal = terminal
+            self._touch()
 
-    async def abandoned(self) -> None:
-        """Return when, by its policy, nobody cares for the stream any more. May be waited for with a timeout."""
-        while True:
-            due_s = self._forsaken_at()
-            left_s = None if due_s is None else due_s - self._clock.monotonic_s()
-            if left_s is not None and left_s <= 0:
-                return
-            self._readers_changed.clear()
-            try:
-                async with asyncio.timeout(left_s):
-                    await self._readers_changed.wait()
-            except TimeoutError:
-                continue
+    async def stored(self) -> None:
+        """Return when the log knows of it and of all that was said; hardly ever later than 50 ms."""
+        await self._journal.stored(self)
+
+    async def confirm(self) -> bool:
+        """Whether it is still this process's to produce; asks the log if that is in doubt. True while that is away."""
+        return not self.deposed and await self._journal.confirm(self)
+
+    def discard(self) -> None:
+        """It failed before anybody was promised anything: it, and its start under a key, have never been.
+
+        Whoever reads it all the same gets an error for its end.
+        """
+        if self.terminal is None:
+            self.terminal = Terminal(outcome=State.ERROR)
+            self._journal.discard(self)
+
+    async def let_go(self) -> None:
+        """This process ends: leave the stream to another. What is said here from now on does not count."""
+        await self._journal.let_go(self)
+
+    def ask_to_stop(self) -> None:
+        """Somebody wants it to stop."""
+        if not self.stop.is_set():
+            self.stop.set()
+            self._tell()
+
+    def depose(self) -> None:
+        """Another process produces it from now on."""
+        self.deposed = True
+        self.stop.set()
+        self._tell()
 
     def follow_elsewhere(self, *, followed: bool) -> None:
         """Somebody reads it in another instance, or does no more."""
         if followed != self.elsewhere:
             self.elsewhere = followed
-            self._left_elsewhere_s = None if followed else self._clock.monotonic_s()
             self._note_readers()
 
-    def _forsaken_at(self) -> float | None:
-        """When its time is over if nobody comes; None: not in this situation."""
-        if self.readers or self.policy.on_disconnect is OnDisconnect.FINISH:
-            return None
-        if self.policy.on_disconnect is OnDisconnect.GRACE:
-            return (self.left_at or self._born_s) + self.policy.grace_s
-        return self.left_at if self._read else self._born_s + FIRST_READER_S
+    def _touch(self) -> None:
+        if not self.deposed:
+            self._journal.touch(self)
 
     def _note_readers(self) -> None:
-        self._read = self._read or self.readers > 0
-        self._readers_changed.set()
+        if self.readers:
+            self._read = True
+        else:
+            self._alone_s = self._clock.monotonic_s()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._watcher is not None:
+            self._watcher()

@@ -71,6 +71,8 @@ class Reader:
                 batch = self._from_memory()
                 if batch is not None:
                     return batch
+                if feed.failure is not None:
+                    raise feed.failure()
                 await feed.changed()
             elif (batch := self._of(await self._fetch(self.after + 1))) is not None:
                 return batch
@@ -102,7 +104,7 @@ class Reader:
         upto = min(feed.visible, feed.durable) if durable else feed.visible
         if self.after < upto:
             return self._batch(feed.between(self.after + 1, upto, MOST_BYTES), durable=durable)
-        if feed.terminal is not None or self._lost is not None:
+        if feed.terminal is not None or feed.moved or self._lost is not None:
             return self._batch([], durable=feed.visible <= feed.durable)
         return None
 
@@ -135,9 +137,19 @@ class Reader:
 
     def _batch(self, payloads: list[bytes], *, durable: bool) -> Batch:
         feed, first, lost = self._feed, self.after + 1, self._lost
+        came_s = feed.came_s(first) if payloads else None
         self.after += len(payloads)
         self._lost = None
-        terminal = feed.terminal if self.after >= feed.visible else None
-        self._over = terminal is not None
-        epoch = feed.epoch if durable else feed.provisional or feed.epoch
-        return Batch(first=first, payloads=payloads, epoch=epoch, durable=durable, terminal=terminal, lost=lost)
+        all_read = self.after >= feed.visible
+        terminal, moved = feed.terminal if all_read else None, feed.moved and all_read
+        self._over = moved or terminal is not None
+        return Batch(
+            first=first,
+            payloads=payloads,
+            epoch=feed.epoch if durable else feed.provisional or feed.epoch,
+            durable=durable,
+            terminal=terminal,
+            lost=lost,
+            came_s=came_s,
+            moved=moved,
+        )

@@ -1,92 +1,54 @@
 """The streams of this process and the way to those of others: create, open, stop.
 
-Decides where a stream is looked for, and what becomes of a cursor. Refuses to know what the events say, who may read
-what (`may` is asked), and how a stream is shown.
+Decides where a stream is looked for. Without Redis, streams are in memory: they can be read and resumed in this process
+and end with it, and `state` says so. Refuses to know what the events say, who may read what (`may` is asked), and how a
+stream is shown.
 """
 
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Final, Self
+from contextlib import suppress
+from functools import partial
+from typing import Final
 
-from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.config.shape import StreamsConfig
-from citadel_edge.errors import Code, RequestError
+from citadel_edge.errors import RedisUnavailable
+from citadel_edge.groups import plain_group
 from citadel_edge.storage.redis_pool import RedisPool
+from citadel_edge.streams.adoption import Adoption
+from citadel_edge.streams.commit import AGAIN_S, Commits
 from citadel_edge.streams.cursor import EPOCH_ALPHABET, EPOCH_CHARS, Cursor, epoch_of
+from citadel_edge.streams.faces import (
+    Created,
+    Opened,
+    Orphan,
+    StreamsState,
+    anyone,
+    log_is_away,
+    other_start,
+    unknown_stream,
+)
 from citadel_edge.streams.feed import Feed, hold_uncounted
+from citadel_edge.streams.follow import Follows
 from citadel_edge.streams.live import Live
-from citadel_edge.streams.names import slot_for, stream_id
-from citadel_edge.streams.reader import Reader, nothing_older
-from citadel_edge.streams.values import Begun, Info, Once, Origin, Owner, Policy, Recovered, Recovery
+from citadel_edge.streams.names import slot_for, slot_of, stream_id
+from citadel_edge.streams.older import fetched
+from citadel_edge.streams.page import Page, epochs_of
+from citadel_edge.streams.reader import Reader
+from citadel_edge.streams.recovery import begin
+from citadel_edge.streams.shelf import Shelf
+from citadel_edge.streams.starts import Starts
+from citadel_edge.streams.store import PATIENCE_S, Record, Start, Store, Taken
+from citadel_edge.streams.tending import Tending
+from citadel_edge.streams.values import Info, Once, Origin, Owner, Policy, State
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
 
 _EPOCHS: Final = len(EPOCH_ALPHABET) ** EPOCH_CHARS
-
-
-class Created(Struct, frozen=True):
-    """A start. `live` is None when the stream was there already (`created` is False): somebody else produces it."""
-
-    live: Live | None
-    id: str
-    created: bool
-
-
-class Opened(Struct, frozen=True):
-    """A stream to be read. Leaving the context closes the reader."""
-
-    info: Info
-    reader: Reader
-    recovery: Recovery
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.reader.close()
-
-
-class Orphan(Struct, frozen=True):
-    """A stream whose producer died, now this process's: whoever is handed it goes on with `live`, or ends it.
-
-    Attributes:
-        live: appends behind the events there are; its `stop` is set if somebody asked to stop meanwhile.
-        begun: what was known of it; None: no upstream had begun to answer.
-        events: from `first` on.
-        first: 1, unless the oldest events were let go.
-    """
-
-    live: Live
-    origin: Origin
-    begun: Begun | None
-    events: list[bytes]
-    first: int
-
-
-class StreamsState(Struct, frozen=True):
-    """How the log is, for health. `running` are produced here; `held_bytes` lie in this process's memory."""
-
-    durable: bool
-    detail: str
-    running: int
-    followed: int
-    held_bytes: int
-
-
-def anyone(_owner: Owner) -> bool:
-    """Lets everybody."""
-    return True
-
-
-def unknown_stream(stream: str) -> RequestError:
-    """There is none, or it is another's: which of both is nobody's business."""
-    return RequestError(Code.NOT_FOUND, f"there is no stream {stream[:64]!r}: it never was, or its time is over")
+SWEEP_S: Final = 1.0
 
 
 class Streams:
@@ -95,8 +57,14 @@ class Streams:
     Args:
         redis: the pool.
         settings: asked at the moment of use.
-        group: where commits run; it has to outlive whoever appends.
-        on_orphan: handed each stream whose producer died, in a task of its own; None: such a stream ends truncated.
+        group: where what is said is written; it has to outlive whoever appends. Its tasks end by themselves.
+        hold: told how many bytes more (or less) streams hold in memory that no door of this process began; may raise
+            RequestError OVERLOADED.
+        on_orphan: handed each stream whose producer died; answers whether it goes on with it. Where it does not,
+            somebody is asked again in a second. None: such a stream ends truncated.
+
+    Attributes:
+        takes_over: streams of dead producers are taken at all.
     """
 
     def __init__(
@@ -107,15 +75,39 @@ class Streams:
         group: asyncio.TaskGroup,
         clock: Clock,
         log: FilteringBoundLogger,
-        on_orphan: Callable[[Orphan], Awaitable[None]] | None = None,
+        hold: Callable[[int], None] = hold_uncounted,
+        on_orphan: Callable[[Orphan], Awaitable[bool]] | None = None,
     ) -> None:
         self.on_orphan = on_orphan
+        self.takes_over = True
         self._redis = redis
         self._settings = settings
         self._group = group
         self._clock = clock
-        self._log = log
-        self._lives: dict[str, Live] = {}
+        self._hold = hold
+        self._store = Store(redis, secrets.token_hex(6))
+        self._shelf = Shelf(clock)
+        self._starts = Starts(clock)
+        self._follows = Follows(self._store, group=group, clock=clock, log=log)
+        self._commits = Commits(
+            self._store,
+            settings,
+            group=group,
+            log=log,
+            new_epoch=_new_epoch,
+            listener=self,
+        )
+        self._adoption = Adoption(
+            self._store,
+            self._commits,
+            self._follows,
+            self._shelf,
+            clock=clock,
+            log=log,
+            new_epoch=_new_epoch,
+            hold=hold,
+        )
+        self._tending = Tending(self._store, self._commits, takes=lambda: self.takes_over, on_taken=self._taken)
 
     async def create(
         self,
@@ -124,9 +116,11 @@ class Streams:
         policy: Policy,
         *,
         once: Once | None = None,
-        hold: Callable[[int], None] = hold_uncounted,
+        hold: Callable[[int], None] | None = None,
     ) -> Created:
         """Begin a stream, which is this process's to produce; with `once`, unless it began before.
+
+        Without `once` the log hears of it with the first thing that is said; `Live.stored` waits for that.
 
         Args:
             origin: what another process would need to go on.
@@ -138,11 +132,20 @@ class Streams:
         Raises:
             RequestError: IDEMPOTENCY_MISMATCH: the key was used for something else.
         """
+        known = self._starts.find(once)
+        if known is not None:
+            return Created(None, known, created=False)
         unique = uuid7(self._clock)
         stream = stream_id(slot_for(unique, once), unique)
-        feed = Feed(epoch_of(secrets.randbelow(_EPOCHS)), clock=self._clock, hold=hold)
-        live = Live(stream, feed, self, origin=origin, owner=owner, policy=policy, clock=self._clock)
-        self._lives[stream] = live
+        feed = Feed(_new_epoch(), hold=hold or self._hold)
+        live = Live(stream, feed, self._commits, origin=origin, owner=owner, policy=policy, clock=self._clock)
+        page = Page(live, registered=False, once=once)
+        if once is not None:
+            known = await self._begin_once(page, once)
+            if known is not None:
+                return Created(None, known, created=False)
+        self._shelf.add(live)
+        self._commits.add(page)
         return Created(live, stream, created=True)
 
     async def open(self, stream: str, after: Cursor | None = None, *, may: Callable[[Owner], bool] = anyone) -> Opened:
@@ -152,80 +155,224 @@ class Streams:
             RequestError: NOT_FOUND: there is no such stream, or `may` says no; NO_CAPACITY: it is another instance's
                 and Redis is away.
         """
-        live = self._live(stream, may)
-        start, recovery = _start(live.feed, after)
-        reader = Reader(live.feed, nothing_older, after=start, lost=recovery.lost)
-        return Opened(self._info(live), reader, recovery)
+        feed, info, known = await self._find(stream, may)
+        start, recovery = begin(
+            after, known=known, floor=info.first, last=info.cursor.seq, over=info.terminal is not None
+        )
+        return Opened(info, self._reader(stream, feed, info, start, recovery.lost), recovery)
+
+    def reader(self, live: Live) -> Reader:
+        """Read a stream of one's own from its first event on."""
+        return Reader(live.feed, partial(fetched, self._store, live.id), after=live.feed.floor - 1)
 
     async def info(self, stream: str, *, may: Callable[[Owner], bool] = anyone) -> Info:
         """How a stream is. Raises as `open`."""
-        return self._info(self._live(stream, may))
+        live = self._own(stream, may)
+        return _info_here(live) if live is not None else self._info(stream, await self._look(stream, may))
 
     async def stop(self, stream: str, *, may: Callable[[Owner], bool] = anyone, within_s: float = 0.0) -> Info:
         """Ask a stream's producer to stop, wherever it is, and wait so long for the end. Raises as `open`."""
-        live = self._live(stream, may)
-        live.stop.set()
-        with Reader(live.feed, nothing_older, after=live.feed.last) as reader:
-            try:
+        feed, info, _ = await self._find(stream, may)
+        with self._reader(stream, feed, info, info.cursor.seq) as reader:
+            live = self._shelf.get(stream)
+            if live is not None:
+                live.ask_to_stop()
+            elif info.terminal is None and not await self._told_to_stop(stream):
+                raise unknown_stream(stream)
+            with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     async for _batch in reader:
                         pass
-            except TimeoutError:
-                pass
-        return self._info(live)
+        return await self.info(stream, may=may)
 
     async def run(self) -> None:
-        """Keep what this process produces, take over what nobody does; until cancelled."""
-        await asyncio.Event().wait()
+        """Keep what this process produces, follow what others do, take over what nobody does; until cancelled."""
+        listener = self._redis.listener(self._store.channel, self._heard, self._follows.distrust)
+        async with plain_group() as group:
+            group.create_task(listener.run(), name="stream news")
+            group.create_task(self._tending.run(), name="stream leases")
+            group.create_task(self._keep_saying(), name="stream log again")
+            group.create_task(self._sweep(), name="stream memory")
 
     def state(self) -> StreamsState:
         """How the log is at this moment."""
-        held = sum(live.feed.bytes for live in self._lives.values())
+        late = self._commits.late
         return StreamsState(
-            durable=False, detail="streams are in memory", running=len(self._lives), followed=0, held_bytes=held
+            durable=not late,
+            detail="streams are in memory only: Redis is away" if late else "streams are logged in Redis",
+            running=sum(live.terminal is None for live in self._shelf),
+            followed=len(self._follows),
+            held_bytes=self._shelf.held_bytes + self._follows.held_bytes,
         )
 
-    def touch(self, live: Live) -> None:
-        """It has something new."""
-        live.feed.show(live.feed.last, live.terminal)
+    # What `Commits` tells.
 
-    async def room(self, live: Live) -> None:
-        """Return when not too much of it is on its way."""
+    def ended(self, live: Live) -> None:
+        """There is nothing more to say."""
+        self._commits.drop(live)
+        self._shelf.let_go(live)
 
-    def _live(self, stream: str, may: Callable[[Owner], bool]) -> Live:
-        live = self._lives.get(stream)
-        if live is None or not may(live.owner):
+    def deposed(self, live: Live, *, moves: bool) -> None:
+        """Another process produces it: those who read here read on there, through us unless this process ends."""
+        self._shelf.remove(live)
+        feed = live.feed
+        feed.rewind(feed.durable)
+        if moves:
+            self.takes_over = False
+            feed.move()
+        elif feed.readers:
+            self._follows.start(live.id, feed)
+        if not feed.readers:
+            feed.forget()
+
+    def discarded(self, live: Live) -> None:
+        """It has never been."""
+        self._starts.forget(live.id)
+
+    # Parts of the above.
+
+    async def _begin_once(self, page: Page, once: Once) -> str | None:
+        """Tell the log; the stream that the same start began before, if one did."""
+        live, asked_s = page.live, self._clock.monotonic_s()
+        page.offered = True
+        try:
+            start = await self._store.create(live.id, page.head(), epochs_of(live.feed), once=once)
+        except RedisUnavailable:
+            known = self._starts.find(once)
+        except BaseException:  # cancelled, and perhaps begun
+            self._shelf.add(live)
+            self._commits.add(page)
+            live.discard()
+            raise
+        else:
+            known = _of_same_start(start)
+            if known == live.id:
+                page.once = None
+                page.is_registered(live.feed.lineage, asked_s)
+        if known in (None, live.id):
+            self._starts.note(once, live.id)
+            return None
+        return known
+
+    def _own(self, stream: str, may: Callable[[Owner], bool]) -> Live | None:
+        live = self._shelf.get(stream)
+        if live is not None and not may(live.owner):
             raise unknown_stream(stream)
         return live
 
-    def _info(self, live: Live) -> Info:
-        feed = live.feed
+    async def _look(self, stream: str, may: Callable[[Owner], bool]) -> Record:
+        if slot_of(stream) is None:
+            raise unknown_stream(stream)
+        try:
+            record = await self._store.look(stream, deadline_s=PATIENCE_S)
+        except RedisUnavailable:
+            raise log_is_away() from None
+        if record is None or not may(record.head.owner):
+            raise unknown_stream(stream)
+        return record
+
+    async def _find(self, stream: str, may: Callable[[Owner], bool]) -> tuple[Feed, Info, dict[str, int | None]]:
+        """A stream's events, how it is, and which cursors are good."""
+        live = self._own(stream, may)
+        if live is None:
+            record = await self._look(stream, may)
+            live = self._own(stream, may)  # it may have become ours meanwhile
+            if live is None:
+                return self._feed(stream, record), self._info(stream, record), record.epochs.known
+        return live.feed, _info_here(live), live.feed.cursors()
+
+    def _feed(self, stream: str, record: Record) -> Feed:
+        known = self._follows.feed_of(stream)
+        if known is not None:
+            return known
+        feed = Feed(record.epochs.now, hold=self._hold)
+        feed.change_epoch(record.epochs.now, record.epochs.known)
+        feed.restart(record.last + 1)
+        feed.floor = record.first
+        feed.show(record.last, record.terminal)
+        return feed
+
+    def _reader(self, stream: str, feed: Feed, info: Info, after: int, lost: tuple[int, int] | None = None) -> Reader:
+        reader = Reader(feed, partial(fetched, self._store, stream), after=after, lost=lost)
+        if not info.here and info.terminal is None and self._follows.feed_of(stream) is None:
+            self._follows.start(stream, feed)
+        return reader
+
+    def _info(self, stream: str, record: Record) -> Info:
+        head, terminal = record.head, record.terminal
+        feed = self._follows.feed_of(stream)
         return Info(
-            id=live.id,
-            owner=live.owner,
-            policy=live.policy,
-            state=live.state,
-            first=feed.floor,
-            cursor=Cursor(feed.epoch, feed.visible),
-            durable=live.durable,
-            created_unix_s=live.origin.created_unix_s,
-            here=True,
-            readers=feed.readers,
-            origin=live.origin,
-            begun=live.begun,
-            terminal=live.terminal,
+            id=stream,
+            owner=head.owner,
+            policy=head.policy,
+            state=State.RUNNING if terminal is None else terminal.outcome,
+            first=record.first,
+            cursor=Cursor(record.epochs.now, record.last),
+            durable=True,
+            created_unix_s=head.origin.created_unix_s,
+            here=False,
+            readers=0 if feed is None else feed.readers,
+            origin=head.origin,
+            begun=record.begun,
+            terminal=terminal,
         )
 
+    async def _told_to_stop(self, stream: str) -> bool:
+        try:
+            return await self._store.stop(stream)
+        except RedisUnavailable:
+            raise log_is_away() from None
 
-def _start(feed: Feed, after: Cursor | None) -> tuple[int, Recovery]:
-    """After which event reading begins, and what became of the cursor."""
-    before = feed.floor - 1
-    if after is None:
-        lost = (1, before) if before else None
-        return before, Recovery(Recovered.FULL if lost is None else Recovered.NONE, lost)
-    bound = feed.known.get(after.epoch, -1)
-    if after.seq > (feed.visible if bound is None else min(bound, feed.visible)):
-        return before, Recovery(Recovered.NONE)
-    if after.seq < before:
-        return before, Recovery(Recovered.NONE, (after.seq + 1, before))
-    return after.seq, Recovery(Recovered.FULL)
+    def _heard(self, message: bytes) -> None:
+        kind, stream = message[:1], message[1:].decode()
+        live = self._shelf.get(stream)
+        if kind == b"n":
+            self._follows.hear(stream)
+        elif live is not None and kind == b"s":
+            live.ask_to_stop()
+        elif live is not None:
+            live.follow_elsewhere(followed=kind == b"f")
+
+    def _taken(self, taken: Taken) -> None:
+        self._group.create_task(self._adoption.adopt(taken, self.on_orphan), name="stream taken over")
+
+    async def _keep_saying(self) -> None:
+        while True:
+            await self._redis.wait_until_up()
+            self._commits.retry()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for live in self._shelf.sweep(self._settings().retention_s):
+                self.ended(live)
+
+
+def _info_here(live: Live) -> Info:
+    feed = live.feed
+    return Info(
+        id=live.id,
+        owner=live.owner,
+        policy=live.policy,
+        state=live.state,
+        first=feed.floor,
+        cursor=Cursor(feed.epoch if live.durable else feed.provisional or feed.epoch, feed.visible),
+        durable=live.durable,
+        created_unix_s=live.origin.created_unix_s,
+        here=True,
+        readers=feed.readers,
+        origin=live.origin,
+        begun=live.begun,
+        terminal=live.terminal,
+    )
+
+
+def _of_same_start(start: Start) -> str:
+    if start.stream is None:
+        raise other_start()
+    return start.stream
+
+
+def _new_epoch() -> str:
+    return epoch_of(secrets.randbelow(_EPOCHS))

@@ -136,6 +136,8 @@ class Batch(Struct, frozen=True, kw_only=True):
         terminal: the stream is over, and nothing comes after this batch.
         lost: the first and the last number of events that this reader will not get, or got otherwise than the log has
             them; they would stand before `payloads`. Whoever shows the text has to say so.
+        came_s: when the first payload was said (monotonic seconds); None: in another process, or long ago.
+        moved: this process ends: nothing comes after this batch here, and the stream goes on elsewhere.
     """
 
     first: int
@@ -144,6 +146,8 @@ class Batch(Struct, frozen=True, kw_only=True):
     durable: bool = True
     terminal: Terminal | None = None
     lost: tuple[int, int] | None = None
+    came_s: float | None = None
+    moved: bool = False
 
     @property
     def last(self) -> int:

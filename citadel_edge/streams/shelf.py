@@ -1,0 +1,72 @@
+"""The streams that this process produces, and those it has just produced.
+
+Decides when their events leave memory: at once when the log has everything and nobody reads; a moment later when
+somebody still does; and after the retention where there is no log. Refuses to know the log.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+from citadel_edge.streams.feed import Feed
+from citadel_edge.streams.live import Live
+from citadel_edge.telemetry.clock import Clock
+
+
+class Shelf:
+    """By id."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lives: dict[str, Live] = {}
+        self._over: dict[str, float] = {}
+        self._leaving: dict[Feed, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._lives)
+
+    def __iter__(self) -> Iterator[Live]:
+        return iter(self._lives.values())
+
+    @property
+    def held_bytes(self) -> int:
+        """What all of them hold."""
+        return sum(live.feed.bytes for live in self._lives.values()) + sum(feed.bytes for feed in self._leaving)
+
+    def get(self, stream: str) -> Live | None:
+        """One that is produced here."""
+        return self._lives.get(stream)
+
+    def add(self, live: Live) -> None:
+        """It is produced here from now on."""
+        self._lives[live.id] = live
+
+    def remove(self, live: Live) -> None:
+        """It is produced here no more; its events stay in memory."""
+        self._lives.pop(live.id, None)
+        self._over.pop(live.id, None)
+
+    def let_go(self, live: Live) -> None:
+        """The log has all of it, or its time is over."""
+        self.remove(live)
+        feed = live.feed
+        if feed.readers:
+            self._leaving[feed] = None
+            feed.on_readers = partial(self._look_after, feed)
+        else:
+            feed.forget()
+
+    def _look_after(self, feed: Feed) -> None:
+        if not feed.readers:
+            self._leaving.pop(feed, None)
+            feed.forget()
+
+    def sweep(self, retention_s: float) -> list[Live]:
+        """Let memory go whose time has come; answers the streams whose retention is over."""
+        leaving, self._leaving = self._leaving, {}
+        for feed in leaving:
+            feed.forget()
+        now_s = self._clock.monotonic_s()
+        for live in self:
+            if live.terminal is not None:
+                self._over.setdefault(live.id, now_s)
+        return [self._lives[stream] for stream, since_s in self._over.items() if now_s - since_s > retention_s]

@@ -1,0 +1,309 @@
+"""The log in Redis: what the scripts are asked, and what they answer.
+
+A stream is two keys: `…:m`, a hash of what is known of it, and `…:l`, a Redis Stream whose entries are named after the
+last event they hold (`17-0`) and hold all since the entry before, packed. A slot's keys besides are `leases` (who is
+produced, until when on the server's clock), `doubt` and `watch` (see `tend.lua`), and `once:…` for starts that happen
+once. Whoever produces a stream writes with its fence, a number that rises each time a stream is taken over: the log
+takes nothing from an earlier one. Each method asks once, and raises `RedisUnavailable` and nothing else; what was
+asked then may have been done all the same, and may be asked again.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from importlib.resources import files
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from redis.exceptions import ResponseError
+
+from citadel_edge.errors import RedisUnavailable
+from citadel_edge.storage.redis_pool import RedisPool
+from citadel_edge.storage.redis_script import Script
+from citadel_edge.streams.names import digest_of, prefix, slot_of
+from citadel_edge.streams.values import BEGUN_DECODER, TERMINAL_DECODER, Begun, Once, Origin, Owner, Policy, Terminal
+
+PATIENCE_S: Final = 1.0
+"""How long the log is waited for; readers get events after 50 ms all the same."""
+LIFE_MS: Final = 86_400_000
+"""How long keys live of a stream that nobody ends."""
+ONCE_MS: Final = 600_000
+LEASE_MS: Final = 5_000
+GAP_MS: Final = 2_500
+"""When nobody has looked for so long, the server may have been away."""
+MOMENT_MS: Final = 2_000
+"""Then those whose leases ran out have so long to be heard."""
+FOLLOW_MS: Final = 6_000
+
+
+def _script(name: str) -> Script:
+    folder = files("citadel_edge.streams")
+    return Script("".join(folder.joinpath(file).read_text(encoding="utf-8") for file in ("prelude.lua", name)))
+
+
+_CREATE: Final = _script("create.lua")
+_WRITE: Final = _script("write.lua")
+_READ: Final = _script("read.lua")
+_STOP: Final = _script("stop.lua")
+_TEND: Final = _script("tend.lua")
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """What stays the same of a stream."""
+
+    origin: Origin
+    owner: Owner
+    policy: Policy
+    v: int = 1
+
+
+class Epochs(Struct, frozen=True):
+    """The present epoch, and all whose cursors are good, with the last event up to which they are (None: all)."""
+
+    now: str
+    known: dict[str, int | None]
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """What is known of a stream besides its events."""
+
+    head: Head
+    epochs: Epochs
+    first: int
+    last: int
+    stop: bool
+    begun: Begun | None
+    reservations: tuple[str, ...]
+    terminal: Terminal | None
+
+
+class LastWord(StrEnum):
+    """What a producer says instead of an end: another is to go on, or the stream has never been."""
+
+    GIVEN_UP = "g"
+    DISCARDED = "d"
+
+
+class Words(Struct, frozen=True, kw_only=True):
+    """What one stream has to say: events from `first` on, and what is new about it besides."""
+
+    stream: str
+    fence: int
+    first: int = 0
+    payloads: Sequence[bytes] = ()
+    epochs: Epochs | None = None
+    begun: Begun | None = None
+    reservations: tuple[str, ...] | None = None
+    terminal: Terminal | None = None
+    last_word: LastWord | None = None
+
+
+class Heard(Struct, frozen=True):
+    """What the log answered to its producer.
+
+    Attributes:
+        code: see the constants.
+        first, last: the events that the log has.
+        stop: somebody wants it to stop.
+        followed_ms: for how long somebody follows it elsewhere, unless they say so again.
+    """
+
+    code: int
+    first: int
+    last: int
+    stop: bool
+    followed_ms: int
+
+
+HEARD: Final = 1
+FENCED: Final = -1
+MISSING: Final = -2
+GAP: Final = -3
+
+
+class Part(Struct, frozen=True):
+    """Events of the log, and how it is. `payloads` begin with the event `start`."""
+
+    epochs: Epochs
+    first: int
+    last: int
+    terminal: Terminal | None
+    start: int
+    payloads: list[bytes]
+
+
+class Start(Struct, frozen=True):
+    """What became of a new stream. `stream` is another id if the same start began it; None: a start of another kind.
+
+    `fenced`: the stream is another's by now.
+    """
+
+    stream: str | None
+    fenced: bool = False
+
+
+class Taken(Struct, frozen=True):
+    """A stream whose producer died. In `doubt` the log may lack events that were in it once.
+
+    `times`: how often it was taken since anything was said.
+    """
+
+    stream: str
+    fence: int
+    doubt: bool
+    times: int
+
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+_PAYLOADS: Final = msgspec.msgpack.Decoder(list[bytes])
+_HEAD: Final = msgspec.msgpack.Decoder(Head)
+_EPOCHS: Final = msgspec.json.Decoder(Epochs)
+_IDS: Final = msgspec.json.Decoder(tuple[str, ...])
+_json: Final = msgspec.json.Encoder().encode
+
+
+class Store:
+    """The log as one instance uses it, under its name."""
+
+    def __init__(self, redis: RedisPool, instance: str) -> None:
+        self._redis = redis
+        self.instance = instance
+
+    @property
+    def channel(self) -> str:
+        """Where this instance is told: a letter, and a stream's id (`n`ews, `s`top, `f`ollowed, `u`nfollowed)."""
+        return f"citadel:streams:to:{self.instance}"
+
+    async def create(
+        self,
+        stream: str,
+        head: Head,
+        epochs: Epochs,
+        *,
+        once: Once | None,
+        fence: int = 1,
+        first: int = 1,
+        anew: bool = False,
+        deadline_s: float | None = None,
+    ) -> Start:
+        """Begin a stream with the event `first`; `anew`: instead of what the log may have of it."""
+        start = prefix(_slot(stream))
+        keys: tuple[str, ...] = f"{start}{stream}:m", f"{start}{stream}:l", f"{start}leases"
+        if once is not None:
+            keys = *keys, f"{start}once:{digest_of(once).hex()}"
+        args = (stream, self.instance, fence, first, _pack(head), _json(epochs), LEASE_MS, LIFE_MS, int(anew))
+        hashed = b"" if once is None else once.body_hash
+        said = await self._run(_CREATE, keys, *args, hashed, ONCE_MS, deadline_s=deadline_s)
+        if said[0] == 0:
+            return Start(said[1].decode())
+        return Start(None) if said[0] == -1 else Start(stream, fenced=said[0] == FENCED - 1)
+
+    async def write(self, slot: int, words: Sequence[Words], *, kept_ms: int, most_bytes: int) -> list[Heard]:
+        """Let streams of one slot say what they have to say; what the log answers to each."""
+        start = prefix(slot)
+        keys = [f"{start}leases"]
+        args: list[bytes | str | int] = [kept_ms, LIFE_MS, most_bytes]
+        for each in words:
+            keys += (f"{start}{each.stream}:m", f"{start}{each.stream}:l")
+            args += _spelled(each)
+        said = await self._run(_WRITE, keys, *args, deadline_s=PATIENCE_S)
+        return [
+            Heard(said[at], said[at + 1], said[at + 2], said[at + 3] == 1, said[at + 4])
+            for at in range(0, len(said), 5)
+        ]
+
+    async def read(self, stream: str, *, after: int, enough_bytes: int, follow_ms: int | None = None) -> Part | None:
+        """Events behind `after`, until it is enough; None: there is no such stream.
+
+        `follow_ms`: this instance follows it for so long from now on; 0: no more; None: nothing about that.
+        """
+        start = f"{prefix(_slot(stream))}{stream}:"
+        args = stream, after, enough_bytes, self.instance, "" if follow_ms is None else follow_ms
+        said = await self._run(_READ, (f"{start}m", f"{start}l"), *args, deadline_s=PATIENCE_S)
+        if said is None:
+            return None
+        begins, payloads = _unpacked(said[4:], after)
+        terminal = TERMINAL_DECODER.decode(said[3]) if said[3] else None
+        return Part(_EPOCHS.decode(said[0]), said[1], said[2], terminal, begins, payloads)
+
+    async def look(self, stream: str, *, deadline_s: float | None = None) -> Record | None:
+        """What is known of a stream; None: there is none."""
+        key = f"{prefix(_slot(stream))}{stream}:m"
+        fields = "head", "epochs", "first", "last", "stop", "begun", "reserved", "terminal"
+        found = await self._redis.call("HMGET", key, *fields, deadline_s=deadline_s)
+        if found[0] is None:
+            return None
+        return Record(
+            head=_HEAD.decode(found[0]),
+            epochs=_EPOCHS.decode(found[1]),
+            first=int(found[2]),
+            last=int(found[3]),
+            stop=found[4] is not None,
+            begun=BEGUN_DECODER.decode(found[5]) if found[5] else None,
+            reservations=_IDS.decode(found[6]) if found[6] else (),
+            terminal=TERMINAL_DECODER.decode(found[7]) if found[7] else None,
+        )
+
+    async def stop(self, stream: str) -> bool:
+        """Tell a stream's producer to stop. False: there is none."""
+        return (
+            await self._run(_STOP, (f"{prefix(_slot(stream))}{stream}:m",), stream, deadline_s=PATIENCE_S) is not None
+        )
+
+    async def tend(self, slot: int, own: Sequence[tuple[str, int]], *, most: int) -> tuple[list[Heard], list[Taken]]:
+        """Renew the leases of one's own streams (id and fence), and take up to `most` whose producers died."""
+        start = prefix(slot)
+        keys = f"{start}leases", f"{start}doubt", f"{start}watch"
+        pairs: Iterable[str | int] = (word for pair in own for word in pair)
+        said, taken = await self._run(
+            _TEND, keys, self.instance, LEASE_MS, GAP_MS, MOMENT_MS, most, *pairs, deadline_s=PATIENCE_S
+        )
+        heard = [Heard(said[at], 0, said[at + 1], said[at + 2] == 1, said[at + 3]) for at in range(0, len(said), 4)]
+        return heard, [
+            Taken(taken[at].decode(), taken[at + 1], taken[at + 2] == 1, taken[at + 3])
+            for at in range(0, len(taken), 4)
+        ]
+
+    async def _run(
+        self, script: Script, keys: Sequence[str], *args: bytes | str | int, deadline_s: float | None = None
+    ) -> Any:
+        try:
+            return await script.run(self._redis, tuple(keys), *args, deadline_s=deadline_s)
+        except ResponseError as error:
+            raise RedisUnavailable(f"Redis cannot run the streams' scripts: {error}") from error
+
+
+def _slot(stream: str) -> int:
+    slot = slot_of(stream)
+    if slot is None:
+        raise ValueError(f"{stream!r} is no stream's id")
+    return slot
+
+
+def _spelled(words: Words) -> tuple[bytes | str | int, ...]:
+    count = len(words.payloads)
+    return (
+        words.stream,
+        words.fence,
+        words.first,
+        words.first + count - 1 if count else 0,
+        _pack(words.payloads) if count else b"",
+        _json(words.epochs) if words.epochs is not None else b"",
+        _json(words.begun) if words.begun is not None else b"",
+        _json(words.reservations) if words.reservations is not None else b"",
+        _json(words.terminal) if words.terminal is not None else b"",
+        words.last_word.value if words.last_word is not None else b"",
+    )
+
+
+def _unpacked(entries: Sequence[Any], after: int) -> tuple[int, list[bytes]]:
+    """The number of the first event behind `after`, and all that are there from it on."""
+    payloads: list[bytes] = []
+    begins = after + 1
+    for at in range(0, len(entries), 2):
+        found = _PAYLOADS.decode(entries[at + 1])
+        first = entries[at] - len(found) + 1
+        if not payloads:
+            begins = max(first, after + 1)
+        payloads += found[max(0, after + 1 - first) :]
+    return begins, payloads
