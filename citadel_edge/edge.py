@@ -26,6 +26,7 @@ from citadel_edge.completions.history import History
 from citadel_edge.completions.metrics import CompletionMetrics
 from citadel_edge.completions.pipeline import Pipeline
 from citadel_edge.completions.producing import Production
+from citadel_edge.completions.takeover import Takeover
 from citadel_edge.config.live import Live
 from citadel_edge.config.shape import Config, ListenerName
 from citadel_edge.fleet.client import UpstreamClient
@@ -186,6 +187,25 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             for name in ListenerName
         }
         streams = Streams(redis, lambda: live.value.streams, group=shelter, clock=clock, log=log)
+        production = Production(
+            pipeline=pipeline,
+            streams=streams,
+            presence=presence,
+            budgets=budgets,
+            group=shelter,
+            clock=clock,
+            log=log,
+        )
+        streams.on_orphan = Takeover(
+            production=production,
+            accounts=directory,
+            ledger=ledger,
+            fleet=fleet,
+            budgets=budgets,
+            clock=clock,
+            log=log,
+            metrics=stream_metrics,
+        ).take
         edge = Edge(
             config=live,
             clock=clock,
@@ -203,15 +223,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             probes=Probes(fleet, client, live, clock=clock, metrics=fleet_metrics),
             pipeline=pipeline,
             streams=streams,
-            production=Production(
-                pipeline=pipeline,
-                streams=streams,
-                presence=presence,
-                budgets=budgets,
-                group=shelter,
-                clock=clock,
-                log=log,
-            ),
+            production=production,
             operations=Operations(fleet=fleet, desk=changes, postgres=postgres, redis=redis, log=log),
             decision_store=decision_store,
             history=History(pipeline.decisions, decision_store),
@@ -227,7 +239,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
         try:
             yield edge
         finally:
-            await edge.production.close()
+            await production.close()
 
 
 def _remember(pipeline: Pipeline, store: DecisionStore, config: Live[Config]) -> None:

@@ -84,6 +84,7 @@ class Generation:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._seat: Seat | None = None
+        self._left = self._running = self._gone = False
         self.call = msgspec.structs.replace(
             call, tenure=self, on_end=self._reported, on_reserved=self._reserved, on_admitted=self._let_in
         )
@@ -92,7 +93,7 @@ class Generation:
     def launch(self, spawn: Callable[[Any], asyncio.Task[None]]) -> None:
         """Begin."""
         self._task = spawn(self._run())
-        self._task.add_done_callback(self._gone)
+        self._task.add_done_callback(self._clean_up)
         self.live.watch(self._look)
         self._look()
 
@@ -101,8 +102,8 @@ class Generation:
 
         One that lives with its readers is not waited for by anybody whom nobody has `told` of it.
         """
-        self.promised = True
-        if self._task is None or self._task.done():
+        self.promised = self._left = True
+        if self._gone:
             return
         if seat is not None:
             self._seat = seat.hand_over()
@@ -149,9 +150,10 @@ class Generation:
 
     def end(self, why: Why | Reason) -> None:
         """End it. The first reason counts."""
-        if self._why is None and self._task is not None and not self._task.done():
+        if self._why is None and not self._gone:
             self._why = why
-            self._task.cancel(why)
+            if self._task is not None and self._running:
+                self._task.cancel(why)
 
     def _look(self) -> None:
         """Something changed around it: is it still wanted?"""
@@ -179,6 +181,9 @@ class Generation:
     # The task.
 
     async def _run(self) -> None:
+        self._running = True
+        if self._why is not None and (task := asyncio.current_task()) is not None:
+            task.cancel(self._why)  # it was ended before it began: it is recorded all the same
         try:
             with self._presence.of(self.call.principal):
                 await self._pipeline.run(self.call, self.sink)
@@ -215,12 +220,11 @@ class Generation:
         except (TimeoutError, asyncio.CancelledError):
             self._log.warning("no_report_in_time", request_id=self.call.request_id, stream=self.id)
 
-    def _gone(self, _task: asyncio.Task[None]) -> None:
-        """The task is over, or never began."""
+    def _clean_up(self, _task: asyncio.Task[None]) -> None:
+        """Nothing of it is left."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._why in (Why.LEFT, Why.STOPPED) and not self.lost:
-            self._close(None)
+        self._gone = True
         if self._seat is not None:
             self._seat.leave()
         self.over()
@@ -279,6 +283,9 @@ class Generation:
             )
         self.live.end(terminal)
         self._news.set()
+        if self._left:
+            facts = {} if report is None else report.facts()
+            self._log.info("stream_ended", stream=self.id, request_id=self.call.request_id, **facts)
 
     def _saved(self, report: Report) -> int:
         """Tokens that were not made: of those that the client asked for, or that such an answer may well have had."""

@@ -171,11 +171,13 @@ class Production:
         made = await self.streams.create(self._origin(call), owner, policy, once=once, hold=hold)
         return made.live, made.id, made.created
 
-    def produce(self, live: Live, call: Call) -> Generation:
-        """Make an answer in a task of its own."""
+    def produce(self, live: Live, call: Call, *, seat: Seat | None = None) -> Generation:
+        """Make an answer in a task of its own; with a seat of its own where it has no starter."""
         generation = Generation(
             live, call, pipeline=self._pipeline, presence=self._presence, clock=self._clock, log=self._log
         )
+        if seat is not None:
+            generation.left_alone(seat, told=True)
         self.running[live.id] = generation
         self._none.clear()
         generation.over = lambda: self._over(generation)

@@ -1,5 +1,6 @@
 """The bench, opened and closed."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -33,7 +34,11 @@ async def open_bench() -> AsyncIterator[OpenBench]:
     async with AsyncExitStack() as stack:
 
         async def opened(
-            *answers: Answer | Address, pace: Pace | None = None, healthy: bool = True, **routing: Any
+            *answers: Answer | Address,
+            pace: Pace | None = None,
+            healthy: bool = True,
+            shelter: asyncio.TaskGroup | None = None,
+            **routing: Any,
         ) -> Bench:
             scripted = [
                 Upstream(f"u{n}", answer) for n, answer in enumerate(answers) if not isinstance(answer, Address)
@@ -68,6 +73,7 @@ async def open_bench() -> AsyncIterator[OpenBench]:
                 clock=Clock(),
                 metrics=CompletionMetrics(registry),
                 pace=pace,
+                shelter=shelter,
             )
             for row in fleet.table.rows.values() if healthy else ():
                 fleet.probe_succeeded(row, "ok")
