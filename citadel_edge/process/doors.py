@@ -24,8 +24,10 @@ from citadel_edge.listeners.routing.routes import routing_routes
 from citadel_edge.listeners.streaming.completions import completion_routes
 from citadel_edge.listeners.streaming.events import event_routes
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
+from citadel_edge.listeners.streaming.streams import stream_routes
 from citadel_edge.listeners.streaming.tickets import TICKETS, Tickets, ticket_routes
 from citadel_edge.listeners.streaming.websocket.routes import websocket_routes
+from citadel_edge.telemetry.hub import Topic
 
 Doors = Mapping[ListenerName, Door]
 
@@ -60,6 +62,8 @@ async def open_doors(edge: Edge, bound: Mapping[ListenerName, socket.socket]) ->
                 http=lambda: edge.config.value.http,
                 clock=edge.clock,
             )
+            state = edge.board.states[name].value
+            edge.hub.publish(Topic.LISTENERS, {"listener": name.value, "state": state, "url": doors[name].url})
         yield doors
     finally:
         await asyncio.gather(*(door.close() for door in doors.values()))
@@ -75,6 +79,7 @@ def _apps(edge: Edge, schema_text: str) -> dict[ListenerName, web.Application]:
         ),
         ListenerName.STREAMING: [
             *completion_routes(),
+            *stream_routes(),
             *event_routes(),
             *ticket_routes(),
             *websocket_routes(production=production),

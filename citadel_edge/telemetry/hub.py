@@ -1,62 +1,26 @@
 """Live state, published once and read by SSE, WebSocket, GraphQL and the command line alike.
 
-Decides who gets what, and what a slow reader loses: a subscription holds a bounded number of messages, the oldest go
-first, and the reader is told how many before it gets the next. METRICS keeps only the latest. Refuses to know what the
-payloads mean, and never waits: publishing is a few appends on the loop's own thread.
+Decides who is woken by what, and where a reader begins: now, a little before, or where it stopped, for as long as that
+is kept (`hub_log`). A reader's place is its own (`hub_feed`). Refuses to know what the payloads mean, and never waits:
+publishing is an append and a look at who sleeps, on the loop's own thread.
 """
 
-import asyncio
-from collections import Counter, OrderedDict, deque
+import secrets
+import string
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import Any, Final, Protocol
 
-import msgspec
-
 from citadel_edge.telemetry.clock import Clock
+from citadel_edge.telemetry.hub_feed import Batch, Lost, Subscription
+from citadel_edge.telemetry.hub_log import KEPT, Log, Message, Topic
 
-_RECENT: Final = 256
+__all__ = ["Batch", "Hub", "HubMeter", "Lost", "Message", "Subscription", "Topic"]
 
-
-class Topic(StrEnum):
-    """What one can subscribe to. METRICS is latest-only, the rest comes whole."""
-
-    HEALTH = "health"
-    BREAKERS = "breakers"
-    DECISIONS = "decisions"
-    USAGE = "usage"
-    LIMITS = "limits"
-    METRICS = "metrics"
-    LISTENERS = "listeners"
-
-
-class Message(msgspec.Struct, frozen=True):
-    """One publication, shared by its readers. `seq` rises by one over a hub's topics; `at` is in seconds since 1970."""
-
-    seq: int
-    topic: Topic
-    payload: Mapping[str, Any]
-    at: float
-
-
-class Unread(msgspec.Struct, frozen=True):
-    """A publication that nobody has read yet. `make` writes its payload, always the same, when somebody does."""
-
-    seq: int
-    topic: Topic
-    make: Callable[[], Mapping[str, Any]]
-    at: float
-
-    def message(self) -> Message:
-        """As it is read."""
-        return Message(self.seq, self.topic, self.make(), self.at)
-
-
-class Lost(msgspec.Struct, frozen=True):
-    """So many messages were dropped here because the reader was slow."""
-
-    count: int
+SLOWEST_PACE_S: Final = 1.0
+_EPOCH_LETTERS: Final = string.digits + string.ascii_lowercase
+_EPOCH_LENGTH: Final = 8
 
 
 class HubMeter(Protocol):
@@ -66,107 +30,93 @@ class HubMeter(Protocol):
         """So many subscriptions to the topic now."""
 
     def lost(self, count: int) -> None:
-        """So many more messages were dropped for slow readers."""
-
-
-class Subscription:
-    """What one reader has yet to read. An async iterator, for one task of the hub's loop at a time."""
-
-    def __init__(self, topics: frozenset[Topic], *, size: int) -> None:
-        self.topics = topics
-        self._size = size
-        self._waiting: OrderedDict[int | Topic, Message] = OrderedDict()
-        self._lost = 0
-        self._closed = False
-        self._wake = asyncio.Event()
-
-    def __aiter__(self) -> "Subscription":
-        return self
-
-    async def __anext__(self) -> Message | Lost:
-        while not self._waiting:
-            if self._closed:
-                raise StopAsyncIteration
-            self._wake.clear()
-            await self._wake.wait()
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            return Lost(lost)
-        return self._waiting.popitem(last=False)[1]
-
-    def offer(self, message: Message) -> int:
-        """Take a message; the number of older ones dropped for it (0 or 1). The hub calls this."""
-        dropped = 0
-        if message.topic is Topic.METRICS:
-            self._waiting.pop(Topic.METRICS, None)
-            self._waiting[Topic.METRICS] = message
-        else:
-            self._waiting[message.seq] = message
-        if len(self._waiting) > self._size:
-            self._waiting.popitem(last=False)
-            dropped = 1
-            self._lost += 1
-        self._wake.set()
-        return dropped
-
-    def close(self) -> None:
-        """No more will come: what waits is still read, then the iteration ends."""
-        self._closed = True
-        self._wake.set()
+        """So many more messages were gone before a slow reader came to them."""
 
 
 class Hub:
-    """Topics, their recent past and their readers. Belongs to one event loop."""
+    """Topics, their recent past and their readers. Belongs to one event loop.
 
-    def __init__(self, clock: Clock, *, meter: HubMeter | None = None) -> None:
+    Attributes:
+        epoch: this hub's name, in base 36: a place in another's past means nothing here.
+    """
+
+    def __init__(self, clock: Clock, *, meter: HubMeter | None = None, kept: int = KEPT) -> None:
+        self.epoch = "".join(secrets.choice(_EPOCH_LETTERS) for _ in range(_EPOCH_LENGTH))
         self._clock = clock
         self._meter = meter
-        self._seq = 0
+        self._log = Log(kept=kept)
         self._closed = False
-        self._recent: dict[Topic, deque[Message | Unread]] = {
-            topic: deque(maxlen=1 if topic is Topic.METRICS else _RECENT) for topic in Topic
-        }
-        self._readers: dict[Topic, list[Subscription]] = {topic: [] for topic in Topic}
+        self._readers: dict[Topic, dict[Subscription, None]] = {topic: {} for topic in Topic}
+        self._paces: Counter[float] = Counter()
+
+    @property
+    def seq(self) -> int:
+        """Of the last message, 0 before the first."""
+        return self._log.seq
+
+    @property
+    def pace_s(self) -> float:
+        """How often METRICS shall be published: once a second, or as often as the most eager reader asks."""
+        return self._log.pace_s
 
     def publish(self, topic: Topic, payload: Mapping[str, Any]) -> None:
         """Tell every reader of the topic. Never blocks. The payload must not be changed afterwards."""
-        self._seq += 1
-        message = Message(self._seq, topic, payload, self._clock.unix_s())
-        self._recent[topic].append(message)
-        dropped = 0
-        for reader in self._readers[topic]:
-            dropped += reader.offer(message)
-        if dropped and self._meter:
-            self._meter.lost(dropped)
+        self.publish_lazily(topic, lambda: payload)
 
     def publish_lazily(self, topic: Topic, make: Callable[[], Mapping[str, Any]]) -> None:
-        """As `publish`, for payloads that cost more to write than most of them are worth: none is, unread."""
-        if self._readers[topic]:
-            self.publish(topic, make())
-            return
-        self._seq += 1
-        self._recent[topic].append(Unread(self._seq, topic, make, self._clock.unix_s()))
+        """As `publish`; the payload is made when somebody reads it first, and must then be what it would be now."""
+        past = self._log.pasts[topic]
+        self._log.seq = seq = self._log.seq + 1
+        clock = self._clock
+        message = Message(topic, make, seq=seq, nth=past.count + 1, at=clock.unix_s(), at_s=clock.monotonic_s())
+        past.add(message)
+        if topic is Topic.METRICS:
+            for reader in self._readers[topic]:
+                reader.offer_metrics(message)
+        else:
+            for reader in self._readers[topic]:
+                reader.wake()
 
     @contextmanager
-    def subscribe(self, topics: Iterable[Topic], *, size: int = 1024) -> Iterator[Subscription]:
-        """Read these topics from now on; at most `size` messages wait for the reader."""
-        subscription = Subscription(frozenset(topics), size=size)
+    def subscribe(
+        self, topics: Iterable[Topic], *, after: int | None = None, recent: int = 0, metrics_every_s: float = 1.0
+    ) -> Iterator[Subscription]:
+        """Read these topics: from now on, with the `recent` last ones of each, or with all that is kept after a seq.
+
+        The latest METRICS are always among what is read first.
+
+        Args:
+            topics: which.
+            after: a seq of this hub; what is no longer kept was for `missing` to tell.
+            recent: how many of each topic's last messages to read first; of no account with `after`.
+            metrics_every_s: how often METRICS shall come, in seconds.
+        """
+        wanted = tuple(frozenset(topics))
+        reader = Subscription(
+            self._log,
+            {topic: self._start(topic, after, recent) for topic in wanted},
+            after=self.seq if after is None else after,
+            metrics_every_s=metrics_every_s,
+            on_lost=self._count_lost,
+        )
         if self._closed:
-            subscription.close()
-        for topic in subscription.topics:
-            self._readers[topic].append(subscription)
-        self._count(subscription.topics)
+            reader.close()
+        self._enter(reader, wanted, metrics_every_s)
         try:
-            yield subscription
+            yield reader
         finally:
-            for topic in subscription.topics:
-                self._readers[topic].remove(subscription)
-            self._count(subscription.topics)
+            self._leave(reader, wanted, metrics_every_s)
+
+    def missing(self, topics: Iterable[Topic], after: int) -> int | None:
+        """The seq of the last message after `after` that is no longer kept; null when all there was can be read."""
+        lossless = (topic for topic in topics if topic is not Topic.METRICS)
+        gone = max((self._log.pasts[topic].gone_seq for topic in lossless), default=0)
+        return gone if gone > after else None
 
     def last(self, topic: Topic, n: int) -> list[Message]:
-        """At most `n` of the topic's recent messages (256 are kept, of METRICS one), oldest first."""
-        recent = list(self._recent[topic])[-n:] if n > 0 else []
-        return [each.message() if isinstance(each, Unread) else each for each in recent]
+        """At most `n` of the topic's recent messages (of METRICS there is one), oldest first."""
+        past = self._log.pasts[topic]
+        return list(past.beyond(past.count - n)) if n > 0 else []
 
     def subscribers(self) -> Counter[Topic]:
         """How many read each topic now."""
@@ -179,7 +129,39 @@ class Hub:
             for reader in readers:
                 reader.close()
 
-    def _count(self, topics: Iterable[Topic]) -> None:
+    def _start(self, topic: Topic, after: int | None, recent: int) -> int:
+        past = self._log.pasts[topic]
+        if topic is Topic.METRICS:
+            return 0
+        if after is not None:
+            return past.read_at(after)
+        return max(past.gone, past.count - recent)
+
+    def _enter(self, reader: Subscription, topics: Iterable[Topic], every_s: float) -> None:
+        for topic in topics:
+            self._readers[topic][reader] = None
+            self._count(topic)
+        if reader in self._readers[Topic.METRICS]:
+            self._paces[every_s] += 1
+            self._set_pace()
+
+    def _leave(self, reader: Subscription, topics: Iterable[Topic], every_s: float) -> None:
+        if reader in self._readers[Topic.METRICS]:
+            self._paces[every_s] -= 1
+            if not self._paces[every_s]:
+                del self._paces[every_s]
+            self._set_pace()
+        for topic in topics:
+            del self._readers[topic][reader]
+            self._count(topic)
+
+    def _set_pace(self) -> None:
+        self._log.pace_s = min(SLOWEST_PACE_S, *self._paces) if self._paces else SLOWEST_PACE_S
+
+    def _count(self, topic: Topic) -> None:
         if self._meter:
-            for topic in topics:
-                self._meter.subscribers(topic, len(self._readers[topic]))
+            self._meter.subscribers(topic, len(self._readers[topic]))
+
+    def _count_lost(self, count: int) -> None:
+        if self._meter:
+            self._meter.lost(count)

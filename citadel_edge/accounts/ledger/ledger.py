@@ -25,6 +25,7 @@ from citadel_edge.accounts.ledger.folds import Folds
 from citadel_edge.accounts.ledger.metrics import LedgerMetrics
 from citadel_edge.accounts.ledger.quarantine import Quarantine
 from citadel_edge.accounts.ledger.spool import Spool
+from citadel_edge.accounts.ledger.totals import Totals
 from citadel_edge.errors import Code, PostgresUnavailable, RequestError
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.clock import Clock
@@ -63,7 +64,11 @@ class Backlog:
 
 
 class Ledger:
-    """Make it with `open`. `record`, `record_denial`, `check_room` and `backlog` never wait for anything."""
+    """Make it with `open`. `record`, `record_denial`, `check_room` and `backlog` never wait for anything.
+
+    Attributes:
+        totals: of all that was recorded since the start.
+    """
 
     def __init__(
         self,
@@ -84,6 +89,7 @@ class Ledger:
         self._carrier = carrier
         self._postgres = postgres
         self._metrics = metrics
+        self.totals = Totals()
         self._clock = clock
         self._log = log
         self._hub = hub
@@ -246,11 +252,12 @@ class Ledger:
 
     def _tell(self, event: UsageEvent) -> None:
         self._metrics.recorded(event.listener, event.outcome, event.count)
+        self.totals.add(event)
         self._some.set()
         if self._spool.rows >= BATCH_ROWS:
             self._enough.set()
         if self._hub:
-            self._hub.publish(Topic.USAGE, msgspec.to_builtins(event))
+            self._hub.publish_lazily(Topic.USAGE, lambda: msgspec.to_builtins(event))
 
     def _report(self, error: Exception, *, first: bool) -> None:
         self._metrics.failures.inc()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
@@ -83,6 +83,20 @@ class DoorProtocol(RequestHandler):
         """Take no further request. A WebSocket is heard until its handler has closed it with its peer."""
         if self._payload_parser is None:
             super().close()
+
+    async def _drain_helper(self) -> None:
+        """Wait until the client takes bytes again.
+
+        aiohttp's own lets all who wait share one future: whoever gives up cancels it for the others, and for everyone
+        who waits later, as if the connection had been cut.
+        """
+        if self.transport is None:
+            raise ClientConnectionResetError("Connection lost")
+        if not self._paused:
+            return
+        if self._drain_waiter is None:
+            self._drain_waiter = self._loop.create_future()
+        await asyncio.shield(self._drain_waiter)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; while a head is under way, watch its size and its time."""

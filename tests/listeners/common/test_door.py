@@ -204,3 +204,36 @@ async def test_a_certificate_that_cannot_be_read_is_a_clear_start_error(tmp_path
     missing = Tls(cert=tmp_path / "no.pem", key=tmp_path / "no.key")
     with pytest.raises(StartError, match=r"listeners.routing-api.tls: .*no.pem.* cannot be used"):
         tls_context(ListenerName.ROUTING, missing)
+
+
+async def test_who_gives_up_waiting_for_a_client_to_take_bytes_takes_no_others_wait_along():
+    done = asyncio.get_running_loop().create_future()
+
+    async def stuck(request):
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        async with asyncio.TaskGroup() as group:
+            patient = group.create_task(fill(answer))
+            await asyncio.sleep(0.1)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await fill(answer)
+            with pytest.raises(TimeoutError):  # and not the cancelled future of the one before
+                async with asyncio.timeout(0.05):
+                    await fill(answer)
+            done.set_result(patient.done())
+        return answer
+
+    async def fill(answer):
+        while True:
+            await answer.write(b"x" * 2**20)
+            if done.done():
+                return
+
+    async with opened(handler=stuck) as door:
+        reader, writer = await asyncio.open_connection(*door.address, limit=1024)
+        writer.write(GET)
+        assert await asyncio.wait_for(done, 10) is False
+        while await asyncio.wait_for(reader.read(2**20), 10):
+            pass
+        writer.close()

@@ -1,6 +1,5 @@
-"""Live state over SSE and WebSocket, from the one hub."""
+"""`citadel.v1` over a WebSocket."""
 
-import asyncio
 import json
 
 import aiohttp
@@ -8,74 +7,8 @@ import pytest
 
 from citadel_edge.config.shape import BudgetConfig, HttpConfig, ListenerName
 from citadel_edge.health.verdict import ListenerState
-from citadel_edge.listeners.streaming import events
-from citadel_edge.wire.sse import Decoder
 
 STREAMING = ListenerName.STREAMING
-
-
-async def read_events(answer, count):
-    decoder, found = Decoder(), []
-    async for chunk in answer.content.iter_any():
-        found += decoder.feed(chunk)
-        if len(found) >= count:
-            break
-    return [(event.event, json.loads(event.data)) for event in found]
-
-
-async def test_sse_tells_the_recent_past_then_what_happens(edge_with):
-    async with edge_with() as served:
-        served.edge.set_state(ListenerName.GRAPHQL, ListenerState.STOPPED)
-        url = served.url("/v1/events?topics=listeners,usage", STREAMING)
-        async with served.client.get(url, headers=served.as_admin()) as answer:
-            assert answer.content_type == "text/event-stream"
-            ((name, first),) = await asyncio.wait_for(read_events(answer, 1), 10)
-            assert (name, first["data"]) == ("listeners", {"listener": "graphql-api", "state": "stopped"})
-            async with served.client.post(
-                served.url("/v1/chat/completions"), json=served.chat(), headers=served.as_user()
-            ):
-                pass
-            ((name, usage),) = await asyncio.wait_for(read_events(answer, 1), 10)
-            assert (name, usage["data"]["outcome"]) == ("usage", "done")
-            assert usage["seq"] > first["seq"]
-
-
-async def test_heartbeats_are_one_comment_line(edge_with, monkeypatch):
-    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
-    async with edge_with(options=()) as served:
-        url = served.url("/v1/events?topics=limits", STREAMING)
-        async with served.client.get(url, headers=served.as_admin()) as answer:
-            assert await asyncio.wait_for(answer.content.readuntil(b"\n"), 10) == b": ping\n"
-            assert await asyncio.wait_for(answer.content.readuntil(b"\n"), 10) == b": ping\n"
-
-
-@pytest.mark.parametrize(("topics", "status"), [("nonsense", 400), ("health", 200)])
-async def test_unknown_topics_are_refused_by_name(edge_with, topics, status):
-    async with (
-        edge_with(options=()) as served,
-        served.client.get(served.url(f"/v1/events?topics={topics}", STREAMING), headers=served.as_admin()) as answer,
-    ):
-        assert answer.status == status
-        if status == 400:
-            assert "known are" in (await answer.json())["detail"]
-
-
-async def test_live_state_is_for_operators(edge_with):
-    async with (
-        edge_with(options=()) as served,
-        served.client.get(served.url("/v1/events", STREAMING), headers=served.as_user()) as answer,
-    ):
-        assert answer.status == 403
-
-
-async def test_readers_who_leave_leave_nothing_behind(edge_with):
-    async with edge_with(options=()) as served:
-        for _ in range(3):
-            async with served.client.get(served.url("/v1/events", STREAMING), headers=served.as_admin()):
-                pass
-        async with asyncio.timeout(10):
-            while sum(served.edge.hub.subscribers().values()) or served.edge.budgets[STREAMING].snapshot()["tasks"]:
-                await asyncio.sleep(0.02)
 
 
 class Talk:

@@ -1,0 +1,105 @@
+"""A response of Server-Sent Events that outlives silent upstreams and bounds silent clients.
+
+Decides when a heartbeat is due (after a silence, and once at the very beginning, before any event), how long a client
+may take to take what it is sent, and how one that takes nothing is let go: with a last event if it will have it. What
+waits in the socket's buffer is counted to the listener. Refuses to know what the events say.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp_sse import EventSourceResponse
+
+from citadel_edge.budgets.budget import Budget
+from citadel_edge.listeners.common.sink import ClientGone, ClientStalled
+from citadel_edge.wire.sse import PING
+
+HEARTBEAT_S = 13.0
+SEND_WITHIN_S = 30.0
+LAST_WORDS_S = 5.0
+GIVE_UP_AFTER_S = 90.0
+"""How long the kernel keeps a connection whose other end acknowledges nothing, or has had no room all the time."""
+
+
+class EventStream(EventSourceResponse):
+    """aiohttp-sse's response with a heartbeat that strict clients survive: one comment line, no empty event.
+
+    `async with` it once it is prepared; one task says things.
+    """
+
+    def __init__(self, *, budget: Budget, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(
+            sep="\n", ping_interval=HEARTBEAT_S, send_timeout=GIVE_UP_AFTER_S, headers=headers, allow_all_methods=True
+        )
+        self._budget = budget
+        self._loop = asyncio.get_running_loop()
+        self._said_s = self._loop.time()
+        self._saying = False
+        self._waiting_bytes = 0
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the status and a first heartbeat."""
+        writer = await super().prepare(request)
+        await self.say(PING)
+        return writer
+
+    async def say(self, data: bytes) -> None:
+        """Send whole events or comments.
+
+        Raises:
+            ClientGone: it has left. ClientStalled: it took nothing within `SEND_WITHIN_S`.
+            RequestError: OVERLOADED, the listener may hold no more.
+        """
+        self._count(self._waiting_bytes + len(data))
+        self._saying = True
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await self.write(data)
+        except TimeoutError:
+            raise ClientStalled(f"the client took nothing for {SEND_WITHIN_S:g} s") from None
+        except ConnectionError as error:
+            raise ClientGone(f"the client is gone: {error}") from error
+        finally:
+            self._saying = False
+            self._said_s = self._loop.time()
+        transport = self._req.transport if self._req is not None else None
+        self._count(0 if transport is None else transport.get_write_buffer_size())
+
+    async def part(self, last_words: bytes) -> bool:
+        """End with an event for a client that may hardly read; whether it took it. If not, it is cut off."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self.write(last_words)
+                await self.write_eof()
+        except (TimeoutError, ConnectionError):
+            self._abort_transport()
+            return False
+        return True
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop the heartbeat."""
+        self._count(0)
+        self.stop_streaming()
+        await self.wait()
+
+    async def _ping(self) -> None:
+        while True:
+            silence_s = self._loop.time() - self._said_s
+            if self._saying or silence_s < self._ping_interval:
+                await asyncio.sleep(self._ping_interval - silence_s if not self._saying else self._ping_interval)
+                continue
+            try:
+                await self.say(PING)
+            except ClientGone:
+                self._abort_transport()
+                return
+
+    def _count(self, waiting: int) -> None:
+        """Count to the listener what the client has not taken yet."""
+        if waiting > self._waiting_bytes:
+            self._budget.take_bytes(waiting - self._waiting_bytes)
+        else:
+            self._budget.give_bytes(self._waiting_bytes - waiting)
+        self._waiting_bytes = waiting
