@@ -15,9 +15,10 @@ from citadel_edge.streams.faces import Orphan
 from citadel_edge.streams.feed import Feed
 from citadel_edge.streams.follow import Follows
 from citadel_edge.streams.live import Live
+from citadel_edge.streams.messages import Record, Taken
 from citadel_edge.streams.page import Page
 from citadel_edge.streams.shelf import Shelf
-from citadel_edge.streams.store import Record, Store, Taken
+from citadel_edge.streams.store import Store
 from citadel_edge.streams.values import State, Terminal
 from citadel_edge.telemetry.clock import Clock
 

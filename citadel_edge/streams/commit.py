@@ -1,11 +1,9 @@
-"""The way of what producers say into the log: as few writes as possible, and no event shown that the log has not.
+"""What producers say goes into the log, and readers have it when the log has.
 
-Each slot has at most one write under way; what its streams say meanwhile goes together in the next, so that a busy
-process writes larger groups and an idle one writes at once. Decides when readers may have an event: when the log has
-it, or when the log took more than 50 ms. Those events carry cursors of a provisional epoch, which the log learns when
-it has them: should this process die before, nobody mistakes others for them. Decides what becomes of a log that lost
-events: it gets them again if they are in memory; else it begins anew with what there is, in another epoch. Refuses to
-know Redis, and who reads.
+Decides when readers may have an event: when the log has it, or when the log is late. Those events carry cursors of a
+provisional epoch, which the log learns when it has them: should this process die before, nobody mistakes others for
+them. Decides what becomes of a log that lost events: it gets them again if they are in memory; else it begins anew with
+what there is, in another epoch. Refuses to know when the log is written (`lanes`), and who reads.
 """
 
 import asyncio
@@ -17,19 +15,15 @@ from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.config.shape import StreamsConfig
 from citadel_edge.errors import RedisUnavailable
+from citadel_edge.streams.feed import TAIL_BYTES
+from citadel_edge.streams.lanes import Lanes
 from citadel_edge.streams.live import Live
-from citadel_edge.streams.names import SLOTS
+from citadel_edge.streams.messages import FENCED, GAP, HEARD, MISSING, Heard, LastWord, Words
 from citadel_edge.streams.page import Page, epochs_of
-from citadel_edge.streams.store import FENCED, GAP, HEARD, LEASE_MS, MISSING, Heard, LastWord, Store, Words
+from citadel_edge.streams.store import LEASE_MS, Store
 
-LATE_S: Final = 0.05
-"""An event that the log has not after so long is shown all the same."""
-TAIL_BYTES: Final = 256 * 2**10
-"""What is kept in memory of a stream although the log has it, for readers that keep up."""
 UNCOMMITTED_BYTES: Final = 2**20
 """So much may be on its way to the log before a producer has to wait."""
-AGAIN_S: Final = 0.25
-MOST_TOGETHER: Final = 64
 SURE_S: Final = LEASE_MS / 1000 - 1
 LET_GO_S: Final = 1.0
 
@@ -45,19 +39,6 @@ class Listener(Protocol):
 
     def discarded(self, live: Live) -> None:
         """It has never been."""
-
-
-class _Lane:
-    """One slot's way. `late`: the log takes too long. `since_s`: since when something waits to be said."""
-
-    __slots__ = ("again_s", "busy", "dirty", "late", "since_s")
-
-    def __init__(self) -> None:
-        self.dirty: dict[Page, None] = {}
-        self.busy = False
-        self.late = False
-        self.since_s = 0.0
-        self.again_s = 0.0
 
 
 class Commits:
@@ -88,16 +69,15 @@ class Commits:
         self.pages: dict[str, Page] = {}
         self._store = store
         self._settings = settings
-        self._group = group
         self._log = log
         self._new_epoch = new_epoch
         self._listener = listener
-        self._lanes = [_Lane() for _ in range(SLOTS)]
+        self._lanes = Lanes(self._write, self._show_early, group=group, log=log)
 
     @property
     def late(self) -> bool:
         """Whether the log takes too long now, for any stream."""
-        return any(lane.late and lane.dirty for lane in self._lanes)
+        return self._lanes.late
 
     def add(self, page: Page) -> None:
         """A stream is produced here from now on."""
@@ -107,13 +87,11 @@ class Commits:
         """It is no more; the log is told nothing further."""
         page = self.pages.pop(live.id, None)
         if page is not None:
-            self._lanes[page.slot].dirty.pop(page, None)
+            self._lanes.drop(page)
 
     def retry(self) -> None:
         """Say again what could not be said."""
-        for lane in self._lanes:
-            if lane.dirty:
-                self._start(lane)
+        self._lanes.retry()
 
     def hear(self, page: Page, heard: Heard, *, durable: int, asked_s: float) -> None:
         """What the log said of a stream's lease when it was asked, and everything up to `durable` should be in it."""
@@ -125,7 +103,7 @@ class Commits:
         page.renewed_s = asked_s
         if heard.code == MISSING or heard.last < durable:
             self._heal(page, heard)
-            self._touch(page, self._lanes[page.slot])
+            self._lanes.touch(page)
         else:
             _wish(page.live, heard)
 
@@ -135,14 +113,14 @@ class Commits:
         """It has something new."""
         page = self.pages.get(live.id)
         if page is not None:
-            self._touch(page, self._lanes[page.slot])
+            self._lanes.touch(page)
 
     def crowded(self, live: Live) -> bool:
         """Whether too much of it is on its way, and waiting would help."""
         if live.feed.bytes <= TAIL_BYTES + UNCOMMITTED_BYTES:
             return False
         page = self.pages.get(live.id)
-        return page is not None and not self._lanes[page.slot].late
+        return page is not None and not self._lanes.is_late(page.slot)
 
     async def room(self, live: Live) -> None:
         """Return when not."""
@@ -152,11 +130,11 @@ class Commits:
     async def stored(self, live: Live) -> None:
         """Return when the log has all that was said, or takes too long."""
         page = self.pages.get(live.id)
-        if page is None or not page.due:
+        if page is None:
             return
-        lane = self._lanes[page.slot]
-        self._touch(page, lane)
-        while self._has(page) and page.due and not lane.late:
+        if page.due:
+            self._lanes.touch(page)
+        while not self._lanes.is_late(page.slot) and page.due and self._has(page):
             await live.feed.changed()
 
     async def confirm(self, live: Live) -> bool:
@@ -179,7 +157,7 @@ class Commits:
             return
         page.last_word = LastWord.DISCARDED
         if page.offered:
-            self._touch(page, self._lanes[page.slot])
+            self._lanes.touch(page)
         else:
             live.feed.show(live.feed.last, live.terminal)
             self._listener.ended(live)
@@ -197,7 +175,7 @@ class Commits:
         if page is None:
             return
         page.last_word = LastWord.GIVEN_UP
-        self._touch(page, self._lanes[page.slot])
+        self._lanes.touch(page)
         with suppress(TimeoutError):
             async with asyncio.timeout(LET_GO_S):
                 while not live.deposed:
@@ -209,51 +187,9 @@ class Commits:
     def _has(self, page: Page) -> bool:
         return self.pages.get(page.live.id) is page
 
-    def _touch(self, page: Page, lane: _Lane) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if lane.late:
-            self._show_early(page)
-        if not lane.dirty:
-            lane.since_s = now_s
-        lane.dirty[page] = None
-        if not (lane.late and now_s < lane.again_s):
-            self._start(lane)
-
-    def _start(self, lane: _Lane) -> None:
-        if not lane.busy:
-            lane.busy = True
-            self._group.create_task(self._carry(lane), name="stream log")
-
-    async def _carry(self, lane: _Lane) -> None:
-        """Write until there is nothing more to say, or nobody to say it to."""
-        try:
-            while lane.dirty:
-                pages = list(lane.dirty)[:MOST_TOGETHER]
-                for page in pages:
-                    del lane.dirty[page]
-                if not await self._try(lane, pages):
-                    return
-        finally:
-            lane.busy = False
-
-    async def _try(self, lane: _Lane, pages: Sequence[Page]) -> bool:
-        loop = asyncio.get_running_loop()
-        timer = loop.call_at(lane.since_s + LATE_S, self._be_late, lane, pages)
-        lane.since_s = loop.time()
-        try:
-            await self._round(lane, pages)
-        except RedisUnavailable:
-            self._fail(lane, pages)
-        except Exception:
-            self._log.exception("streams could not be logged")
-            self._fail(lane, pages)
-        else:
-            return True
-        finally:
-            timer.cancel()
-        return False
-
-    async def _round(self, lane: _Lane, pages: Sequence[Page]) -> None:
+    async def _write(self, pages: Sequence[Page]) -> list[Page]:
+        """Say what is to be said of some streams of a slot; those of which more is to be said."""
+        pages = [page for page in pages if self._has(page)]
         for page in pages:
             if page.live.feed.first > page.live.feed.durable + 1:
                 self._lose(page)
@@ -261,7 +197,7 @@ class Commits:
             await self._register_all(pages)
         asked = [(page, page.words(), page.live.feed.lineage) for page in pages if page.registered]
         if not asked:
-            return
+            return []
         settings = self._settings()
         answers = await self._store.write(
             pages[0].slot,
@@ -269,11 +205,9 @@ class Commits:
             kept_ms=round(settings.retention_s * 1000),
             most_bytes=settings.max_bytes,
         )
-        lane.late = False
         for (page, words, lineage), heard in zip(asked, answers, strict=True):
             self._settle(page, words, lineage, heard)
-            if page.due and self._has(page):
-                lane.dirty[page] = None
+        return [page for page in pages if page.due and self._has(page)]
 
     async def _register_all(self, pages: Sequence[Page]) -> None:
         asked = (self._register(page) for page in pages if not page.registered)
@@ -328,38 +262,12 @@ class Commits:
         _wish(live, heard)
 
     def _heal(self, page: Page, heard: Heard) -> None:
-        """The log has less than it had: let it have again what is in memory."""
-        feed = page.live.feed
-        if heard.code == MISSING:
-            page.is_missing()
-            feed.durable = feed.floor - 1
-        else:
-            page.ended = False
-            feed.durable = heard.last
-        self._log.warning("the log of a stream lost events", stream=page.live.id, kept=feed.durable)
+        page.lacks(heard)
+        self._log.warning("the log of a stream lost events", stream=page.live.id, kept=page.live.feed.durable)
 
     def _lose(self, page: Page) -> None:
-        """Events are neither in the log nor in memory: what is there begins anew, in another epoch."""
-        feed = page.live.feed
-        self._log.warning("events of a stream are lost", stream=page.live.id, until=feed.first - 1)
-        page.is_missing()
-        page.anew = True
-        feed.floor = feed.first
-        feed.durable = feed.first - 1
-        feed.change_epoch(self._new_epoch(), feed.known)
-
-    # Without the log.
-
-    def _fail(self, lane: _Lane, pages: Sequence[Page]) -> None:
-        lane.dirty = {**dict.fromkeys(page for page in pages if self._has(page)), **lane.dirty}
-        lane.again_s = asyncio.get_running_loop().time() + AGAIN_S
-        self._be_late(lane, pages)
-
-    def _be_late(self, lane: _Lane, pages: Sequence[Page]) -> None:
-        lane.late = True
-        for page in {**dict.fromkeys(pages), **lane.dirty}:
-            self._show_early(page)
-            page.live.feed.wake()
+        self._log.warning("events of a stream are lost", stream=page.live.id, until=page.live.feed.first - 1)
+        page.begin_anew(self._new_epoch())
 
     def _show_early(self, page: Page) -> None:
         """Let readers have what the log has not."""

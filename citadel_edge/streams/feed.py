@@ -17,6 +17,8 @@ OVERHEAD_BYTES: Final = 64
 """What an event takes in memory besides its data."""
 SLACK_BYTES: Final = 64 * 2**10
 """The window is trimmed when it is so much too large, not at every event."""
+TAIL_BYTES: Final = 256 * 2**10
+"""What is kept in memory of a stream although the log has it, for readers that keep up."""
 MOST_EPOCHS: Final = 16
 """So many earlier epochs are remembered; cursors of older ones are foreign."""
 

@@ -13,10 +13,10 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.errors import RedisUnavailable, RequestError
-from citadel_edge.streams.commit import TAIL_BYTES
 from citadel_edge.streams.faces import log_is_away, stream_is_lost
-from citadel_edge.streams.feed import Feed
-from citadel_edge.streams.store import FOLLOW_MS, LEASE_MS, Part, Store
+from citadel_edge.streams.feed import TAIL_BYTES, Feed
+from citadel_edge.streams.messages import Part
+from citadel_edge.streams.store import FOLLOW_MS, LEASE_MS, Store
 from citadel_edge.telemetry.clock import Clock
 
 LOOK_S: Final = 1.0

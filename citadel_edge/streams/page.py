@@ -4,8 +4,8 @@ from typing import Final
 
 from citadel_edge.streams.feed import Feed
 from citadel_edge.streams.live import Live
+from citadel_edge.streams.messages import MISSING, Epochs, Head, Heard, LastWord, Words
 from citadel_edge.streams.names import slot_of
-from citadel_edge.streams.store import Epochs, Head, LastWord, Words
 from citadel_edge.streams.values import Begun, Once
 
 GROUP_BYTES: Final = 64 * 2**10
@@ -109,9 +109,22 @@ class Page:
             self.reservations = words.reservations
         self.ended = self.ended or words.terminal is not None
 
-    def is_missing(self) -> None:
-        """The log has lost it."""
-        self.registered = self.ended = False
+    def lacks(self, heard: Heard) -> None:
+        """The log has less than it had: it is to have again what is in memory."""
+        self.ended = False
+        if heard.code == MISSING:
+            self.registered = False
+            self.live.feed.durable = self.live.feed.floor - 1
+        else:
+            self.live.feed.durable = heard.last
+
+    def begin_anew(self, epoch: str) -> None:
+        """Events are neither in the log nor in memory: what is there begins anew, in another epoch."""
+        feed = self.live.feed
+        self.registered, self.anew, self.ended = False, True, False
+        feed.floor = feed.first
+        feed.durable = feed.first - 1
+        feed.change_epoch(epoch, feed.known)
 
 
 def epochs_of(feed: Feed) -> Epochs:

@@ -9,19 +9,18 @@ asked then may have been done all the same, and may be asked again.
 """
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from importlib.resources import files
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.storage.redis_script import Script
+from citadel_edge.streams.messages import Epochs, Head, Heard, Part, Record, Start, Taken, Words
 from citadel_edge.streams.names import digest_of, prefix, slot_of
-from citadel_edge.streams.values import BEGUN_DECODER, TERMINAL_DECODER, Begun, Once, Origin, Owner, Policy, Terminal
+from citadel_edge.streams.values import BEGUN_DECODER, TERMINAL_DECODER, Once
 
 PATIENCE_S: Final = 1.0
 """How long the log is waited for; readers get events after 50 ms all the same."""
@@ -48,116 +47,11 @@ _STOP: Final = _script("stop.lua")
 _TEND: Final = _script("tend.lua")
 
 
-class Head(Struct, frozen=True, kw_only=True):
-    """What stays the same of a stream."""
-
-    origin: Origin
-    owner: Owner
-    policy: Policy
-    v: int = 1
-
-
-class Epochs(Struct, frozen=True):
-    """The present epoch, and all whose cursors are good, with the last event up to which they are (None: all)."""
-
-    now: str
-    known: dict[str, int | None]
-
-
-class Record(Struct, frozen=True, kw_only=True):
-    """What is known of a stream besides its events."""
-
-    head: Head
-    epochs: Epochs
-    first: int
-    last: int
-    stop: bool
-    begun: Begun | None
-    reservations: tuple[str, ...]
-    terminal: Terminal | None
-
-
-class LastWord(StrEnum):
-    """What a producer says instead of an end: another is to go on, or the stream has never been."""
-
-    GIVEN_UP = "g"
-    DISCARDED = "d"
-
-
-class Words(Struct, frozen=True, kw_only=True):
-    """What one stream has to say: events from `first` on, and what is new about it besides."""
-
-    stream: str
-    fence: int
-    first: int = 0
-    payloads: Sequence[bytes] = ()
-    epochs: Epochs | None = None
-    begun: Begun | None = None
-    reservations: tuple[str, ...] | None = None
-    terminal: Terminal | None = None
-    last_word: LastWord | None = None
-
-
-class Heard(Struct, frozen=True):
-    """What the log answered to its producer.
-
-    Attributes:
-        code: see the constants.
-        first, last: the events that the log has.
-        stop: somebody wants it to stop.
-        followed_ms: for how long somebody follows it elsewhere, unless they say so again.
-    """
-
-    code: int
-    first: int
-    last: int
-    stop: bool
-    followed_ms: int
-
-
-HEARD: Final = 1
-FENCED: Final = -1
-MISSING: Final = -2
-GAP: Final = -3
-
-
-class Part(Struct, frozen=True):
-    """Events of the log, and how it is. `payloads` begin with the event `start`."""
-
-    epochs: Epochs
-    first: int
-    last: int
-    terminal: Terminal | None
-    start: int
-    payloads: list[bytes]
-
-
-class Start(Struct, frozen=True):
-    """What became of a new stream. `stream` is another id if the same start began it; None: a start of another kind.
-
-    `fenced`: the stream is another's by now.
-    """
-
-    stream: str | None
-    fenced: bool = False
-
-
-class Taken(Struct, frozen=True):
-    """A stream whose producer died. In `doubt` the log may lack events that were in it once.
-
-    `times`: how often it was taken since anything was said.
-    """
-
-    stream: str
-    fence: int
-    doubt: bool
-    times: int
-
-
 _pack: Final = msgspec.msgpack.Encoder().encode
 _PAYLOADS: Final = msgspec.msgpack.Decoder(list[bytes])
 _HEAD: Final = msgspec.msgpack.Decoder(Head)
 _EPOCHS: Final = msgspec.json.Decoder(Epochs)
+_FENCED: Final = -2
 _IDS: Final = msgspec.json.Decoder(tuple[str, ...])
 _json: Final = msgspec.json.Encoder().encode
 
@@ -184,7 +78,6 @@ class Store:
         fence: int = 1,
         first: int = 1,
         anew: bool = False,
-        deadline_s: float | None = None,
     ) -> Start:
         """Begin a stream with the event `first`; `anew`: instead of what the log may have of it."""
         start = prefix(_slot(stream))
@@ -193,10 +86,10 @@ class Store:
             keys = *keys, f"{start}once:{digest_of(once).hex()}"
         args = (stream, self.instance, fence, first, _pack(head), _json(epochs), LEASE_MS, LIFE_MS, int(anew))
         hashed = b"" if once is None else once.body_hash
-        said = await self._run(_CREATE, keys, *args, hashed, ONCE_MS, deadline_s=deadline_s)
+        said = await self._run(_CREATE, keys, *args, hashed, ONCE_MS)
         if said[0] == 0:
             return Start(said[1].decode())
-        return Start(None) if said[0] == -1 else Start(stream, fenced=said[0] == FENCED - 1)
+        return Start(None) if said[0] == -1 else Start(stream, fenced=said[0] == _FENCED)
 
     async def write(self, slot: int, words: Sequence[Words], *, kept_ms: int, most_bytes: int) -> list[Heard]:
         """Let streams of one slot say what they have to say; what the log answers to each."""
@@ -206,7 +99,7 @@ class Store:
         for each in words:
             keys += (f"{start}{each.stream}:m", f"{start}{each.stream}:l")
             args += _spelled(each)
-        said = await self._run(_WRITE, keys, *args, deadline_s=PATIENCE_S)
+        said = await self._run(_WRITE, keys, *args)
         return [
             Heard(said[at], said[at + 1], said[at + 2], said[at + 3] == 1, said[at + 4])
             for at in range(0, len(said), 5)
@@ -219,18 +112,18 @@ class Store:
         """
         start = f"{prefix(_slot(stream))}{stream}:"
         args = stream, after, enough_bytes, self.instance, "" if follow_ms is None else follow_ms
-        said = await self._run(_READ, (f"{start}m", f"{start}l"), *args, deadline_s=PATIENCE_S)
+        said = await self._run(_READ, (f"{start}m", f"{start}l"), *args)
         if said is None:
             return None
         begins, payloads = _unpacked(said[4:], after)
         terminal = TERMINAL_DECODER.decode(said[3]) if said[3] else None
         return Part(_EPOCHS.decode(said[0]), said[1], said[2], terminal, begins, payloads)
 
-    async def look(self, stream: str, *, deadline_s: float | None = None) -> Record | None:
+    async def look(self, stream: str) -> Record | None:
         """What is known of a stream; None: there is none."""
         key = f"{prefix(_slot(stream))}{stream}:m"
         fields = "head", "epochs", "first", "last", "stop", "begun", "reserved", "terminal"
-        found = await self._redis.call("HMGET", key, *fields, deadline_s=deadline_s)
+        found = await self._redis.call("HMGET", key, *fields, deadline_s=PATIENCE_S)
         if found[0] is None:
             return None
         return Record(
@@ -246,29 +139,23 @@ class Store:
 
     async def stop(self, stream: str) -> bool:
         """Tell a stream's producer to stop. False: there is none."""
-        return (
-            await self._run(_STOP, (f"{prefix(_slot(stream))}{stream}:m",), stream, deadline_s=PATIENCE_S) is not None
-        )
+        return await self._run(_STOP, (f"{prefix(_slot(stream))}{stream}:m",), stream) is not None
 
     async def tend(self, slot: int, own: Sequence[tuple[str, int]], *, most: int) -> tuple[list[Heard], list[Taken]]:
         """Renew the leases of one's own streams (id and fence), and take up to `most` whose producers died."""
         start = prefix(slot)
         keys = f"{start}leases", f"{start}doubt", f"{start}watch"
         pairs: Iterable[str | int] = (word for pair in own for word in pair)
-        said, taken = await self._run(
-            _TEND, keys, self.instance, LEASE_MS, GAP_MS, MOMENT_MS, most, *pairs, deadline_s=PATIENCE_S
-        )
+        said, taken = await self._run(_TEND, keys, self.instance, LEASE_MS, GAP_MS, MOMENT_MS, most, *pairs)
         heard = [Heard(said[at], 0, said[at + 1], said[at + 2] == 1, said[at + 3]) for at in range(0, len(said), 4)]
         return heard, [
             Taken(taken[at].decode(), taken[at + 1], taken[at + 2] == 1, taken[at + 3])
             for at in range(0, len(taken), 4)
         ]
 
-    async def _run(
-        self, script: Script, keys: Sequence[str], *args: bytes | str | int, deadline_s: float | None = None
-    ) -> Any:
+    async def _run(self, script: Script, keys: Sequence[str], *args: bytes | str | int) -> Any:
         try:
-            return await script.run(self._redis, tuple(keys), *args, deadline_s=deadline_s)
+            return await script.run(self._redis, tuple(keys), *args, deadline_s=PATIENCE_S)
         except ResponseError as error:
             raise RedisUnavailable(f"Redis cannot run the streams' scripts: {error}") from error
 

@@ -9,7 +9,6 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -19,7 +18,7 @@ from citadel_edge.errors import RedisUnavailable
 from citadel_edge.groups import plain_group
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.streams.adoption import Adoption
-from citadel_edge.streams.commit import AGAIN_S, Commits
+from citadel_edge.streams.commit import Commits
 from citadel_edge.streams.cursor import EPOCH_ALPHABET, EPOCH_CHARS, Cursor, epoch_of
 from citadel_edge.streams.faces import (
     Created,
@@ -32,18 +31,21 @@ from citadel_edge.streams.faces import (
     unknown_stream,
 )
 from citadel_edge.streams.feed import Feed, hold_uncounted
+from citadel_edge.streams.finding import Finding, Found
 from citadel_edge.streams.follow import Follows
+from citadel_edge.streams.infos import info_here
+from citadel_edge.streams.lanes import AGAIN_S
 from citadel_edge.streams.live import Live
-from citadel_edge.streams.names import slot_for, slot_of, stream_id
-from citadel_edge.streams.older import fetched
+from citadel_edge.streams.messages import Start, Taken
+from citadel_edge.streams.names import slot_for, stream_id
 from citadel_edge.streams.page import Page, epochs_of
 from citadel_edge.streams.reader import Reader
 from citadel_edge.streams.recovery import begin
 from citadel_edge.streams.shelf import Shelf
 from citadel_edge.streams.starts import Starts
-from citadel_edge.streams.store import PATIENCE_S, Record, Start, Store, Taken
+from citadel_edge.streams.store import Store
 from citadel_edge.streams.tending import Tending
-from citadel_edge.streams.values import Info, Once, Origin, Owner, Policy, State
+from citadel_edge.streams.values import Info, Once, Origin, Owner, Policy
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
 
@@ -107,6 +109,7 @@ class Streams:
             new_epoch=_new_epoch,
             hold=hold,
         )
+        self._finding = Finding(self._store, self._shelf, self._follows, hold=hold)
         self._tending = Tending(self._store, self._commits, takes=lambda: self.takes_over, on_taken=self._taken)
 
     async def create(
@@ -155,29 +158,29 @@ class Streams:
             RequestError: NOT_FOUND: there is no such stream, or `may` says no; NO_CAPACITY: it is another instance's
                 and Redis is away.
         """
-        feed, info, known = await self._find(stream, may)
+        found = await self._finding.find(stream, may)
+        info = found.info
         start, recovery = begin(
-            after, known=known, floor=info.first, last=info.cursor.seq, over=info.terminal is not None
+            after, known=found.known, floor=info.first, last=info.cursor.seq, over=info.terminal is not None
         )
-        return Opened(info, self._reader(stream, feed, info, start, recovery.lost), recovery)
+        return Opened(info, self._finding.reader(found, start, recovery.lost), recovery)
 
     def reader(self, live: Live) -> Reader:
         """Read a stream of one's own from its first event on."""
-        return Reader(live.feed, partial(fetched, self._store, live.id), after=live.feed.floor - 1)
+        return self._finding.reader(Found(live.feed, info_here(live), {}), live.feed.floor - 1)
 
     async def info(self, stream: str, *, may: Callable[[Owner], bool] = anyone) -> Info:
         """How a stream is. Raises as `open`."""
-        live = self._own(stream, may)
-        return _info_here(live) if live is not None else self._info(stream, await self._look(stream, may))
+        return await self._finding.info(stream, may)
 
     async def stop(self, stream: str, *, may: Callable[[Owner], bool] = anyone, within_s: float = 0.0) -> Info:
         """Ask a stream's producer to stop, wherever it is, and wait so long for the end. Raises as `open`."""
-        feed, info, _ = await self._find(stream, may)
-        with self._reader(stream, feed, info, info.cursor.seq) as reader:
+        found = await self._finding.find(stream, may)
+        with self._finding.reader(found, found.info.cursor.seq) as reader:
             live = self._shelf.get(stream)
             if live is not None:
                 live.ask_to_stop()
-            elif info.terminal is None and not await self._told_to_stop(stream):
+            elif found.info.terminal is None and not await self._told_to_stop(stream):
                 raise unknown_stream(stream)
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
@@ -254,69 +257,6 @@ class Streams:
             return None
         return known
 
-    def _own(self, stream: str, may: Callable[[Owner], bool]) -> Live | None:
-        live = self._shelf.get(stream)
-        if live is not None and not may(live.owner):
-            raise unknown_stream(stream)
-        return live
-
-    async def _look(self, stream: str, may: Callable[[Owner], bool]) -> Record:
-        if slot_of(stream) is None:
-            raise unknown_stream(stream)
-        try:
-            record = await self._store.look(stream, deadline_s=PATIENCE_S)
-        except RedisUnavailable:
-            raise log_is_away() from None
-        if record is None or not may(record.head.owner):
-            raise unknown_stream(stream)
-        return record
-
-    async def _find(self, stream: str, may: Callable[[Owner], bool]) -> tuple[Feed, Info, dict[str, int | None]]:
-        """A stream's events, how it is, and which cursors are good."""
-        live = self._own(stream, may)
-        if live is None:
-            record = await self._look(stream, may)
-            live = self._own(stream, may)  # it may have become ours meanwhile
-            if live is None:
-                return self._feed(stream, record), self._info(stream, record), record.epochs.known
-        return live.feed, _info_here(live), live.feed.cursors()
-
-    def _feed(self, stream: str, record: Record) -> Feed:
-        known = self._follows.feed_of(stream)
-        if known is not None:
-            return known
-        feed = Feed(record.epochs.now, hold=self._hold)
-        feed.change_epoch(record.epochs.now, record.epochs.known)
-        feed.restart(record.last + 1)
-        feed.floor = record.first
-        feed.show(record.last, record.terminal)
-        return feed
-
-    def _reader(self, stream: str, feed: Feed, info: Info, after: int, lost: tuple[int, int] | None = None) -> Reader:
-        reader = Reader(feed, partial(fetched, self._store, stream), after=after, lost=lost)
-        if not info.here and info.terminal is None and self._follows.feed_of(stream) is None:
-            self._follows.start(stream, feed)
-        return reader
-
-    def _info(self, stream: str, record: Record) -> Info:
-        head, terminal = record.head, record.terminal
-        feed = self._follows.feed_of(stream)
-        return Info(
-            id=stream,
-            owner=head.owner,
-            policy=head.policy,
-            state=State.RUNNING if terminal is None else terminal.outcome,
-            first=record.first,
-            cursor=Cursor(record.epochs.now, record.last),
-            durable=True,
-            created_unix_s=head.origin.created_unix_s,
-            here=False,
-            readers=0 if feed is None else feed.readers,
-            origin=head.origin,
-            begun=record.begun,
-            terminal=terminal,
-        )
-
     async def _told_to_stop(self, stream: str) -> bool:
         try:
             return await self._store.stop(stream)
@@ -347,25 +287,6 @@ class Streams:
             await asyncio.sleep(SWEEP_S)
             for live in self._shelf.sweep(self._settings().retention_s):
                 self.ended(live)
-
-
-def _info_here(live: Live) -> Info:
-    feed = live.feed
-    return Info(
-        id=live.id,
-        owner=live.owner,
-        policy=live.policy,
-        state=live.state,
-        first=feed.floor,
-        cursor=Cursor(feed.epoch if live.durable else feed.provisional or feed.epoch, feed.visible),
-        durable=live.durable,
-        created_unix_s=live.origin.created_unix_s,
-        here=True,
-        readers=feed.readers,
-        origin=live.origin,
-        begun=live.begun,
-        terminal=live.terminal,
-    )
 
 
 def _of_same_start(start: Start) -> str:

@@ -9,9 +9,10 @@ from typing import Final
 
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.streams.commit import Commits
+from citadel_edge.streams.messages import Taken
 from citadel_edge.streams.names import SLOTS
 from citadel_edge.streams.page import Page
-from citadel_edge.streams.store import Store, Taken
+from citadel_edge.streams.store import Store
 
 TEND_S: Final = 1.0
 MOST_TAKEN: Final = 1

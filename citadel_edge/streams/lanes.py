@@ -1,0 +1,137 @@
+"""When what streams say is written: at most one write of a slot is under way, and what is said meanwhile goes together.
+
+A busy process writes larger groups, an idle one writes at once. Decides when the log counts as late: when something has
+waited for 50 ms, or a write failed; until one succeeds, nobody waits for it. Refuses to know what is written and what
+is done about lateness.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from citadel_edge.errors import RedisUnavailable
+from citadel_edge.streams.names import SLOTS
+from citadel_edge.streams.page import Page
+
+LATE_S: Final = 0.05
+AGAIN_S: Final = 0.25
+"""After a write that failed, the log is left alone for so long."""
+MOST_TOGETHER: Final = 64
+
+
+class _Lane:
+    """One slot's way. `since_s`: since when something waits to be said."""
+
+    __slots__ = "again_s", "busy", "dirty", "late", "since_s"
+
+    def __init__(self) -> None:
+        self.dirty: dict[Page, None] = {}
+        self.busy = False
+        self.late = False
+        self.since_s = 0.0
+        self.again_s = 0.0
+
+
+class Lanes:
+    """All slots' ways.
+
+    Args:
+        write: writes what some pages of one slot have to say, and answers those that have more; raises
+            `RedisUnavailable`.
+        on_late: told of each page that has waited for too long, and while the log is late of each that is touched.
+        group: where writes run. Its tasks end by themselves.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Page]], Awaitable[Sequence[Page]]],
+        on_late: Callable[[Page], None],
+        *,
+        group: asyncio.TaskGroup,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._write = write
+        self._on_late = on_late
+        self._group = group
+        self._log = log
+        self._lanes = [_Lane() for _ in range(SLOTS)]
+
+    @property
+    def late(self) -> bool:
+        """Whether anything waits for a late log."""
+        return any(lane.late and lane.dirty for lane in self._lanes)
+
+    def is_late(self, slot: int) -> bool:
+        """Whether the log takes too long now."""
+        return self._lanes[slot].late
+
+    def touch(self, page: Page) -> None:
+        """It has something to say."""
+        now_s = asyncio.get_running_loop().time()
+        lane = self._lanes[page.slot]
+        if lane.late:
+            self._on_late(page)
+        if not lane.dirty:
+            lane.since_s = now_s
+        lane.dirty[page] = None
+        if not (lane.late and now_s < lane.again_s):
+            self._start(lane)
+
+    def drop(self, page: Page) -> None:
+        """It has nothing to say any more."""
+        self._lanes[page.slot].dirty.pop(page, None)
+
+    def retry(self) -> None:
+        """Say again what could not be said."""
+        for lane in self._lanes:
+            if lane.dirty:
+                self._start(lane)
+
+    def _start(self, lane: _Lane) -> None:
+        if not lane.busy:
+            lane.busy = True
+            self._group.create_task(self._carry(lane), name="stream log")
+
+    async def _carry(self, lane: _Lane) -> None:
+        """Write until there is nothing more to say, or nobody to say it to."""
+        try:
+            while lane.dirty:
+                pages = list(lane.dirty)[:MOST_TOGETHER]
+                for page in pages:
+                    del lane.dirty[page]
+                if not await self._try(lane, pages):
+                    return
+        finally:
+            lane.busy = False
+
+    async def _try(self, lane: _Lane, pages: Sequence[Page]) -> bool:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(lane.since_s + LATE_S, self._be_late, lane, pages)
+        lane.since_s = loop.time()
+        try:
+            more = await self._write(pages)
+        except RedisUnavailable:
+            self._fail(lane, pages)
+        except Exception:
+            self._log.exception("streams could not be logged")
+            self._fail(lane, pages)
+        else:
+            lane.late = False
+            lane.dirty.update(dict.fromkeys(more))
+            return True
+        finally:
+            timer.cancel()
+        return False
+
+    def _fail(self, lane: _Lane, pages: Sequence[Page]) -> None:
+        lane.dirty = {**dict.fromkeys(pages), **lane.dirty}
+        lane.again_s = asyncio.get_running_loop().time() + AGAIN_S
+        self._be_late(lane, pages)
+
+    def _be_late(self, lane: _Lane, pages: Sequence[Page]) -> None:
+        lane.late = True
+        for page in {**dict.fromkeys(pages), **lane.dirty}:
+            self._on_late(page)
+            page.live.feed.wake()
