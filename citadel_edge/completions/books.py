@@ -106,6 +106,8 @@ class Books:
         tenure = job.call.tenure
         if tenure is not None and tenure.lost:
             self._charges.give_up(job)
+            if job.call.on_end:
+                job.call.on_end(report)
             return
         self._charges.settle(job)
         self._ledger.record(row_of(job, report))

@@ -13,28 +13,18 @@ from typing import Any, Final
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.presence import Presence, Reason, reason_of
 from citadel_edge.budgets.budget import Seat
 from citadel_edge.completions.call import Call, ClientGone, Report
-from citadel_edge.completions.log_sink import LogSink, Refused
+from citadel_edge.completions.log_sink import LogSink
 from citadel_edge.completions.pipeline import Pipeline
+from citadel_edge.completions.terminals import Failure, ended_for, error_of, terminal_of
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.streams.live import Live
 from citadel_edge.streams.values import Begun, OnDisconnect, State, Terminal
 from citadel_edge.telemetry.clock import Clock
-from citadel_edge.wire.openai import error_body, error_type
 
-Failure = RequestError | Refused
 REPORT_WITHIN_S: Final = 1.0
-_STATES: Final = {
-    Outcome.DONE: State.DONE,
-    Outcome.ERROR: State.ERROR,
-    Outcome.DENIED: State.ERROR,
-    Outcome.TRUNCATED: State.TRUNCATED,
-    Outcome.CANCELLED: State.CANCELLED,
-}
-_ENDED: Final = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
 
 
 class Why(StrEnum):
@@ -96,6 +86,12 @@ class Generation:
         self._task.add_done_callback(self._clean_up)
         self.live.watch(self._look)
         self._look()
+
+    def promise(self) -> None:
+        """Somebody counts on the stream, whatever becomes of this process."""
+        self.promised = True
+        if self._reservations:
+            self.live.reserved(self._reservations)
 
     def left_alone(self, seat: Seat | None, *, told: bool) -> None:
         """Its starter goes; it keeps the seat as long as it goes on.
@@ -205,20 +201,27 @@ class Generation:
         while task.cancelling():
             task.uncancel()
         await self._counted()
+        if self.live.terminal is not None:
+            return
         if why is Why.HANDED_ON:
             self.live.reserved(())
             await self.live.let_go()
         elif not self.lost:
-            self._close(error_of(_ended_for(why)) if isinstance(why, Reason) else None)
+            self._close(ended_for(why) if isinstance(why, Reason) else None)
 
     async def _counted(self) -> None:
         """Wait until its engine was heard out and its row is written."""
-        try:
-            async with asyncio.timeout(REPORT_WITHIN_S):
-                while self._report is None:
+        task, until = asyncio.current_task(), asyncio.get_running_loop().time() + REPORT_WITHIN_S
+        while self._report is None:
+            try:
+                async with asyncio.timeout_at(until):
                     await self._next_news()
-        except (TimeoutError, asyncio.CancelledError):
-            self._log.warning("no_report_in_time", request_id=self.call.request_id, stream=self.id)
+            except asyncio.CancelledError:  # it ends already
+                if task is not None:
+                    task.uncancel()
+            except TimeoutError:
+                self._log.warning("no_report_in_time", request_id=self.call.request_id, stream=self.id)
+                return
 
     def _clean_up(self, _task: asyncio.Task[None]) -> None:
         """Nothing of it is left."""
@@ -237,13 +240,14 @@ class Generation:
 
     def _reserved(self, reservation_id: str) -> None:
         self._reservations += (reservation_id,)
-        self.live.reserved(self._reservations)
+        if self.promised:
+            self.live.reserved(self._reservations)
 
     def _begun(self, headers: Mapping[str, str]) -> None:
         """The answer begins: from here on it is the stream's."""
-        self.promised = True
+        self.promise()
         upstream, model = headers.get("X-Citadel-Upstream", ""), headers.get("X-Citadel-Model", "")
-        self.live.begin(Begun(headers=dict(headers), upstream=upstream, model=model, reservations=self._reservations))
+        self.live.begin(Begun(headers=dict(headers), upstream=upstream, model=model))
         self._news.set()
 
     def _reported(self, report: Report) -> None:
@@ -270,17 +274,13 @@ class Generation:
     def _close(self, error: dict[str, Any] | None, state: State = State.CANCELLED) -> None:
         """The one terminal record. The row is written; it says how the answer ended, unless there is none."""
         report = self._report
+        if self.live.terminal is not None:
+            return
         if report is None:
             terminal = Terminal(outcome=state, error=error)
         else:
-            terminal = Terminal(
-                outcome=_STATES[report.outcome],
-                usage=_usage(report),
-                cost_usd=float(report.cost_usd),
-                attempts=report.attempts,
-                error=error,
-                tokens_saved=self._saved(report) if self._why is Why.STOPPED else None,
-            )
+            saved = self._saved(report) if self._why is Why.STOPPED else None
+            terminal = terminal_of(report, error, tokens_saved=saved)
         self.live.end(terminal)
         self._news.set()
         if self._left:
@@ -295,23 +295,3 @@ class Generation:
 
 def _nothing() -> None:
     """Nobody is told."""
-
-
-def _usage(report: Report) -> dict[str, int]:
-    """OpenAI's usage object."""
-    total = report.tokens_in + report.tokens_out
-    return {"prompt_tokens": report.tokens_in, "completion_tokens": report.tokens_out, "total_tokens": total}
-
-
-def _ended_for(reason: Reason) -> RequestError:
-    return RequestError(_ENDED[reason], f"This request was ended: {reason.value}.")
-
-
-def error_of(failure: Failure) -> dict[str, Any]:
-    """OpenAI's error object of a failure."""
-    if isinstance(failure, Refused):
-        return failure.error
-    code = failure.code
-    body = error_body(failure.message, type=error_type(code.status), code=code.text, param=failure.param)
-    error: dict[str, Any] = msgspec.json.decode(body)["error"]
-    return error

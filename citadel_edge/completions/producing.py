@@ -76,8 +76,9 @@ class Produced:
         generation = self._generation
         if generation is not None and self.created:
             await generation.admitted()
+            generation.promise()
             await generation.live.stored()
-            generation.promised = self._told = True
+            self._told = True
 
     async def begun(self) -> Begun:
         """Return when its answer begins, at the latest after ten seconds. Raises as `admitted`."""

@@ -94,13 +94,18 @@ def text_of(payload: bytes) -> str:
 
 @asynccontextmanager
 async def studio(
-    open_bench: OpenBench, *answers: Any, tasks: int = 8, queue_timeout_s: float = 5, **options: Any
+    open_bench: OpenBench,
+    *answers: Any,
+    tasks: int = 8,
+    queue_timeout_s: float = 5,
+    group: asyncio.TaskGroup | None = None,
+    **options: Any,
 ) -> AsyncIterator[Studio]:
-    """Everything, in memory. In the end nothing is left of anything."""
+    """Everything, in memory, in a group of one's own if need be. In the end nothing is left of anything."""
     log, clock = structlog.get_logger(), Clock()
     async with (
         RedisPool.open(RedisConfig(url=NOWHERE), clock=clock, log=log) as redis,
-        asyncio.TaskGroup() as shelter,
+        group or asyncio.TaskGroup() as shelter,
     ):
         bench = await open_bench(*answers, shelter=shelter, **options)
         seats = BudgetConfig(tasks=tasks, queue_timeout_s=queue_timeout_s)

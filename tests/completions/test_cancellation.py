@@ -2,9 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Generator
-from types import coroutine
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -13,6 +10,7 @@ from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.completions.pipeline import Pace
 from citadel_edge.config.shape import Engine, HedgeConfig
 from completions.bench import Bench, Client, OpenBench, model
+from completions.interrupting import interrupted
 from completions.scripted import (
     SPOKEN,
     Answer,
@@ -29,27 +27,6 @@ from completions.scripted import (
 )
 
 SOON_S = 0.1 * 5  # a tenth of a second, on a machine with five times the work
-
-
-@coroutine
-def interrupted(run: Coroutine[Any, Any, Any], *, at: int, interrupt: Callable[[], object]) -> Generator[Any, Any, int]:
-    """Drive a coroutine and call `interrupt` at its `at`-th suspension; how often it suspended."""
-    suspensions = 0
-    send: Callable[[], Any] = lambda: run.send(None)  # noqa: E731 - what to do next
-    while True:
-        try:
-            awaited = send()
-        except StopIteration:
-            return suspensions
-        suspensions += 1
-        if suspensions == at:
-            interrupt()
-        try:
-            yield awaited
-        except BaseException as error:
-            send = lambda error=error: run.throw(error)  # type: ignore[misc]  # noqa: E731
-        else:
-            send = lambda: run.send(None)  # noqa: E731
 
 
 async def cancel_at(bench: Bench, client: Client, at: int, *, stream: bool) -> bool:

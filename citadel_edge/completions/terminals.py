@@ -1,0 +1,55 @@
+"""The one last record of a stream, made of how its request ended. Pure.
+
+Decides what an end says: its outcome is that of the ledger's row, the usage is what was charged, and what went wrong is
+told as OpenAI's error object. Refuses to know when a stream ends, and who is told.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from citadel_edge.accounts.ledger.event import Outcome
+from citadel_edge.accounts.presence import Reason
+from citadel_edge.completions.call import Report
+from citadel_edge.completions.log_sink import Refused
+from citadel_edge.errors import Code, RequestError
+from citadel_edge.streams.values import State, Terminal
+from citadel_edge.wire.openai import error_body, error_type
+
+Failure = RequestError | Refused
+_STATES: Final = {
+    Outcome.DONE: State.DONE,
+    Outcome.ERROR: State.ERROR,
+    Outcome.DENIED: State.ERROR,
+    Outcome.TRUNCATED: State.TRUNCATED,
+    Outcome.CANCELLED: State.CANCELLED,
+}
+_ENDED: Final = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
+
+
+def terminal_of(report: Report, error: dict[str, Any] | None, *, tokens_saved: int | None = None) -> Terminal:
+    """The end of a request that was recorded."""
+    total = report.tokens_in + report.tokens_out
+    return Terminal(
+        outcome=_STATES[report.outcome],
+        usage={"prompt_tokens": report.tokens_in, "completion_tokens": report.tokens_out, "total_tokens": total},
+        cost_usd=float(report.cost_usd),
+        attempts=report.attempts,
+        error=error,
+        tokens_saved=tokens_saved,
+    )
+
+
+def error_of(failure: Failure) -> dict[str, Any]:
+    """OpenAI's error object of a failure."""
+    if isinstance(failure, Refused):
+        return failure.error
+    code = failure.code
+    body = error_body(failure.message, type=error_type(code.status), code=code.text, param=failure.param)
+    error: dict[str, Any] = msgspec.json.decode(body)["error"]
+    return error
+
+
+def ended_for(reason: Reason) -> dict[str, Any]:
+    """OpenAI's error object of an end that is ours."""
+    return error_of(RequestError(_ENDED[reason], f"This request was ended: {reason.value}."))
