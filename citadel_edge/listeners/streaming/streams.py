@@ -51,7 +51,7 @@ async def begin(request: web.Request) -> web.StreamResponse:
 
 async def show(request: web.Request) -> web.StreamResponse:
     """`GET /v1/streams/{id}`."""
-    info = await request.app[EDGE].streams.info(_name(request), may=_may(principal_of(request)))
+    info = await request.app[EDGE].streams.info(_name(request), may=may_see(principal_of(request)))
     return one(_shown(info))
 
 
@@ -60,10 +60,10 @@ async def events(request: web.Request) -> web.StreamResponse:
     dialect = Dialect.named(request.headers.get(DIALECT) or request.query.get("dialect"), Dialect.RESUMABLE)
     after = _after(request)
     metrics = request.app[STREAMING_METRICS]
-    streams, may = request.app[EDGE].streams, _may(principal_of(request))
+    streams, may = request.app[EDGE].streams, may_see(principal_of(request))
     try:
         info = await streams.info(_name(request), may=may)
-        if after is not None and _has_all(info, after):
+        if after is not None and has_all(info, after):
             metrics.resumed(Resumed.FULL)
             return web.Response(status=204, headers={STREAM: info.id})
         opened = await streams.open(info.id, after, may=may)
@@ -83,7 +83,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def stop(request: web.Request) -> web.StreamResponse:
     """`DELETE /v1/streams/{id}`: the generation ends at its engine; how it ended, and the tokens that this saved."""
-    may = _may(principal_of(request))
+    may = may_see(principal_of(request))
     before = await request.app[EDGE].streams.info(_name(request), may=may)
     info = await request.app[EDGE].streams.stop(before.id, may=may, within_s=STOPS_WITHIN_S)
     if before.terminal is not None:
@@ -141,8 +141,8 @@ def _name(request: web.Request) -> str:
     return request.match_info["id"]
 
 
-def _may(principal: Principal) -> Callable[[Owner], bool]:
-    """Whose streams the caller may see."""
+def may_see(principal: Principal) -> Callable[[Owner], bool]:
+    """Whose streams the caller may see: users their own, operators everybody's."""
     if principal.role.may(Role.OPERATOR):
         return lambda _owner: True
     return lambda owner: owner.user_id == principal.user_id
@@ -157,7 +157,7 @@ def _after(request: web.Request) -> Cursor | None:
     return Cursor.parse(query) if query else None
 
 
-def _has_all(info: Info, after: Cursor) -> bool:
+def has_all(info: Info, after: Cursor) -> bool:
     """Whether the reader has the terminal record, whose number is the one behind the last event."""
     return info.terminal is not None and after.epoch == info.cursor.epoch and after.seq == info.cursor.seq + 1
 

@@ -17,12 +17,7 @@ _FREE: Final = range(3000, 5000)
 
 
 class Close(IntEnum):
-    """The codes this side closes with, beside RFC 6455's own for broken frames (1002, 1007) and huge ones (1009).
-
-    GOING_AWAY: the process drains. KEY_ENDED: the key was revoked. SLOW: the client took nothing for too long.
-    SILENT: it answered no ping. With GOING_AWAY and SLOW the reason may name a stream and where to resume it:
-    `resume <stream> <cursor>`.
-    """
+    """The codes this side closes with, beside RFC 6455's own for broken frames (1002, 1007) and huge ones (1009)."""
 
     DONE = 1000
     GOING_AWAY = 1001
@@ -30,6 +25,22 @@ class Close(IntEnum):
     KEY_ENDED = 4403
     SLOW = 4408
     SILENT = 4499
+
+    @property
+    def meaning(self) -> str:
+        """What a client makes of it."""
+        return _MEANINGS[self]
+
+
+_RESUME: Final = "the reason may be `resume <stream> <cursor>`: the stream read last, and how far"
+_MEANINGS: Final = {
+    Close.DONE: "the client closed",
+    Close.GOING_AWAY: f"the process drains: come back, to another instance or to this one; {_RESUME}",
+    Close.PROTOCOL_ERROR: "frames that are none",
+    Close.KEY_ENDED: "the key was revoked, or its user suspended: do not come back with it",
+    Close.SLOW: f"the client took nothing for too long; {_RESUME}",
+    Close.SILENT: "the client answered no ping",
+}
 
 
 @dataclass(frozen=True, slots=True)
