@@ -20,11 +20,11 @@ from citadel_edge.streams.lanes import Lanes
 from citadel_edge.streams.live import Live
 from citadel_edge.streams.messages import FENCED, GAP, HEARD, MISSING, Heard, LastWord, Words
 from citadel_edge.streams.page import Page, epochs_of
-from citadel_edge.streams.store import LEASE_MS, Store
+from citadel_edge.streams.store import Store
+from citadel_edge.streams.timing import Timing
 
 UNCOMMITTED_BYTES: Final = 2**20
 """So much may be on its way to the log before a producer has to wait."""
-SURE_S: Final = LEASE_MS / 1000 - 1
 LET_GO_S: Final = 1.0
 
 
@@ -59,6 +59,7 @@ class Commits:
         self,
         store: Store,
         settings: Callable[[], StreamsConfig],
+        timing: Timing,
         *,
         group: asyncio.TaskGroup,
         log: FilteringBoundLogger,
@@ -69,6 +70,7 @@ class Commits:
         self.pages: dict[str, Page] = {}
         self._store = store
         self._settings = settings
+        self._timing = timing
         self._log = log
         self._new_epoch = new_epoch
         self._listener = listener
@@ -144,7 +146,7 @@ class Commits:
             return False
         if not page.registered or self.ask is None:
             return True
-        if asyncio.get_running_loop().time() - page.renewed_s > SURE_S:
+        if asyncio.get_running_loop().time() - page.renewed_s > self._timing.sure_s:
             with suppress(RedisUnavailable):
                 await self.ask(page)
         return self._has(page)

@@ -39,12 +39,3 @@ class Cursor(Struct, frozen=True):
                 Code.INVALID_REQUEST, "a cursor is <epoch>:<number>, as the id of an event of the stream", param=param
             )
         return cls(match[1], int(match[2]))
-
-
-def epoch_of(number: int) -> str:
-    """An epoch's name from a random number below 36**8."""
-    chars = []
-    for _ in range(EPOCH_CHARS):
-        number, digit = divmod(number, len(EPOCH_ALPHABET))
-        chars.append(EPOCH_ALPHABET[digit])
-    return "".join(chars)

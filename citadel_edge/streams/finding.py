@@ -34,10 +34,13 @@ class Found(Struct, frozen=True):
 class Finding:
     """Looks for streams. Raises RequestError: NOT_FOUND, or NO_CAPACITY where Redis is away and has to be asked."""
 
-    def __init__(self, store: Store, shelf: Shelf, follows: Follows, *, hold: Callable[[int], None]) -> None:
+    def __init__(
+        self, store: Store, shelf: Shelf, follows: Follows, *, away_s: float, hold: Callable[[int], None]
+    ) -> None:
         self._store = store
         self._shelf = shelf
         self._follows = follows
+        self._away_s = away_s
         self._hold = hold
 
     async def find(self, stream: str, may: Callable[[Owner], bool]) -> Found:
@@ -58,7 +61,7 @@ class Finding:
     def reader(self, found: Found, after: int, lost: tuple[int, int] | None = None) -> Reader:
         """Reads it; no await may stand between `find` and this."""
         stream = found.info.id
-        reader = Reader(found.feed, partial(fetched, self._store, stream), after=after, lost=lost)
+        reader = Reader(found.feed, partial(fetched, self._store, stream, self._away_s), after=after, lost=lost)
         if not found.info.here and found.info.terminal is None and self._follows.feed_of(stream) is None:
             self._follows.start(stream, found.feed)
         return reader

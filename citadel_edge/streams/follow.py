@@ -8,7 +8,6 @@ to know who produces and why the log's epoch changed: what this log does not hav
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,14 +15,9 @@ from citadel_edge.errors import RedisUnavailable, RequestError
 from citadel_edge.streams.faces import log_is_away, stream_is_lost
 from citadel_edge.streams.feed import TAIL_BYTES, Feed
 from citadel_edge.streams.messages import Part
-from citadel_edge.streams.store import FOLLOW_MS, LEASE_MS, Store
+from citadel_edge.streams.store import Store
+from citadel_edge.streams.timing import Timing
 from citadel_edge.telemetry.clock import Clock
-
-LOOK_S: Final = 1.0
-TELL_S: Final = FOLLOW_MS / 1000 / 3
-GONE_S: Final = LEASE_MS / 1000 + 3
-"""A log that lost a stream may get it again from its producer, within the life of its lease."""
-AWAY_S: Final = 30.0
 
 
 class Follow:
@@ -44,8 +38,12 @@ class Follow:
 class Follows:
     """All of them."""
 
-    def __init__(self, store: Store, *, group: asyncio.TaskGroup, clock: Clock, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, store: Store, timing: Timing, *, group: asyncio.TaskGroup, clock: Clock, log: FilteringBoundLogger
+    ) -> None:
         self._store = store
+        self._timing = timing
+        self._follow_ms = round(timing.follow_s * 1000)
         self._group = group
         self._clock = clock
         self._log = log
@@ -116,7 +114,7 @@ class Follows:
         if not self._goes_on(follow) or not follow.feed.readers or self._wants(follow):
             return
         try:
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(self._timing.look_s):
                 await follow.stir.wait()
         except TimeoutError:
             follow.news = True
@@ -126,12 +124,12 @@ class Follows:
 
     async def _look(self, follow: Follow) -> None:
         now_s = self._clock.monotonic_s()
-        tell = now_s - follow.told_s >= TELL_S
+        tell = now_s - follow.told_s >= self._timing.tell_s
         if not self._wants(follow) and not tell:
             return
         follow.news = False
         enough = TAIL_BYTES if follow.feed.wanted else 0
-        if await self._ask(follow, enough_bytes=enough, follow_ms=FOLLOW_MS if tell else None) and tell:
+        if await self._ask(follow, enough_bytes=enough, follow_ms=self._follow_ms if tell else None) and tell:
             follow.told_s = now_s
 
     async def _ask(self, follow: Follow, *, enough_bytes: int, follow_ms: int | None) -> bool:
@@ -139,10 +137,10 @@ class Follows:
         try:
             part = await self._store.read(follow.stream, after=after, enough_bytes=enough_bytes, follow_ms=follow_ms)
         except RedisUnavailable:
-            self._miss(follow, AWAY_S, log_is_away)
+            self._miss(follow, self._timing.away_s, log_is_away)
             return False
         if part is None:
-            self._miss(follow, GONE_S, stream_is_lost)
+            self._miss(follow, self._timing.gone_s, stream_is_lost)
             return False
         follow.missed_s = None
         if self._goes_on(follow):

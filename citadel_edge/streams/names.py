@@ -1,15 +1,17 @@
-"""What streams are called, and where they lie in Redis.
+"""What streams and their epochs are called, and where they lie in Redis.
 
 A stream's keys stand behind one of sixteen hash tags, so that a cluster keeps them together and spreads streams. Its
 id tells which: `str_`, the tag as a hexadecimal digit, and a UUIDv7 in lower-case base32 (RFC 4648, "Extended Hex").
 """
 
 import re
+import secrets
 from base64 import b32hexencode
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
+from citadel_edge.streams.cursor import EPOCH_ALPHABET, EPOCH_CHARS
 from citadel_edge.streams.values import Once
 
 SLOTS: Final = 16
@@ -40,3 +42,8 @@ def digest_of(once: Once) -> bytes:
 def prefix(slot: int) -> str:
     """What the keys of a slot begin with."""
     return f"citadel:streams:{{s{slot:x}}}:"
+
+
+def new_epoch() -> str:
+    """The name of an epoch, like no other's."""
+    return "".join(secrets.choice(EPOCH_ALPHABET) for _ in range(EPOCH_CHARS))

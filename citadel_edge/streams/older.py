@@ -1,7 +1,6 @@
 """Events that are not in memory any more: the log is asked, and waited for while it is away, but not for ever."""
 
 import asyncio
-from typing import Final
 
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.storage.backoff import Backoff
@@ -9,10 +8,8 @@ from citadel_edge.streams.faces import log_is_away
 from citadel_edge.streams.reader import MOST_BYTES, Older
 from citadel_edge.streams.store import Store
 
-AWAY_S: Final = 30.0
 
-
-async def fetched(store: Store, stream: str, first: int) -> Older:
+async def fetched(store: Store, stream: str, away_s: float, first: int) -> Older:
     """The log's events from `first` on, a batch of them; none where it has lost the stream.
 
     Raises:
@@ -20,7 +17,7 @@ async def fetched(store: Store, stream: str, first: int) -> Older:
     """
     pauses = Backoff(0.05, 1.0)
     try:
-        async with asyncio.timeout(AWAY_S):
+        async with asyncio.timeout(away_s):
             while True:
                 try:
                     part = await store.read(stream, after=first - 1, enough_bytes=MOST_BYTES)

@@ -20,6 +20,7 @@ from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.storage.redis_script import Script
 from citadel_edge.streams.messages import Epochs, Head, Heard, Part, Record, Start, Taken, Words
 from citadel_edge.streams.names import digest_of, prefix, slot_of
+from citadel_edge.streams.timing import Timing
 from citadel_edge.streams.values import BEGUN_DECODER, TERMINAL_DECODER, Once
 
 PATIENCE_S: Final = 1.0
@@ -27,12 +28,6 @@ PATIENCE_S: Final = 1.0
 LIFE_MS: Final = 86_400_000
 """How long keys live of a stream that nobody ends."""
 ONCE_MS: Final = 600_000
-LEASE_MS: Final = 5_000
-GAP_MS: Final = 2_500
-"""When nobody has looked for so long, the server may have been away."""
-MOMENT_MS: Final = 2_000
-"""Then those whose leases ran out have so long to be heard."""
-FOLLOW_MS: Final = 6_000
 
 
 def _script(name: str) -> Script:
@@ -59,8 +54,10 @@ _json: Final = msgspec.json.Encoder().encode
 class Store:
     """The log as one instance uses it, under its name."""
 
-    def __init__(self, redis: RedisPool, instance: str) -> None:
+    def __init__(self, redis: RedisPool, instance: str, timing: Timing) -> None:
         self._redis = redis
+        self._lease_ms = round(timing.lease_s * 1000)
+        self._bounds_ms = self._lease_ms, round(timing.gap_s * 1000), round(timing.moment_s * 1000)
         self.instance = instance
 
     @property
@@ -84,7 +81,7 @@ class Store:
         keys: tuple[str, ...] = f"{start}{stream}:m", f"{start}{stream}:l", f"{start}leases"
         if once is not None:
             keys = *keys, f"{start}once:{digest_of(once).hex()}"
-        args = (stream, self.instance, fence, first, _pack(head), _json(epochs), LEASE_MS, LIFE_MS, int(anew))
+        args = (stream, self.instance, fence, first, _pack(head), _json(epochs), self._lease_ms, LIFE_MS, int(anew))
         hashed = b"" if once is None else once.body_hash
         said = await self._run(_CREATE, keys, *args, hashed, ONCE_MS)
         if said[0] == 0:
@@ -146,7 +143,7 @@ class Store:
         start = prefix(slot)
         keys = f"{start}leases", f"{start}doubt", f"{start}watch"
         pairs: Iterable[str | int] = (word for pair in own for word in pair)
-        said, taken = await self._run(_TEND, keys, self.instance, LEASE_MS, GAP_MS, MOMENT_MS, most, *pairs)
+        said, taken = await self._run(_TEND, keys, self.instance, *self._bounds_ms, most, *pairs)
         heard = [Heard(said[at], 0, said[at + 1], said[at + 2] == 1, said[at + 3]) for at in range(0, len(said), 4)]
         return heard, [
             Taken(taken[at].decode(), taken[at + 1], taken[at + 2] == 1, taken[at + 3])

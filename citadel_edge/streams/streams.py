@@ -19,7 +19,7 @@ from citadel_edge.groups import plain_group
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.streams.adoption import Adoption
 from citadel_edge.streams.commit import Commits
-from citadel_edge.streams.cursor import EPOCH_ALPHABET, EPOCH_CHARS, Cursor, epoch_of
+from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.faces import (
     Created,
     Opened,
@@ -37,7 +37,7 @@ from citadel_edge.streams.infos import info_here
 from citadel_edge.streams.lanes import AGAIN_S
 from citadel_edge.streams.live import Live
 from citadel_edge.streams.messages import Start, Taken
-from citadel_edge.streams.names import slot_for, stream_id
+from citadel_edge.streams.names import new_epoch, slot_for, stream_id
 from citadel_edge.streams.page import Page, epochs_of
 from citadel_edge.streams.reader import Reader
 from citadel_edge.streams.recovery import begin
@@ -45,11 +45,11 @@ from citadel_edge.streams.shelf import Shelf
 from citadel_edge.streams.starts import Starts
 from citadel_edge.streams.store import Store
 from citadel_edge.streams.tending import Tending
+from citadel_edge.streams.timing import TIMING, Timing
 from citadel_edge.streams.values import Info, Once, Origin, Owner, Policy
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
 
-_EPOCHS: Final = len(EPOCH_ALPHABET) ** EPOCH_CHARS
 SWEEP_S: Final = 1.0
 
 
@@ -64,6 +64,7 @@ class Streams:
             RequestError OVERLOADED.
         on_orphan: handed each stream whose producer died; answers whether it goes on with it. Where it does not,
             somebody is asked again in a second. None: such a stream ends truncated.
+        timing: as of all instances that share the log.
 
     Attributes:
         takes_over: streams of dead producers are taken at all.
@@ -79,6 +80,7 @@ class Streams:
         log: FilteringBoundLogger,
         hold: Callable[[int], None] = hold_uncounted,
         on_orphan: Callable[[Orphan], Awaitable[bool]] | None = None,
+        timing: Timing = TIMING,
     ) -> None:
         self.on_orphan = on_orphan
         self.takes_over = True
@@ -87,16 +89,17 @@ class Streams:
         self._group = group
         self._clock = clock
         self._hold = hold
-        self._store = Store(redis, secrets.token_hex(6))
+        self._store = Store(redis, secrets.token_hex(6), timing)
         self._shelf = Shelf(clock)
         self._starts = Starts(clock)
-        self._follows = Follows(self._store, group=group, clock=clock, log=log)
+        self._follows = Follows(self._store, timing, group=group, clock=clock, log=log)
         self._commits = Commits(
             self._store,
             settings,
+            timing,
             group=group,
             log=log,
-            new_epoch=_new_epoch,
+            new_epoch=new_epoch,
             listener=self,
         )
         self._adoption = Adoption(
@@ -106,11 +109,13 @@ class Streams:
             self._shelf,
             clock=clock,
             log=log,
-            new_epoch=_new_epoch,
+            new_epoch=new_epoch,
             hold=hold,
         )
-        self._finding = Finding(self._store, self._shelf, self._follows, hold=hold)
-        self._tending = Tending(self._store, self._commits, takes=lambda: self.takes_over, on_taken=self._taken)
+        self._finding = Finding(self._store, self._shelf, self._follows, away_s=timing.away_s, hold=hold)
+        self._tending = Tending(
+            self._store, self._commits, every_s=timing.tend_s, takes=lambda: self.takes_over, on_taken=self._taken
+        )
 
     async def create(
         self,
@@ -140,7 +145,7 @@ class Streams:
             return Created(None, known, created=False)
         unique = uuid7(self._clock)
         stream = stream_id(slot_for(unique, once), unique)
-        feed = Feed(_new_epoch(), hold=hold or self._hold)
+        feed = Feed(new_epoch(), hold=hold or self._hold)
         live = Live(stream, feed, self._commits, origin=origin, owner=owner, policy=policy, clock=self._clock)
         page = Page(live, registered=False, once=once)
         if once is not None:
@@ -293,7 +298,3 @@ def _of_same_start(start: Start) -> str:
     if start.stream is None:
         raise other_start()
     return start.stream
-
-
-def _new_epoch() -> str:
-    return epoch_of(secrets.randbelow(_EPOCHS))

@@ -14,7 +14,6 @@ from citadel_edge.streams.names import SLOTS
 from citadel_edge.streams.page import Page
 from citadel_edge.streams.store import Store
 
-TEND_S: Final = 1.0
 MOST_TAKEN: Final = 1
 """Of each slot."""
 
@@ -23,15 +22,23 @@ class Tending:
     """The round of all slots.
 
     Args:
+        every_s: between two rounds.
         takes: whether streams are taken at all.
         on_taken: told of each.
     """
 
     def __init__(
-        self, store: Store, commits: Commits, *, takes: Callable[[], bool], on_taken: Callable[[Taken], None]
+        self,
+        store: Store,
+        commits: Commits,
+        *,
+        every_s: float,
+        takes: Callable[[], bool],
+        on_taken: Callable[[Taken], None],
     ) -> None:
         self._store = store
         self._commits = commits
+        self._every_s = every_s
         self._takes = takes
         self._on_taken = on_taken
         commits.ask = self.ask
@@ -40,7 +47,7 @@ class Tending:
         """Until cancelled."""
         while True:
             await self.once()
-            await asyncio.sleep(TEND_S)
+            await asyncio.sleep(self._every_s)
 
     async def once(self) -> None:
         """One round. Its questions travel together."""
