@@ -13,6 +13,8 @@ WINDOW_S: Final = 5
 LEAST_CALLS: Final = 20
 COOL_S: Final = 1.0
 """After so many failures the server is left alone for so long."""
+TOLD_S: Final = 5.0
+"""So long after an outage all instances are taken to have told Redis what they granted without it."""
 
 
 class Lifeline:

@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.errors import DependencyError
 from citadel_edge.limits.known import Known
-from citadel_edge.limits.lifeline import Lifeline
+from citadel_edge.limits.lifeline import TOLD_S, Lifeline
 from citadel_edge.limits.news import News
 from citadel_edge.limits.redis_store import RedisStore
 from citadel_edge.limits.values import KINDS, Answer, Dimension, LimitName, Order, Period, Spent
@@ -25,8 +25,6 @@ LedgerUsage = Callable[[str, str | None, int], Awaitable[Spent]]
 """What the ledger says was spent since a time: `(organisation_id, user_id or null for all of it, since_ms)`."""
 AGAIN_S: Final = 60.0
 """So long a quota is not asked for twice, unless Redis has lost its memory in between."""
-TOLD_S: Final = 5.0
-"""So long after an outage or a loss all instances are taken to have told Redis what it has to know."""
 PAUSE_S: Final = 5.0
 """While the ledger is away; and so long one loss is one."""
 MOST_WAITING: Final = 10_000
