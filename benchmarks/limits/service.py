@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -210,10 +210,17 @@ async def _edge(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[_Edge]
 async def _socket(edge: _Edge) -> Path:
     """Its PostgreSQL's, once it is there: further instances need not wait until the first is ready."""
     async with asyncio.timeout(START_S):
-        while not (found := list((edge.folder / "var").glob("**/.s.PGSQL.5432"))):
+        while not (found := _found(edge.folder / "var", ".s.PGSQL.5432")):
             edge.demand_life()
             await asyncio.sleep(LOOK_EVERY_S)
-    return found[0]
+    return found
+
+
+def _found(folder: Path, name: str) -> Path | None:
+    """The file of that name, however deep; null while there is none. Folders come and go while a database is made."""
+    with suppress(FileNotFoundError):
+        return next(folder.glob(f"**/{name}"), None)
+    return None
 
 
 async def _instance(edge: _Edge) -> Instance:
