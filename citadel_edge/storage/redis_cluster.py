@@ -222,7 +222,7 @@ class RedisCluster:
             self._leave(address)
         self._serving = tuple(self._nodes.values())
         for node in self._serving:
-            if slots[slot_of_key(node.tag)] is not node:
+            if not node.tag or slots[slot_of_key(node.tag)] is not node:
                 node.tag = next(tag for tag in map(str, count()) if slots[slot_of_key(tag)] is node)
 
     def _join(self, address: Address) -> RedisNode | None:
