@@ -42,6 +42,10 @@ def test_nobody_is_answered_with_an_error_of_the_server(found):
     assert found["server_errors"]["number"] == 0, found["server_errors"]["first"]
 
 
+def test_a_settlement_through_the_other_instance_is_at_worst_to_be_tried_again(found):
+    assert set(found["server_errors_of_the_roaming"]["by"]) <= {"settle 503"}
+
+
 def test_who_stays_within_the_limits_is_served_all_the_time(found):
     assert found["refused_although_within_limits"]["number"] == 0, found["refused_although_within_limits"]
 
