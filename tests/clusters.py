@@ -43,6 +43,11 @@ class Node(Valkey):
         self.say("REPLICAOF", "127.0.0.1", str(primary.port))
         until(lambda: b"master_link_status:up" in self.say("INFO", "replication"))
 
+    def has_replicated(self) -> bool:
+        """Whether a replica has all that was written."""
+        said = dict(line.partition(b":")[::2] for line in self.say("INFO", "replication").split(b"\r\n"))
+        return b"offset=%b," % said[b"master_repl_offset"] in said.get(b"slave0", b"")
+
     def cut_off(self) -> None:
         """From now on nothing that is written here reaches a replica, although each tries."""
         self.say("ACL", "SETUSER", "default", "-psync", "-sync", "-replconf")
@@ -178,10 +183,6 @@ class Watched:
         """Begin to let the replica take the primary's place, although nobody is down."""
         until(lambda: self.sentinels[0].say("SENTINEL", "FAILOVER", MASTER).startswith(b"+OK"))
 
-    def wait_until_replicated(self) -> None:
-        """Return when the replica has all that was written."""
-        until(lambda: self.primary.say("WAIT", "1", "1000").startswith(b":1"))
-
 
 @contextlib.contextmanager
 def running_sentinels(*, down_after_ms: int = 1000) -> Iterator[Watched]:
@@ -200,6 +201,15 @@ def running_sentinels(*, down_after_ms: int = 1000) -> Iterator[Watched]:
         for one in sentinels:
             until(lambda one=one: _knows_all(one))
         yield Watched(primary, replica, sentinels)
+
+
+@contextlib.contextmanager
+def ignorant_sentinel() -> Iterator[Node]:
+    """One that has never heard of the others, and names another server by the same name."""
+    with contextlib.ExitStack() as stack:
+        ports = free_ports(2)
+        other = _started(stack, ports[0], *LOOPBACK, "--port", str(ports[0]))
+        yield _sentinel(stack, ports[1], other, down_after_ms=30_000)
 
 
 def _sentinel(stack: contextlib.ExitStack, port: int, primary: Node, *, down_after_ms: int) -> Node:

@@ -71,6 +71,8 @@ def judge(error: BaseException) -> tuple[Fault, str]:
 def _away(error: BaseException) -> str:
     if "max number of clients" in str(error):
         return "refuses further clients: raise its maxclients"
+    if "No such master" in str(error):
+        return "has sentinels that know no primary of this name: check redis.url"
     if type(error).__name__ == "MasterNotFoundError":
         return "has no primary that its sentinels agree on"
     if isinstance(error, RedisClusterException):
