@@ -38,6 +38,8 @@ _REPLIES: Final = (
 _PREFIXES: Final = (
     ("BUSY ", Fault.AWAY, "is busy running a script or function"),
     ("MISCONF ", Fault.CALL, "refuses writes because it cannot save to its disk"),
+    ("Attempted to access a non local key", Fault.CALL, "is moving the key to another node"),  # Valkey, in a script
+    ("Script attempted to access a non local key", Fault.CALL, "is moving the key to another node"),  # Redis 7
     ("NOREPLICAS ", Fault.CALL, "refuses writes because too few replicas follow it"),
     ("UNKILLABLE ", Fault.AWAY, "is busy running a script that has written"),
     ("-NOMASTERLINK", Fault.CALL, "is a sentinel without its primary"),
