@@ -98,10 +98,11 @@ class Cluster:
         assert target.say("CLUSTER", "SETSLOT", str(slot), "IMPORTING", source.id) == b"+OK\r\n"
         assert source.say("CLUSTER", "SETSLOT", str(slot), "MIGRATING", target.id) == b"+OK\r\n"
 
-    def move(self, slot: int, source: Node, target: Node, most: int = 100) -> None:
-        """Take so many keys over."""
-        said = source.say("CLUSTER", "GETKEYSINSLOT", str(slot), str(most)).split(b"\r\n")
-        keys = [key.decode() for key in said[2::2]]
+    def move(self, slot: int, source: Node, target: Node, *keys: str) -> None:
+        """Take these keys over; without any, all."""
+        if not keys:
+            said = source.say("CLUSTER", "GETKEYSINSLOT", str(slot), "100").split(b"\r\n")
+            keys = tuple(key.decode() for key in said[2::2])
         if keys:
             to = "127.0.0.1", str(target.port), "", "0", "5000", "KEYS"
             assert source.say("MIGRATE", *to, *keys) == b"+OK\r\n"
