@@ -154,7 +154,7 @@ async def service(
         shared = {**config, "postgres": {"dsn": dsn}}
         further = [await stack.enter_async_context(_edge(folder / str(number), shared)) for number in range(1, count)]
         instances = [await _instance(edge) for edge in (first, *further)]
-        yield Service(instances=instances, valkey=valkey, dsn=dsn, admin_key=_admin_key(folder))
+        yield Service(instances=instances, valkey=valkey, dsn=dsn, admin_key=await _admin_key(folder))
 
 
 def configuration(upstreams: Mapping[str, str], tiers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -232,10 +232,12 @@ async def _instance(edge: _Edge) -> Instance:
     return Instance(pid=edge.child.pid, urls=urls)
 
 
-def _admin_key(folder: Path) -> str:
-    """Whichever instance made the first keys wrote them down."""
-    (path,) = folder.glob("*/var/credentials.json")
-    return str(json.loads(path.read_text())["admin_key"])
+async def _admin_key(folder: Path) -> str:
+    """Whichever instance made the first keys writes them down."""
+    async with asyncio.timeout(START_S):
+        while not (found := _found(folder, "credentials.json")):  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(LOOK_EVERY_S)
+    return str(json.loads(await asyncio.to_thread(found.read_text))["admin_key"])
 
 
 def _written(folder: Path, config: Mapping[str, Any]) -> Path:
