@@ -3,13 +3,14 @@
 import argparse
 import asyncio
 
-from benchmarks.limits import commands
+from benchmarks.limits import commands, script
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
     known = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_commands(known)
+    script.add_commands(known)
     return parser.parse_args()
 
 

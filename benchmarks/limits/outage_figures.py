@@ -103,7 +103,8 @@ def _failures(shots: Sequence[Shot], moments: Moments, *, roams: bool) -> Figure
         for shot in shots
         if (shot.status >= 500 or shot.status == 0) and shot.ended > moments.left and shot.person.habit.roams is roams
     ]
-    return {"number": len(failed), "first": [f"{shot.part} {shot.status} {shot.words}" for shot in failed[:3]]}
+    by = Counter(f"{shot.part} {shot.status}" for shot in failed)
+    return {"number": len(failed), "by": dict(by), "first": [shot.words for shot in failed[:1]]}
 
 
 def _refused(phases: Mapping[str, Sequence[Shot]], *, roams: bool) -> Figures:
@@ -115,7 +116,7 @@ def _refused(phases: Mapping[str, Sequence[Shot]], *, roams: bool) -> Figures:
         if _steady(shot) and not shot.allowed and shot.person.habit.roams is roams
     ]
     by = Counter(f"{name}: {shot.part} {shot.status}" for name, shot in refused)
-    return {"number": len(refused), "by": dict(by), "first": [shot.words for _, shot in refused[:3]]}
+    return {"number": len(refused), "by": dict(by), "first": [shot.words for _, shot in refused[:1]]}
 
 
 def _greedy(shots: Sequence[Shot]) -> list[str]:
@@ -216,7 +217,7 @@ def table(way: str, found: Figures) -> str:
 
 
 def _trouble(words: str, found: Figures) -> list[str]:
-    return [f"  {words}: {found['number']} {found.get('by', '')}", *(f"    {each}" for each in found["first"])]
+    return [f"  {words}: {found['number']} {found['by']}", *(f"    {each}" for each in found["first"])]
 
 
 def _granted_line(each: Figures) -> str:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -154,7 +154,7 @@ async def service(
         shared = {**config, "postgres": {"dsn": dsn}}
         further = [await stack.enter_async_context(_edge(folder / str(number), shared)) for number in range(1, count)]
         instances = [await _instance(edge) for edge in (first, *further)]
-        yield Service(instances=instances, valkey=valkey, dsn=dsn, admin_key=_admin_key(folder))
+        yield Service(instances=instances, valkey=valkey, dsn=dsn, admin_key=await _admin_key(folder))
 
 
 def configuration(upstreams: Mapping[str, str], tiers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -210,10 +210,17 @@ async def _edge(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[_Edge]
 async def _socket(edge: _Edge) -> Path:
     """Its PostgreSQL's, once it is there: further instances need not wait until the first is ready."""
     async with asyncio.timeout(START_S):
-        while not (found := list((edge.folder / "var").glob("**/.s.PGSQL.5432"))):
+        while not (found := _found(edge.folder / "var", ".s.PGSQL.5432")):
             edge.demand_life()
             await asyncio.sleep(LOOK_EVERY_S)
-    return found[0]
+    return found
+
+
+def _found(folder: Path, name: str) -> Path | None:
+    """The file of that name, however deep; null while there is none. Folders come and go while a database is made."""
+    with suppress(FileNotFoundError):
+        return next(folder.glob(f"**/{name}"), None)
+    return None
 
 
 async def _instance(edge: _Edge) -> Instance:
@@ -225,10 +232,12 @@ async def _instance(edge: _Edge) -> Instance:
     return Instance(pid=edge.child.pid, urls=urls)
 
 
-def _admin_key(folder: Path) -> str:
-    """Whichever instance made the first keys wrote them down."""
-    (path,) = folder.glob("*/var/credentials.json")
-    return str(json.loads(path.read_text())["admin_key"])
+async def _admin_key(folder: Path) -> str:
+    """Whichever instance made the first keys writes them down."""
+    async with asyncio.timeout(START_S):
+        while not (found := _found(folder, "credentials.json")):  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(LOOK_EVERY_S)
+    return str(json.loads(await asyncio.to_thread(found.read_text))["admin_key"])
 
 
 def _written(folder: Path, config: Mapping[str, Any]) -> Path:

@@ -1,13 +1,14 @@
 """Reservations of services, which know only an id, and may have it from another instance.
 
 Decides who is asked: this instance, where it is one of ours that Redis does not know or cannot be asked about; else
-Redis. While Redis is away a settlement is accepted and carried out later: nobody has to keep it for us.
+Redis. While Redis is away a settlement is accepted and carried out later: nobody has to keep it for us. Right after an
+outage one that Redis does not know may be one that another instance has yet to tell it of.
 """
 
 from citadel_edge.errors import Code, RedisUnavailable, RequestError
 from citadel_edge.limits.claims import Home, Reservation
 from citadel_edge.limits.endings import Endings
-from citadel_edge.limits.lifeline import Lifeline
+from citadel_edge.limits.lifeline import TOLD_S, Lifeline
 from citadel_edge.limits.local_store import LocalStore
 from citadel_edge.limits.open_reservations import OpenReservations
 from citadel_edge.limits.redis_store import RedisStore, organisation_of
@@ -59,7 +60,7 @@ class ById:
                 if own is not None:
                     self._endings.over(own)
                 if ended is None:
-                    raise _unknown(reservation_id)
+                    raise self._missing(reservation_id, own)
                 return ended
         return self._later(reservation_id, own, spent, model)
 
@@ -76,9 +77,7 @@ class ById:
                 self._renewed(reservation_id, own, now_s + ttl_s, alive=alive)
                 return
         if own is None:
-            raise RequestError(
-                Code.OVERLOADED, "The reservation cannot be looked up at the moment. Try again soon.", retry_after_s=1
-            )
+            raise _not_now()
         self._local.renew(own, ttl_ms, self._time.now_ms())
         own.expires_s = now_s + ttl_s
 
@@ -89,14 +88,14 @@ class ById:
             return own.order.meta
         found = await self._store.meta(reservation_id)
         if found is None:
-            raise _unknown(reservation_id)
+            raise self._missing(reservation_id, None)
         return found
 
     def _renewed(self, reservation_id: str, own: Reservation | None, expires_s: float, *, alive: bool) -> None:
         if not alive:
             if own is not None:
                 self._endings.over(own)
-            raise _unknown(reservation_id)
+            raise self._missing(reservation_id, own)
         self._sweeper.seen(organisation_of(reservation_id) or "", self._clock.monotonic_s())
         if own is not None:
             own.expires_s = expires_s
@@ -107,12 +106,22 @@ class ById:
             raise _unknown(reservation_id)
         return self._open.get(reservation_id)
 
+    def _missing(self, reservation_id: str, own: Reservation | None) -> RequestError:
+        """What to say of one that Redis does not know."""
+        untold = own is None and self._clock.monotonic_s() - self._lifeline.back_s < TOLD_S
+        return _not_now() if untold else _unknown(reservation_id)
+
     def _later(self, reservation_id: str, own: Reservation | None, spent: Spent, model: str) -> Ended | None:
         if own is None:
             self._settling.put(Settlement(id=reservation_id, spent=spent, model=model))
             return None
         self._endings.settle(own, spent, model)
         return Ended(late=False, meta=own.order.meta)
+
+
+def _not_now() -> RequestError:
+    text = "The reservation cannot be looked up at the moment. Try again soon."
+    return RequestError(Code.OVERLOADED, text, retry_after_s=1)
 
 
 def _unknown(reservation_id: str) -> RequestError:

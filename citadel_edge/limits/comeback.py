@@ -2,7 +2,8 @@
 
 Decides when Redis is asked again: after one question that it answered, and when it knows
 
-1. what is open here: each reservation under its own id, so that one which it knows already is not taken again;
+1. what is open here: each reservation under its own id, so that one which it knows already is not taken again; of those
+   that were handed out by id, which may have ended anywhere, only what it may have lost;
 2. what was granted without it and is over (`owed`), each order under an id that it keeps until it is answered;
 3. the settlements that waited.
 
@@ -76,6 +77,7 @@ class Comeback:
         self._news = news
         self._metrics = metrics
         self._orders: dict[str, Order] = {}
+        self._may_have_lost = False
         self._looks = Looks()
 
     async def run(self) -> None:
@@ -124,6 +126,7 @@ class Comeback:
             self._lifeline.reason = str(error)
             return False
         loss = self._looks.look(present, writes=writes, now_s=self._clock.monotonic_s())
+        self._may_have_lost |= loss is not None or not all(one.run_id for one in present)
         if loss is not None:
             self._settling.distrust()
             self._restoring.lost()
@@ -145,6 +148,7 @@ class Comeback:
         self._local.clear()
         if self._open.away() or self._owed:
             self._lifeline.trouble.set()
+        self._may_have_lost = False
         self._lifeline.regain(self._clock.monotonic_s())
         return True
 
@@ -164,7 +168,8 @@ class Comeback:
             return True
         now_s, ttl_ms = self._clock.monotonic_s(), reservation.order.ttl_ms
         if not reservation.held:
-            return await self.adopt(reservation)
+            over = reservation.expires_s <= now_s or not self._may_have_lost
+            return over or await self.adopt(reservation)
         try:
             known = await self._store.renew(reservation.id, ttl_ms=ttl_ms, kept=reservation.kept)
         except RedisUnavailable as error:

@@ -5,6 +5,7 @@ looked after one such found the server away; and asks again when that one says s
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +13,8 @@ WINDOW_S: Final = 5
 LEAST_CALLS: Final = 20
 COOL_S: Final = 1.0
 """After so many failures the server is left alone for so long."""
+TOLD_S: Final = 5.0
+"""So long after an outage all instances are taken to have told Redis what they granted without it."""
 
 
 class Lifeline:
@@ -22,6 +25,7 @@ class Lifeline:
         serving: the same, to be waited for.
         trouble: a question had no answer, or something is to be handed over: somebody has to look.
         away_since_s, reason: since when (monotonic) it is not asked, and why.
+        back_s: when it was asked again.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class Lifeline:
         self.serving.set()
         self.trouble = asyncio.Event()
         self.away_since_s = 0.0
+        self.back_s = -math.inf
         self.reason = ""
         self.cool_until_s = 0.0
         self._good = [0] * WINDOW_S
@@ -67,7 +72,7 @@ class Lifeline:
         """It is asked again."""
         if not self.serves:
             self._good, self._bad = [0] * WINDOW_S, [0] * WINDOW_S
-            self.serves, self.reason = True, ""
+            self.serves, self.reason, self.back_s = True, "", now_s
             self.serving.set()
             self._on_back(now_s - self.away_since_s)
 

@@ -57,7 +57,7 @@ class Parts:
         self.open_ = OpenReservations()
         self.store = store = RedisStore(redis)
         self.local = LocalStore(self.known, instances=lambda: instances.last_known, held=lambda: self.open_)
-        self.restoring = Restoring(store, ledger_usage, clock=clock, news=news, log=log)
+        self.restoring = Restoring(store, ledger_usage, lifeline=lifeline, clock=clock, news=news, log=log)
         self.settling = Settling(
             store,
             lifeline=lifeline,

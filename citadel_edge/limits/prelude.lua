@@ -60,6 +60,7 @@ local function outlive(state, now, backlog, limit)
 end
 
 -- Put a reservation from what it stands at to what was spent, and give its leases back; answers the caller's own bytes.
+-- It comes before its reservation is written: while a cluster moves these keys it fails, and then nothing has changed.
 local function correct(prefix, id, record, now, requests, tokens, nano_usd, model)
   local flags, _, _, requests_before, tokens_before, nano_usd_before, _, _, _, limits, subjects, place =
     parts('<ddddddddddd', record, 17)
@@ -112,9 +113,9 @@ local function sweep(prefix, id, now)
   end
   local kept = string.sub(record, 65, 88)
   local requests, tokens, nano_usd = parts('<ddd', kept)
+  correct(prefix, id, record, now, requests, tokens, nano_usd, '')
   call('ZADD', index, now + HOUR, id)
   call('HSET', records, id, pack('<dd', expires, SWEPT) .. string.sub(record, 17, 40) .. kept .. string.sub(record, 65))
-  correct(prefix, id, record, now, requests, tokens, nano_usd, '')
 end
 
 -- The ids of those that ended and may be forgotten.

@@ -1,8 +1,9 @@
 """Quotas that Redis has lost are read from the ledger again, behind the requests.
 
 Decides when that is worth a question: when Redis says that nothing was used in a period, once a user and period, again
-when it is known that there was something, and for everybody when Redis has lost its memory. Limits of one model or
-endpoint alone are not restored. Without a ledger it does nothing.
+when it is known that there was something, and for everybody when Redis has lost its memory. The ledger is not believed
+right after an outage: it has what other instances granted without Redis and have yet to tell it, which would count
+twice. Limits of one model or endpoint alone are not restored. Without a ledger it does nothing.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.errors import DependencyError
 from citadel_edge.limits.known import Known
+from citadel_edge.limits.lifeline import TOLD_S, Lifeline
 from citadel_edge.limits.news import News
 from citadel_edge.limits.redis_store import RedisStore
 from citadel_edge.limits.values import KINDS, Answer, Dimension, LimitName, Order, Period, Spent
@@ -38,12 +40,14 @@ class Restoring:
         store: RedisStore,
         ledger_usage: LedgerUsage | None,
         *,
+        lifeline: Lifeline,
         clock: Clock,
         news: News,
         log: FilteringBoundLogger,
     ) -> None:
         self._store = store
         self._ledger_usage = ledger_usage
+        self._lifeline = lifeline
         self._clock = clock
         self._news = news
         self._log = log
@@ -74,6 +78,7 @@ class Restoring:
         """Ask the ledger, one quota after the other, until cancelled."""
         while True:
             quota = await self._waiting.get()
+            await self._until_told()
             try:
                 await self._restore(quota)
             except DependencyError:
@@ -81,6 +86,12 @@ class Restoring:
                 await asyncio.sleep(PAUSE_S)
             except Exception:
                 self._log.exception("a quota's use could not be read from the ledger")
+
+    async def _until_told(self) -> None:
+        await self._lifeline.serving.wait()
+        while (left_s := max(self._lifeline.back_s, self._lost_s) + TOLD_S - self._clock.monotonic_s()) > 0:
+            await asyncio.sleep(left_s)
+            await self._lifeline.serving.wait()
 
     def _suspect(self, organisation_id: str, one: Dimension, known: Known, now_ms: int) -> None:
         if one.period is None or self._waiting.full():

@@ -8,9 +8,9 @@ local record = call('HGET', records, id)
 if not record then return false end
 local expires, phase = parts('<dd', record)
 local now = clock(ARGV[6])
+local requests, tokens, nano_usd = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local own = correct(string.sub(index, 1, -2), id, record, now, requests, tokens, nano_usd, ARGV[5])
 call('HDEL', records, id)
 call('ZADD', index, -(now + MINUTE), id)
 if string.sub(id, -2) == '00' then forget(index, now) end
-local requests, tokens, nano_usd = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local own = correct(string.sub(index, 1, -2), id, record, now, requests, tokens, nano_usd, ARGV[5])
 return {(phase == SWEPT or expires <= now) and 1 or 0, own}

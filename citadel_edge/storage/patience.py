@@ -6,20 +6,31 @@ deadline comes due, the loop gets one more short turn to deliver what is already
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Final
 
 SECOND_LOOK_S: Final = 0.005
 
 
-@asynccontextmanager
-async def patience(deadline_s: float) -> AsyncIterator[None]:
+class patience:  # noqa: N801 - it is called like `asyncio.timeout`
     """Raise `TimeoutError` if the body takes longer than `deadline_s` seconds (and one turn of the loop)."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as scope:
-        timer = loop.call_later(deadline_s, lambda: scope.reschedule(loop.time() + SECOND_LOOK_S))
-        try:
-            yield
-        finally:
-            timer.cancel()
+
+    __slots__ = ("_deadline_s", "_loop", "_scope", "_timer")
+
+    def __init__(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+
+    async def __aenter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._scope = asyncio.timeout(None)
+        await self._scope.__aenter__()
+        self._timer = self._loop.call_later(self._deadline_s, self._due)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._scope.__aexit__(kind, error, trace)
+
+    def _due(self) -> None:
+        self._scope.reschedule(self._loop.time() + SECOND_LOOK_S)

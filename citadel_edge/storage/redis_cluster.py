@@ -9,7 +9,6 @@ out, and goes there; nothing else is sent twice. Source: the Redis Cluster speci
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -19,7 +18,7 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, Respon
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.config.addresses import Address
-from citadel_edge.config.targets import RedisKind, RedisTarget
+from citadel_edge.config.targets import RedisTarget
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.groups import plain_group
 from citadel_edge.storage.backoff import Backoff
@@ -27,7 +26,7 @@ from citadel_edge.storage.gate import Gate
 from citadel_edge.storage.patience import patience
 from citadel_edge.storage.redis_faults import FAULTS, Fault, judge
 from citadel_edge.storage.redis_lane import Pending
-from citadel_edge.storage.redis_link import Inquiry, NodeLink, connections
+from citadel_edge.storage.redis_link import Inquiry, NodeLink, at, connections
 from citadel_edge.storage.redis_node import RedisNode
 from citadel_edge.storage.redis_shape import Shape, is_sound, shape_of
 from citadel_edge.storage.redis_slots import SLOTS, slot_of, slot_of_key
@@ -137,7 +136,11 @@ class RedisCluster:
     def connections(self, turn: int) -> ConnectionPool:
         """To one of the nodes, another each turn: what is published reaches all of them."""
         addresses = tuple(dict.fromkeys((*self._shape, *self._target.nodes)))
-        return connections(self._at(addresses[turn % len(addresses)]))
+        return connections(at(self._target, addresses[turn % len(addresses)]))
+
+    def is_current(self, pool: ConnectionPool) -> bool:  # noqa: ARG002 - while it answers
+        """See `Servers`."""
+        return True
 
     def redirect(self, call: Routed, error: AskError) -> None:
         """A node says that a key lives, or from now on may live, elsewhere."""
@@ -222,7 +225,7 @@ class RedisCluster:
             self._leave(address)
         self._serving = tuple(self._nodes.values())
         for node in self._serving:
-            if slots[slot_of_key(node.tag)] is not node:
+            if not node.tag or slots[slot_of_key(node.tag)] is not node:
                 node.tag = next(tag for tag in map(str, count()) if slots[slot_of_key(tag)] is node)
 
     def _join(self, address: Address) -> RedisNode | None:
@@ -267,7 +270,4 @@ class RedisCluster:
         return RedisUnavailable(self.gate.reason)
 
     def _link(self, address: Address) -> NodeLink:
-        return NodeLink(connections(self._at(address)), self._tls)
-
-    def _at(self, address: Address) -> RedisTarget:
-        return replace(self._target, kind=RedisKind.TCP, nodes=(address,))
+        return NodeLink(connections(at(self._target, address)), self._tls)

@@ -38,6 +38,8 @@ _REPLIES: Final = (
 _PREFIXES: Final = (
     ("BUSY ", Fault.AWAY, "is busy running a script or function"),
     ("MISCONF ", Fault.CALL, "refuses writes because it cannot save to its disk"),
+    ("Attempted to access a non local key", Fault.CALL, "is moving the key to another node"),  # Valkey, in a script
+    ("Script attempted to access a non local key", Fault.CALL, "is moving the key to another node"),  # Redis 7
     ("NOREPLICAS ", Fault.CALL, "refuses writes because too few replicas follow it"),
     ("UNKILLABLE ", Fault.AWAY, "is busy running a script that has written"),
     ("-NOMASTERLINK", Fault.CALL, "is a sentinel without its primary"),
@@ -71,6 +73,8 @@ def judge(error: BaseException) -> tuple[Fault, str]:
 def _away(error: BaseException) -> str:
     if "max number of clients" in str(error):
         return "refuses further clients: raise its maxclients"
+    if "No such master" in str(error):
+        return "has sentinels that know no primary of this name: check redis.url"
     if type(error).__name__ == "MasterNotFoundError":
         return "has no primary that its sentinels agree on"
     if isinstance(error, RedisClusterException):

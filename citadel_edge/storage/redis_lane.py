@@ -8,6 +8,7 @@ goes away without touching the connection. What arrived while a lane was busy tr
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.exceptions import ReadOnlyError
@@ -118,6 +119,7 @@ class Watchtower:
         self._opened = opened
         self._shut = shut
         self._alarmed = alarmed
+        self._hope = asyncio.Event()
 
     def serves(self, lane: object) -> None:
         """A lane has an answer from the server."""
@@ -132,6 +134,17 @@ class Watchtower:
             self._alarmed()
         if not self._serving:
             self._shut(words)
+
+    def hope(self) -> None:
+        """There is a reason why the next attempt may succeed."""
+        self._hope.set()
+        self._hope = asyncio.Event()
+
+    async def pause(self, longest_s: float) -> None:
+        """Wait between attempts, unless there is hope."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._hope.wait()
 
 
 class Lane:
@@ -156,7 +169,7 @@ class Lane:
                     pauses.reset()
                     await self._serve()
                 else:
-                    await asyncio.sleep(pauses.next_s())
+                    await self._tower.pause(pauses.next_s())
         finally:
             await self._link.close()
 

@@ -5,9 +5,8 @@ long they wait, and what is done when a link breaks. Whoever holds a link is its
 order of the questions: that, and that a link is closed after any doubt, is why no reply can reach another caller.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import hiredis
@@ -19,17 +18,15 @@ from redis.asyncio.connection import (
     UnixDomainSocketConnection,
 )
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import DataError, RedisError, ResponseError
+from redis.exceptions import DataError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from citadel_edge.config.addresses import Address
 from citadel_edge.config.targets import RedisKind, RedisTarget
 from citadel_edge.errors import StartError
 
 CLIENT_NAME: Final = "citadel-edge"
-SENTINEL_S: Final = 0.5
-CLOSE_S: Final = 1.0
 
 
 class Question(Protocol):
@@ -58,10 +55,10 @@ class Link(Protocol):
 
 
 class ConnectionLink:
-    """A link over one redis-py connection (TCP, TLS, Unix socket, or the primary that sentinels name)."""
+    """A link over one redis-py connection (TCP, TLS or Unix socket)."""
 
     def __init__(self, pool: ConnectionPool, tls: RedisSSLContext | None = None) -> None:
-        self._pool = pool  # makes the connection and, with sentinels, finds the primary; it never lends one out
+        self._pool = pool  # makes the connection and never lends one out
         self._connection = make_connection(pool, tls)
 
     async def connect(self) -> None:
@@ -86,7 +83,7 @@ class ConnectionLink:
 
     async def close(self) -> None:
         """Close the socket; what still arrives is never read."""
-        await hang_up(self._pool, self._connection)
+        await self._connection.disconnect(nowait=True)
 
 
 class NodeLink(ConnectionLink):
@@ -147,28 +144,17 @@ def make_connection(pool: ConnectionPool, tls: RedisSSLContext | None) -> Any:
     return connection
 
 
-async def hang_up(pool: ConnectionPool, connection: Any) -> None:
-    """Close a connection without waiting for its server, and those to the sentinels that named it."""
-    await connection.disconnect(nowait=True)
-    if isinstance(pool, SentinelConnectionPool):
-        for sentinel in pool.sentinel_manager.sentinels:
-            await _closed(sentinel)
-
-
-async def _closed(client: Any) -> None:
-    with contextlib.suppress(RedisError, OSError):
-        async with asyncio.timeout(CLOSE_S):
-            await client.aclose()
+def at(target: RedisTarget, address: Address) -> RedisTarget:
+    """One of a target's servers."""
+    return replace(target, kind=RedisKind.TCP, nodes=(address,), master=None)
 
 
 def connections(target: RedisTarget) -> ConnectionPool:
-    """A maker of connections to the one server of a target; of a cluster, see `redis_cluster`."""
+    """A maker of connections to the one server of a target. Of several, see `at`."""
     if target.kind is RedisKind.UNIX:
         return ConnectionPool(
             connection_class=UnixDomainSocketConnection, path=str(target.path), db=target.db, **_common(target)
         )
-    if target.kind is RedisKind.SENTINEL:
-        return _behind_sentinels(target)
     (address,) = target.nodes
     return ConnectionPool(
         connection_class=SSLConnection if target.tls else Connection,
@@ -178,22 +164,6 @@ def connections(target: RedisTarget) -> ConnectionPool:
         db=target.db,
         **_common(target),
         **{name: value for name, value in _tls(target).items() if name != "ssl"},
-    )
-
-
-def _behind_sentinels(target: RedisTarget) -> ConnectionPool:
-    """Sentinels get the same password under the name `default`: one without a password accepts any."""
-    own = {
-        "socket_timeout": SENTINEL_S,
-        "socket_connect_timeout": SENTINEL_S,
-        "retry": Retry(NoBackoff(), 0),
-        "driver_info": None,
-    }
-    password = {"password": target.password.get_secret_value(), "username": "default"} if target.password else {}
-    nodes = [(node.host, node.port) for node in target.nodes]
-    sentinels = Sentinel(nodes, sentinel_kwargs={**own, **password, **_tls(target)})  # type: ignore[no-untyped-call]
-    return SentinelConnectionPool(  # type: ignore[no-untyped-call]
-        target.master, sentinels, db=target.db, **_common(target), **_tls(target)
     )
 
 

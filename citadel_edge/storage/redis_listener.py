@@ -13,7 +13,8 @@ from redis.asyncio.connection import ConnectionPool, RedisSSLContext
 
 from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.redis_faults import FAULTS
-from citadel_edge.storage.redis_link import hang_up, make_connection
+from citadel_edge.storage.redis_link import make_connection
+from citadel_edge.storage.redis_node import Servers
 
 CONNECT_S: Final = 2.0
 HEARTBEAT_S: Final = 2.0
@@ -24,7 +25,7 @@ class RedisListener:
 
     def __init__(
         self,
-        connections: Callable[[int], ConnectionPool],
+        servers: Servers,
         channel: str,
         on_message: Callable[[bytes], None],
         on_subscribed: Callable[[], None] | None = None,
@@ -32,7 +33,7 @@ class RedisListener:
         *,
         tls: RedisSSLContext | None = None,
     ) -> None:
-        self._connections = connections
+        self._servers = servers
         self._tls = tls
         self._channel = channel
         self._on_message = on_message
@@ -47,7 +48,7 @@ class RedisListener:
         while True:
             # The pool's gate tells operators; here only the next attempt matters.
             with contextlib.suppress(*FAULTS):
-                await self._listen_once(self._connections(turn), pauses)
+                await self._listen_once(self._servers.connections(turn), pauses)
             turn += 1
             await asyncio.sleep(pauses.next_s())
 
@@ -58,17 +59,17 @@ class RedisListener:
                 await connection.connect()
                 connection._get_parser().set_pubsub_push_handler(_as_it_is)  # noqa: SLF001 - the default one logs messages
                 await connection.send_command("SUBSCRIBE", self._channel, check_health=False)
-            await self._hear(connection, pauses)
+            await self._hear(pool, connection, pauses)
         finally:
-            await hang_up(pool, connection)
+            await connection.disconnect(nowait=True)
             if self.subscribed:
                 self.subscribed = False
                 self._on_lost()
 
-    async def _hear(self, connection: Any, pauses: Backoff) -> None:
-        """Until the connection fails. A silence longer than the heartbeat is asked whether somebody is there."""
+    async def _hear(self, pool: ConnectionPool, connection: Any, pauses: Backoff) -> None:
+        """Until the connection fails or leads elsewhere. Silence longer than the heartbeat is asked who is there."""
         asked = False
-        while True:
+        while self._servers.is_current(pool):
             reply = await connection.read_response(timeout=HEARTBEAT_S, push_request=True)
             if reply is not None:
                 asked = False

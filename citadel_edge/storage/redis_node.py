@@ -47,9 +47,9 @@ class RedisNode:
         self._on_change = on_change or _nothing
         self._quick = Work()
         self._patient = Work()
-        tower = Watchtower(opened=self._open, shut=self._shut, alarmed=self._look_again)
+        self._tower = Watchtower(opened=self._open, shut=self._shut, alarmed=self._look_again)
         self._lanes = [
-            Lane(connect(), work, tower, deadline_s=deadline_s, log=log)
+            Lane(connect(), work, self._tower, deadline_s=deadline_s, log=log)
             for work in [self._quick] * LANES + [self._patient] * PATIENT_LANES
         ]
 
@@ -78,6 +78,11 @@ class RedisNode:
         """Let it travel with the next batch."""
         (self._quick if pending.deadline_s <= self._deadline_s else self._patient).put(pending)
 
+    def another(self) -> None:
+        """The server is another now: let every lane look whether its connection leads there."""
+        self._tower.hope()
+        self._look_again()
+
     def _open(self) -> None:
         self.gate.open()
         self._on_change()
@@ -87,13 +92,13 @@ class RedisNode:
         self._fail_all(self.gate.error)
         self._on_change()
 
-    def _fail_all(self, error: Callable[[], Exception]) -> None:
-        self._quick.fail_all(error)
-        self._patient.fail_all(error)
-
     def _look_again(self) -> None:
         self._quick.wake_all()
         self._patient.wake_all()
+
+    def _fail_all(self, error: Callable[[], Exception]) -> None:
+        self._quick.fail_all(error)
+        self._patient.fail_all(error)
 
 
 class Servers(Protocol):
@@ -117,9 +122,12 @@ class Servers(Protocol):
     def connections(self, turn: int) -> ConnectionPool:
         """A maker of connections that hear what is published; another each turn, where there are several."""
 
+    def is_current(self, pool: ConnectionPool) -> bool:
+        """Whether they still do."""
+
 
 class OneServer:
-    """One server; behind sentinels whichever they name."""
+    """One server, which is known."""
 
     def __init__(
         self,
@@ -151,6 +159,10 @@ class OneServer:
     def connections(self, turn: int) -> ConnectionPool:  # noqa: ARG002 - there is one
         """To it."""
         return connections(self._target)
+
+    def is_current(self, pool: ConnectionPool) -> bool:  # noqa: ARG002 - it stays who it is
+        """See `Servers`."""
+        return True
 
 
 def _nothing() -> None:

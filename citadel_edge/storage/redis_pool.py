@@ -7,7 +7,7 @@ A command is sent at most once. After `RedisUnavailable` its outcome is unknown 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -24,10 +24,15 @@ from citadel_edge.storage.redis_cluster import RedisCluster
 from citadel_edge.storage.redis_link import tls_of
 from citadel_edge.storage.redis_listener import RedisListener
 from citadel_edge.storage.redis_node import OneServer, RedisNode, Servers
+from citadel_edge.storage.redis_sentinels import NamedServer
 from citadel_edge.storage.state import DependencyState, Status
 from citadel_edge.telemetry.clock import Clock
 
 FIRST_LOOK_S: Final = 0.25
+_SERVERS: Final[Mapping[RedisKind, Callable[..., Servers]]] = {
+    RedisKind.CLUSTER: RedisCluster,
+    RedisKind.SENTINEL: NamedServer,
+}
 
 
 class RedisPool:
@@ -49,8 +54,7 @@ class RedisPool:
             raise StartError("redis.url is 'embedded', but no embedded Valkey was started for it")
         gate = Gate(RedisUnavailable, f"Redis at {target.label}", log)
         tls = await asyncio.to_thread(tls_of, target)
-        kind = RedisCluster if target.kind is RedisKind.CLUSTER else OneServer
-        servers = kind(target, tls, gate, deadline_s=config.deadline_ms / 1000, log=log)
+        servers = _SERVERS.get(target.kind, OneServer)(target, tls, gate, deadline_s=config.deadline_ms / 1000, log=log)
         async with plain_group() as group:
             running = group.create_task(servers.run(), name="redis pool")
             try:
@@ -116,4 +120,4 @@ class RedisPool:
         on_lost: Callable[[], None] | None = None,
     ) -> RedisListener:
         """A subscription on a connection of its own. `on_subscribed` is called each time it (again) hears."""
-        return RedisListener(self._servers.connections, channel, on_message, on_subscribed, on_lost, tls=self._tls)
+        return RedisListener(self._servers, channel, on_message, on_subscribed, on_lost, tls=self._tls)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(240)
 SWEEPS = 10  # the sweeper's own scripts, of which a slow machine sees more
 
 
@@ -16,7 +17,7 @@ def found(tmp_path_factory):
     """The figures of a short run."""
     path = tmp_path_factory.mktemp("checks") / "figures.json"
     command = [sys.executable, "-m", "benchmarks.limits", "checks", "--requests=200", "--rounds=1", f"--json={path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     sys.stdout.write(done.stdout)
     return json.loads(path.read_text())
@@ -45,6 +46,13 @@ def test_who_is_known_to_be_over_a_limit_costs_redis_next_to_nothing(found):
     for rows in found.values():
         scripts = {name: row["scripts"] * 200 for name, row in rows.items() if name.startswith("over")}
         assert all(count <= int(name.split()[-1]) + SWEEPS for name, count in scripts.items()), scripts
+
+
+def test_what_the_scripts_cost_redis_is_measured():
+    command = [sys.executable, "-m", "benchmarks.limits", "script", "--requests=64", "--rounds=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "five limits: reserve" in done.stdout
 
 
 def test_an_answer_that_is_none_is_no_figure(tmp_path):

@@ -103,7 +103,7 @@ class Ledger:
     def record(self, event: UsageEvent) -> None:
         self.rows.append(event)
 
-    def record_denial(self, denial: UsageEvent, *, limit: str) -> None:
+    def record_denial(self, denial: UsageEvent, *, limit: str) -> None:  # noqa: ARG002 - the protocol's
         self.rows.append(denial)
 
 

@@ -1,11 +1,12 @@
-"""Leases that were handed out by id and ended through another instance: without Redis they are not counted for ever."""
+"""Reservations that were handed out by id and are ended through another instance, in an outage and right after it."""
 
 import asyncio
 
 import pytest
 
+from citadel_edge.errors import Code, RequestError
 from citadel_edge.limits.values import Spent
-from limiters import entitlement, instance
+from limiters import ORGANISATION, entitlement, instance, until
 
 LIMITS = entitlement(concurrent=4)
 
@@ -41,3 +42,53 @@ async def test_what_nobody_ended_is_held_on(two, own_valkey):
         await one.limiter.settle_id(over.id, Spent(1))
     assert (await one.reserve(LIMITS)).allowed
     assert not (await one.reserve(LIMITS)).allowed
+
+
+async def test_what_another_has_yet_to_tell_redis_is_to_be_asked_for_again(own_valkey):
+    async with instance(own_valkey.url) as one, instance(own_valkey.url, worker=False) as other:
+        await asyncio.to_thread(own_valkey.stop)
+        reservation = await lend(other)
+        await until(lambda: one.limiter.degraded)
+        await asyncio.to_thread(own_valkey.start)
+        await until(lambda: not one.limiter.degraded)
+        for ask in (one.limiter.meta_of, lambda which: one.limiter.settle_id(which, Spent(1))):
+            with pytest.raises(RequestError) as refused:
+                await ask(reservation.id)
+            assert refused.value.code is Code.OVERLOADED
+        await other.parts.comeback.come_back()
+        assert await one.limiter.settle_id(reservation.id, Spent(1)) is not None
+        assert (await one.levels(LIMITS))["concurrent"] == 4
+
+
+@pytest.fixture
+def forgotten(own_valkey):
+    """Let Redis forget what ended, as it does after a while."""
+    return lambda: own_valkey.say("DEL", f"citadel:limits:{{{ORGANISATION}}}:x")
+
+
+async def test_what_others_ended_is_not_told_again_to_a_redis_that_has_lost_nothing(own_valkey, forgotten):
+    async with instance(own_valkey.url, deadline_ms=200) as one, instance(own_valkey.url) as other:
+        await until(lambda: one.parts.comeback._looks)
+        lent = (await one.reserve(LIMITS, held=False, ttl_s=600)).reservation
+        await other.limiter.settle_id(lent.id, Spent(1))
+        forgotten()
+        own_valkey.freeze()
+        await until(lambda: one.limiter.degraded)
+        own_valkey.thaw()
+        await until(lambda: not one.limiter.degraded)
+        assert one.metric("adopted_total") == 0
+        assert (await one.levels(LIMITS))["concurrent"] == 4
+
+
+async def test_what_has_expired_is_not_told_again(own_valkey):
+    async with instance(own_valkey.url, renew_s=600) as one:
+        await until(lambda: one.parts.comeback._looks)
+        for ttl_s in (1, 600):
+            assert (await one.reserve(LIMITS, held=False, ttl_s=ttl_s)).allowed
+        await asyncio.to_thread(own_valkey.stop)
+        await until(lambda: one.limiter.degraded)
+        await asyncio.sleep(1)
+        await asyncio.to_thread(own_valkey.start)
+        await until(lambda: not one.limiter.degraded)
+        assert one.metric("adopted_total") == 1
+        assert (await one.levels(LIMITS))["concurrent"] == 3

@@ -54,7 +54,8 @@ class Ledger:
         return self.spent
 
 
-async def test_quotas_are_restored_after_redis_has_lost_all(own_valkey):
+async def test_quotas_are_restored_after_redis_has_lost_all(own_valkey, monkeypatch):
+    monkeypatch.setattr("citadel_edge.limits.restoring.TOLD_S", 0.1)
     ledger = Ledger(Spent(3, 777, 2 * NANO))
     async with instance(own_valkey.url, ledger_usage=ledger.usage, renew_s=0.05) as one:
         before = await one.reserve(LIMITS, tokens=10, ttl_s=0.3)

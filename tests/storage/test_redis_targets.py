@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import shutil
-import socket
 import ssl
 import subprocess
 
@@ -13,6 +12,7 @@ from pydantic import SecretStr
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.storage.redis_cluster import RedisCluster
 from citadel_edge.storage.redis_node import OneServer
+from citadel_edge.storage.redis_sentinels import NamedServer
 from servers import running_valkey
 
 
@@ -24,7 +24,7 @@ from servers import running_valkey
         ("rediss://127.0.0.1:1/0?ssl_cert_reqs=none", OneServer),
         ("unix:///tmp/none.sock", OneServer),
         ("127.0.0.1:1", OneServer),
-        ("redis+sentinel://:secret@127.0.0.1:1,127.0.0.1:2/mymaster", OneServer),
+        ("redis+sentinel://:secret@127.0.0.1:1,127.0.0.1:2/mymaster", NamedServer),
         ("redis+cluster://127.0.0.1:1,127.0.0.1:2", RedisCluster),
     ],
 )
@@ -45,63 +45,6 @@ async def test_tcp_with_a_user_a_password_and_a_database(open_redis, free_port):
             assert (await pool.call("CLIENT", "INFO")).split(b" db=")[1].startswith(b"3")
         async with open_redis(f"127.0.0.1:{free_port}", username="me", password=SecretStr("secret")) as pool:
             assert await pool.call("PING") == b"PONG"
-
-
-async def test_sentinels_name_the_primary_and_a_failover_is_followed(open_redis, tmp_path):
-    with contextlib.ExitStack() as stack:
-        ports = _free_ports(3)
-        primary, replica = (_tcp(stack, port) for port in ports[:2])
-        await asyncio.to_thread(replica.say, "REPLICAOF", "127.0.0.1", str(ports[0]))
-        async with asyncio.timeout(30):
-            while b"connected_slaves:1" not in await asyncio.to_thread(primary.say, "INFO", "replication"):
-                await asyncio.sleep(0.05)
-        sentinel = _sentinel(stack, ports[2], tmp_path / "sentinel.conf", watched=ports[0])
-        async with open_redis(f"redis+sentinel://127.0.0.1:{ports[2]}/mymaster") as pool:
-            async with asyncio.timeout(30):
-                await pool.wait_until_up()
-            assert await pool.call("SET", "k", "before") == b"OK"
-            assert await _port_of(pool) == ports[0]
-            hurry = ("INFO-PERIOD", "200", "PING-PERIOD", "200", "PUBLISH-PERIOD", "200")
-            await asyncio.to_thread(sentinel.say, "SENTINEL", "DEBUG", *hurry)
-            await _until_linked(sentinel)
-            await asyncio.to_thread(sentinel.say, "SENTINEL", "FAILOVER", "mymaster")
-            async with asyncio.timeout(60):
-                while await _written(pool) is None or await _port_of(pool) != ports[1]:
-                    await asyncio.sleep(0.1)
-        assert primary.answers()
-
-
-async def test_a_cluster_is_asked_by_key_and_hears_publications(open_redis):
-    with contextlib.ExitStack() as stack:
-        ports = _free_ports(4)
-        nodes = [
-            stack.enter_context(
-                running_valkey(
-                    *("--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes"),
-                    *("--cluster-port", str(bus), "--cluster-node-timeout", "2000"),
-                )
-            )
-            for port, bus in (ports[:2], ports[2:])
-        ]
-        await asyncio.to_thread(_form_cluster, nodes, ports)
-        async with asyncio.timeout(60):
-            for node in nodes:
-                while b"cluster_state:ok" not in await asyncio.to_thread(node.say, "CLUSTER", "INFO"):
-                    await asyncio.sleep(0.05)
-        async with open_redis(f"redis+cluster://127.0.0.1:{ports[0]},127.0.0.1:{ports[2]}") as pool:
-            async with asyncio.timeout(60):
-                await pool.wait_until_up()
-            keys = [f"k{number}" for number in range(50)]
-            assert await asyncio.gather(*(pool.call("SET", key, key) for key in keys)) == [b"OK"] * 50
-            assert await asyncio.gather(*(pool.call("GET", key) for key in keys)) == [key.encode() for key in keys]
-            heard, subscribed = [], asyncio.Event()
-            listening = asyncio.ensure_future(pool.listen("c", heard.append, subscribed.set))  # noqa: TID251
-            async with asyncio.timeout(20):
-                await subscribed.wait()
-                await pool.publish("c", "everywhere")
-                while heard != [b"everywhere"]:
-                    await asyncio.sleep(0.01)
-            listening.cancel()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
@@ -138,48 +81,6 @@ async def _tls_front(path, certificate, key):
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
-
-
-def _tcp(stack, port):
-    return stack.enter_context(running_valkey("--port", str(port), "--bind", "127.0.0.1"))
-
-
-def _sentinel(stack, port, file, *, watched):
-    file.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {watched} 1\n")
-    return stack.enter_context(running_valkey("--sentinel", file=file))
-
-
-def _free_ports(number):
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
-def _form_cluster(nodes, ports):
-    nodes[0].say("CLUSTER", "MEET", "127.0.0.1", str(ports[2]), str(ports[3]))
-    nodes[0].say("CLUSTER", "ADDSLOTSRANGE", "0", "8000")
-    nodes[1].say("CLUSTER", "ADDSLOTSRANGE", "8001", "16383")
-
-
-async def _until_linked(sentinel):
-    async with asyncio.timeout(60):
-        while b"127.0.0.1" not in await asyncio.to_thread(sentinel.say, "SENTINEL", "REPLICAS", "mymaster"):
-            await asyncio.sleep(0.1)
-
-
-async def _port_of(pool):
-    info = await pool.call("INFO", "server")
-    text = info["txt"] if isinstance(info, dict) else info
-    return int(bytes(text).split(b"tcp_port:")[1].split()[0])
-
-
-async def _written(pool, key="k"):
-    try:
-        return await pool.call("SET", key, "x")
-    except RedisUnavailable:
-        return None
 
 
 def _self_signed(directory):

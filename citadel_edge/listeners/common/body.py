@@ -45,6 +45,8 @@ async def read_json_body(request: web.Request, bounds: HttpConfig, held: Holding
     if request.content_length is not None and request.content_length > limit:
         raise _too_large(limit)
     try:
+        if request.content.is_eof():  # it came with its head: there is nothing to wait for
+            return await _read(request, limit, held)
         async with asyncio.timeout(bounds.body_timeout_s):
             return await _read(request, limit, held)
     except TimeoutError:

@@ -99,14 +99,17 @@ class DoorProtocol(RequestHandler):
         await asyncio.shield(self._drain_waiter)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; while a head is under way, watch its size and its time."""
+        """Feed the parser; while a head is under way, watch its size and its time.
+
+        Nothing is no beginning of a head: aiohttp looks so for what it had left unread, while an answer is under way.
+        """
         if self._refused:
             return
         reading_head, heads = self._reading_head(), self._request_count
         super().data_received(data)
         if not reading_head or self._request_count > heads:
             self._disarm()
-        else:
+        elif data:
             self._count_head(len(data))
 
     def _reading_head(self) -> bool:

@@ -26,7 +26,7 @@ async def opened(*, bounds=BOUNDS, handler=None, tls=None):
         return web.Response(text="hello")
 
     app = web.Application()
-    app.router.add_get("/", handler or hello)
+    app.router.add_route("*", "/", handler or hello)
     listener = ListenerConfig(port=0, tls=tls)
     bound = bind(ListenerName.ROUTING, "127.0.0.1", 0)
     door = await open_door(
@@ -71,6 +71,26 @@ async def test_a_head_that_drips_is_refused_in_time():
 async def test_a_connection_that_says_nothing_is_closed_without_a_word():
     async with opened() as door:
         assert await talk(door, b"") == b""
+
+
+@pytest.mark.parametrize("head", [GET, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"])
+async def test_an_answer_may_take_longer_than_a_head(head):
+    async def slow(request):
+        await request.read()
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for _ in range(12):
+            await answer.write(b".")
+            await asyncio.sleep(0.1)
+        return answer
+
+    async with opened(handler=slow) as door:
+        reader, writer = await asyncio.open_connection(*door.address)
+        for _ in range(2):  # on the same connection
+            writer.write(head)
+            answer = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 5)
+            assert answer.count(b"\r\n.\r\n") == 12
+        writer.close()
 
 
 async def test_a_swollen_head_is_refused_with_431():
