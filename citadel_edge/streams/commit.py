@@ -74,7 +74,7 @@ class Commits:
         self._log = log
         self._new_epoch = new_epoch
         self._listener = listener
-        self._lanes = Lanes(self._write, self._show_early, group=group, log=log)
+        self._lanes = Lanes(self._write, self._show_early, late_s=timing.late_s, group=group, log=log)
 
     @property
     def late(self) -> bool:

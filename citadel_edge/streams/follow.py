@@ -15,6 +15,7 @@ from citadel_edge.errors import RedisUnavailable, RequestError
 from citadel_edge.streams.faces import log_is_away, stream_is_lost
 from citadel_edge.streams.feed import TAIL_BYTES, Feed
 from citadel_edge.streams.messages import Part
+from citadel_edge.streams.shelf import Shelf
 from citadel_edge.streams.store import Store
 from citadel_edge.streams.timing import Timing
 from citadel_edge.telemetry.clock import Clock
@@ -39,10 +40,18 @@ class Follows:
     """All of them."""
 
     def __init__(
-        self, store: Store, timing: Timing, *, group: asyncio.TaskGroup, clock: Clock, log: FilteringBoundLogger
+        self,
+        store: Store,
+        timing: Timing,
+        shelf: Shelf,
+        *,
+        group: asyncio.TaskGroup,
+        clock: Clock,
+        log: FilteringBoundLogger,
     ) -> None:
         self._store = store
         self._timing = timing
+        self._shelf = shelf
         self._follow_ms = round(timing.follow_s * 1000)
         self._group = group
         self._clock = clock
@@ -104,6 +113,8 @@ class Follows:
         finally:
             if self._follows.get(follow.stream) is follow:
                 del self._follows[follow.stream]
+                follow.feed.on_wanted = None
+                self._shelf.part_with(follow.feed)
 
     def _goes_on(self, follow: Follow) -> bool:
         feed = follow.feed

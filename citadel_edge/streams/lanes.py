@@ -1,8 +1,8 @@
 """When what streams say is written: at most one write of a slot is under way, and what is said meanwhile goes together.
 
 A busy process writes larger groups, an idle one writes at once. Decides when the log counts as late: when something has
-waited for 50 ms, or a write failed; until one succeeds, nobody waits for it. Refuses to know what is written and what
-is done about lateness.
+waited for too long, or a write failed; until one succeeds, nobody waits for it. Refuses to know what is written, and
+what is done about lateness.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from citadel_edge.errors import RedisUnavailable
 from citadel_edge.streams.names import SLOTS
 from citadel_edge.streams.page import Page
 
-LATE_S: Final = 0.05
+SECOND_LOOK_S: Final = 0.005
+"""What the log has answered while the loop was held up is read before it is called late."""
 AGAIN_S: Final = 0.25
 """After a write that failed, the log is left alone for so long."""
 MOST_TOGETHER: Final = 64
@@ -34,6 +35,23 @@ class _Lane:
         self.again_s = 0.0
 
 
+class _Watch:
+    """Calls back at a time, unless cancelled before; having looked once more whether it is."""
+
+    __slots__ = ("_due", "_loop", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, at_s: float, due: Callable[[], None]) -> None:
+        self._loop = loop
+        self._due = due
+        self._timer = loop.call_at(at_s, self._look_again)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _look_again(self) -> None:
+        self._timer = self._loop.call_later(SECOND_LOOK_S, self._due)
+
+
 class Lanes:
     """All slots' ways.
 
@@ -41,6 +59,7 @@ class Lanes:
         write: writes what some pages of one slot have to say, and answers those that have more; raises
             `RedisUnavailable`.
         on_late: told of each page that has waited for too long, and while the log is late of each that is touched.
+        late_s: when something has waited for so long, the log is late.
         group: where writes run. Its tasks end by themselves.
     """
 
@@ -49,11 +68,13 @@ class Lanes:
         write: Callable[[Sequence[Page]], Awaitable[Sequence[Page]]],
         on_late: Callable[[Page], None],
         *,
+        late_s: float,
         group: asyncio.TaskGroup,
         log: FilteringBoundLogger,
     ) -> None:
         self._write = write
         self._on_late = on_late
+        self._late_s = late_s
         self._group = group
         self._log = log
         self._lanes = [_Lane() for _ in range(SLOTS)]
@@ -61,7 +82,7 @@ class Lanes:
     @property
     def late(self) -> bool:
         """Whether anything waits for a late log."""
-        return any(lane.late and lane.dirty for lane in self._lanes)
+        return any(lane.late and (lane.busy or lane.dirty) for lane in self._lanes)
 
     def is_late(self, slot: int) -> bool:
         """Whether the log takes too long now."""
@@ -108,7 +129,7 @@ class Lanes:
 
     async def _try(self, lane: _Lane, pages: Sequence[Page]) -> bool:
         loop = asyncio.get_running_loop()
-        timer = loop.call_at(lane.since_s + LATE_S, self._be_late, lane, pages)
+        watch = _Watch(loop, lane.since_s + self._late_s, lambda: self._be_late(lane, pages))
         lane.since_s = loop.time()
         try:
             more = await self._write(pages)
@@ -122,7 +143,7 @@ class Lanes:
             lane.dirty.update(dict.fromkeys(more))
             return True
         finally:
-            timer.cancel()
+            watch.cancel()
         return False
 
     def _fail(self, lane: _Lane, pages: Sequence[Page]) -> None:

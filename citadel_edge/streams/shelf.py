@@ -48,7 +48,10 @@ class Shelf:
     def let_go(self, live: Live) -> None:
         """The log has all of it, or its time is over."""
         self.remove(live)
-        feed = live.feed
+        self.part_with(live.feed)
+
+    def part_with(self, feed: Feed) -> None:
+        """Nothing more comes into it: it stays a moment for those who read it."""
         if feed.readers:
             self._leaving[feed] = None
             feed.on_readers = partial(self._look_after, feed)

@@ -92,7 +92,7 @@ class Streams:
         self._store = Store(redis, secrets.token_hex(6), timing)
         self._shelf = Shelf(clock)
         self._starts = Starts(clock)
-        self._follows = Follows(self._store, timing, group=group, clock=clock, log=log)
+        self._follows = Follows(self._store, timing, self._shelf, group=group, clock=clock, log=log)
         self._commits = Commits(
             self._store,
             settings,
