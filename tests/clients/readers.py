@@ -28,19 +28,25 @@ class Heard:
     done: bool = False
     ids: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    recovered: list[str] = field(default_factory=list)
+    heartbeats: int | None = None  # None: it does not tell
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of its events, as they came."""
+        return [int(each.rpartition(":")[2]) for each in self.ids]
 
     def event(self, name: str | None, identity: str | None, data: str) -> None:
-        """Take one event of a chat in either dialect."""
-        self.ids += [identity] if identity else []
+        """Take one event of a chat in either dialect. Some clients give an event without an id the last one's."""
+        self.ids += [identity] if identity and self.ids[-1:] != [identity] else []
         self.names.append(name or "message")
-        if data == "[DONE]" or name == "done":
-            self.done = True
-            return
-        told = json.loads(data)
+        self.done = self.done or name == "done" or data == "[DONE]"
+        told = {} if data == "[DONE]" else json.loads(data)
         self.error = told.get("error") or self.error
         for choice in told.get("choices", ()):
             self.text += choice["delta"].get("content") or ""
         self.usage = told.get("usage") or self.usage
+        self.recovered += [told["recovered"]] if name == "recovered" else []
 
 
 async def openai_python(served, _node, request, headers):
@@ -98,6 +104,7 @@ async def eventsource_parser(served, node, request, headers):
     )
     assert told["errors"] == []
     assert {*told["comments"]} <= {"ping"}
+    heard.heartbeats = len(told["comments"])
     for each in told["events"]:
         heard.event(each["event"], each["id"], each["data"])
     return heard

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from citadel_edge.listeners.streaming import sse
+from citadel_edge.listeners.streaming.dialects import HEADER, Dialect
 from citadel_edge.simulator.faults import Fault, FaultKind
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.timing import Timing
@@ -11,6 +13,7 @@ from clients.readers import READERS, REQUEST, said
 
 pytestmark = pytest.mark.usefixtures("full_speed")
 SLOW = SimulatorOptions(timing=Timing(first_token_ms=150, decode_ms=4))
+MANY = 20  # heartbeats
 BROKEN = SimulatorOptions(faults=(Fault(kind=FaultKind.ERROR_EVENT, after_tokens=9),))
 
 
@@ -47,3 +50,16 @@ async def test_each_tells_a_broken_answer_from_a_finished_one(edge_with, readers
         assert not each.done
         assert each.error["code"]
         assert each.error["message"]
+
+
+async def test_heartbeats_before_and_between_tokens_harm_no_client(edge_with, readers, monkeypatch):
+    monkeypatch.setattr(sse, "HEARTBEAT_S", 0.002)
+    async with edge_with(options=(SLOW,)) as served:
+        text = await said(served)
+        plain, resumable = [await readers(served, **{HEADER: dialect}) for dialect in Dialect]
+    for heard in (plain, resumable):
+        assert {name: (each.text, each.done) for name, each in heard.items()} == dict.fromkeys(heard, (text, True))
+        assert all(each.heartbeats is None or each.heartbeats > MANY for each in heard.values())
+    assert [each.ids for each in plain.values()] == [[]] * len(plain)
+    for each in resumable.values():
+        assert each.numbers == [*range(1, len(each.names) + 1)]
