@@ -14,6 +14,7 @@ from citadel_edge.streams.streams import Streams
 from citadel_edge.streams.timing import Timing
 from citadel_edge.streams.values import OnDisconnect, Origin, Owner, Policy, State, Terminal
 from citadel_edge.telemetry.clock import Clock
+from servers import short_directory
 
 PATIENT_MS = 2000.0
 """A deadline that only a server that is away runs into, on a busy machine too."""
@@ -141,6 +142,58 @@ async def instance(
         finally:
             if one.worker is not None:
                 one.worker.cancel()
+
+
+class Line:
+    """One process's way to the server, which can be cut without the server's noticing anything else."""
+
+    def __init__(self, target):
+        self._target = target
+        self._cut = False
+        self._open = set()
+
+    def cut(self):
+        """What is on its way is lost, and there is no way."""
+        self._cut = True
+        for writer in self._open:
+            writer.transport.abort()
+
+    def mend(self):
+        self._cut = False
+
+    async def carry(self, reader, writer):
+        if self._cut:
+            writer.close()
+            return
+        there, back = await asyncio.open_unix_connection(self._target)
+        self._open |= {writer, back}
+        try:
+            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        finally:
+            self._open -= {writer, back}
+
+
+async def _pump(reader, writer):
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(2**16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@contextlib.asynccontextmanager
+async def line_to(url):
+    """A way of one's own to a server at a Unix socket; answers it and its URL."""
+    with short_directory() as directory:
+        path = directory / "line.sock"
+        line = Line(url.removeprefix("unix://"))
+        server = await asyncio.start_unix_server(line.carry, path)
+        try:
+            yield line, f"unix://{path}"
+        finally:
+            server.close()
+            line.cut()
+            await until(lambda: not line._open)
 
 
 def cursor(live, seq):

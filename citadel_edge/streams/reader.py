@@ -74,6 +74,9 @@ class Reader:
                 if feed.failure is not None:
                     raise feed.failure()
                 await feed.changed()
+            elif self.after + 1 < feed.floor:
+                self._miss(self.after + 1, feed.floor - 1)
+                self.after = feed.floor - 1
             elif (batch := self._of(await self._fetch(self.after + 1))) is not None:
                 return batch
         raise StopAsyncIteration

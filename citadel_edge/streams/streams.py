@@ -228,10 +228,10 @@ class Streams:
         if moves:
             self.takes_over = False
             feed.move()
-        elif feed.readers:
+        if feed.readers and not moves:
             self._follows.start(live.id, feed)
-        if not feed.readers:
-            feed.forget()
+        else:
+            self._shelf.part_with(feed)
 
     def discarded(self, live: Live) -> None:
         """It has never been."""
