@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -50,12 +50,11 @@ class Talk:
 
     async def closed(self) -> Close:
         """Hear all there is; the close frame that ends it."""
-        try:
+        with suppress(ConnectionClosed):
             while True:
                 await self.hear()
-        except ConnectionClosed as error:
-            assert error.rcvd is not None, "the connection was cut"
-            return error.rcvd
+        assert self.socket.protocol.close_rcvd is not None, "the connection was cut"
+        return self.socket.protocol.close_rcvd
 
     async def rest(self, identity: str) -> list[dict[str, Any]]:
         """All messages of an operation that have not been heard yet, up to its last."""
@@ -88,7 +87,8 @@ async def talking(served: Served, who: Mapping[str, str], **options: Any) -> Asy
         document = await answer.json(content_type="application/schema+json")
     validator = Draft202012Validator({**document, "anyOf": [{"$ref": "#/$defs/FromServer"}]})
     url = served.url("/v1/ws", STREAMING).replace("http", "ws")
-    async with connect(url, additional_headers=dict(who), subprotocols=["citadel.v1"], **options) as socket:
+    options = {"subprotocols": ["citadel.v1"], **options}
+    async with connect(url, additional_headers=dict(who), **options) as socket:
         yield Talk(socket, validator)
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
+from msgspec import UNSET
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
@@ -66,7 +67,15 @@ class Spawn(Protocol):
 
 
 class Conversation:
-    """One client's operations. `works`: what to do, by the message that asks for it."""
+    """One client's operations.
+
+    Args:
+        line: to the client.
+        works: what to do, by the message that asks for it.
+        spawn: whose tasks they are.
+        closed: whether nothing new begins any more.
+        log: for what nobody foresaw.
+    """
 
     def __init__(
         self,
@@ -74,13 +83,13 @@ class Conversation:
         works: Mapping[type, Work],
         *,
         spawn: Spawn,
-        draining: asyncio.Event,
+        closed: Callable[[], bool],
         log: FilteringBoundLogger,
     ) -> None:
         self._line = line
         self._works = works
         self._spawn = spawn
-        self._draining = draining
+        self._closed = closed
         self._log = log
         self._running: dict[Id, Operation] = {}
         self._ended = asyncio.Event()
@@ -128,8 +137,10 @@ class Conversation:
         operation.task = self._spawn(self._run(asked, operation), name=name)
 
     def _demand_room(self, identity: Id) -> None:
-        if self._draining.is_set():
-            raise RequestError(Code.LISTENER_STOPPED, "this process drains; connect anew", retry_after_s=1)
+        if self._closed():
+            raise RequestError(
+                Code.LISTENER_STOPPED, "this listener takes nothing new; connect anew in a moment", retry_after_s=5
+            )
         if identity in self._running:
             raise RequestError(Code.CONFLICT, f"the id {str(identity)[:40]!r} is taken by a running operation")
         if len(self._running) >= MAX_OPERATIONS:
@@ -138,7 +149,7 @@ class Conversation:
     async def _run(self, asked: Asked, operation: Operation) -> None:
         try:
             last = await self._attempt(asked, self._works[type(asked)](asked, operation))
-            if isinstance(last, Error) and operation.acknowledged:
+            if isinstance(last, Error) and operation.acknowledged and last.outcome is UNSET:
                 last = replace(last, outcome="error")
         except ClientGone:
             return

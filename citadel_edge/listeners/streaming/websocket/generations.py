@@ -238,6 +238,7 @@ def _moved(reading: _Reading, cursor: Cursor) -> Error:
         code=Code.LISTENER_STOPPED.text,
         message="this process drains; the stream goes on elsewhere: connect anew and resume it",
         retry_after_s=1.0,
+        outcome="moved",
         stream=reading.stream,
         cursor=str(cursor),
     )

@@ -21,7 +21,7 @@ CursorText = Annotated[str, Meta(description="`{epoch}:{seq}`: everything up to 
 StreamId = Annotated[str, Meta(max_length=128)]
 Body = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 Chunk = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
-Outcome = Literal["done", "error", "truncated", "cancelled"]
+Outcome = Literal["done", "error", "truncated", "cancelled", "moved"]
 
 
 class FromClient(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -175,7 +175,7 @@ class Error(FromServer, frozen=True, kw_only=True, tag="error"):
         id: null when the message had none that could be read.
         code: stable, as in HTTP answers.
         param: the field at fault.
-        cursor: this side ends the reading before the stream is over: where to resume it.
+        outcome: `moved`: this side ends the reading and the stream goes on elsewhere, to be resumed at `cursor`.
     """
 
     code: str

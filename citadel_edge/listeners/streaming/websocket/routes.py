@@ -15,6 +15,7 @@ from citadel_edge.accounts.presence import Reason, reason_of
 from citadel_edge.edge import EDGE, Edge
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.groups import plain_group
+from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG
 from citadel_edge.listeners.common.routes import Admission, Route, principal_of
 from citadel_edge.listeners.common.sink import ClientGone
@@ -112,17 +113,23 @@ async def _talk(request: web.Request, line: Line) -> None:
         def spawn(work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
             return budget.spawn(group, work, name=name)
 
-        talk = Conversation(line, works, spawn=spawn, draining=edge.draining, log=log)
+        talk = Conversation(line, works, spawn=spawn, closed=lambda: _closed(request), log=log)
         watches = [spawn(_beat(line), name="ws heartbeat"), spawn(_part_at_drain(edge, talk, line), name="ws drain")]
         try:
             await line.hear(talk.take, talk.refuse)
         except asyncio.CancelledError as error:
-            _part_for(error, line)
+            _part_for(error, request, line)
         finally:
             for watch in watches:
                 watch.cancel()
             talk.stop()
         await line.close()
+
+
+def _closed(request: web.Request) -> bool:
+    """Whether nothing new is begun here."""
+    edge = request.app[EDGE]
+    return edge.draining.is_set() or edge.board.states[request.app[LISTENER]] is not ListenerState.RUNNING
 
 
 async def _beat(line: Line) -> None:
@@ -137,13 +144,15 @@ async def _part_at_drain(edge: Edge, talk: Conversation, line: Line) -> None:
     line.part(Close.GOING_AWAY, "draining")
 
 
-def _part_for(error: asyncio.CancelledError, line: Line) -> None:
-    """Say why we end it ourselves; a client that left hears nothing."""
+def _part_for(error: asyncio.CancelledError, request: web.Request, line: Line) -> None:
+    """Say why we end it ourselves, unless that is being said already; a client that left hears nothing."""
     reason, task = reason_of(error), asyncio.current_task()
-    if reason is None or task is None:
+    if request.transport is None or task is None or (reason is None and line.goodbye is None):
         raise error
-    task.uncancel()
-    line.part(_ENDS[reason], reason.value)
+    while task.cancelling():
+        task.uncancel()
+    if reason is not None:
+        line.part(_ENDS[reason], reason.value)
 
 
 def _left(line: Line) -> Left:

@@ -165,20 +165,24 @@ async def another_user(served):
         return {"Authorization": f"Bearer {(await answer.json())['key']}"}
 
 
-@pytest.mark.parametrize(("policy", "outcome"), [("cancel", "cancelled"), ("grace", "done"), ("finish", "done")])
-async def test_a_client_that_leaves_leaves_its_chat_to_its_on_disconnect(edge_with, policy, outcome):
+async def test_a_client_that_leaves_leaves_its_chats_to_their_on_disconnect(edge_with):
+    wanted = {"cancel": "cancelled", "grace": "done", "finish": "done"}
     async with edge_with(options=(BRISK,)) as served:
         async with talking(served, served.as_user()) as talk:
-            ack = await talk.chat(served.chat(max_tokens=120), on_disconnect=policy)
-            await talk.hear()
+            for policy in wanted:
+                await talk.say(
+                    {"id": policy, "type": "chat", "request": served.chat(max_tokens=120), "on_disconnect": policy}
+                )
+            while len({each["id"] for each in talk.heard if each["type"] == "token"}) < 3:
+                await talk.hear()
+            streams = {each["id"]: each["stream"] for each in talk.heard if each["type"] == "ack"}
             talk.socket.transport.abort()
-        if policy == "cancel":
-            await until(lambda: served.simulators[0].stats.cancelled == 1, 1.0)
+        await until(lambda: served.simulators[0].stats.cancelled == 1, 1.0)
         async with talking(served, served.as_user()) as talk:
-            await talk.say({"id": 1, "type": "resume", "stream": ack["stream"]})
-            assert (await talk.rest(1))[-1]["outcome"] == outcome
-        (row,) = await served.rows()
-        assert row["outcome"] == outcome
+            for policy, outcome in wanted.items():
+                await talk.say({"id": policy, "type": "resume", "stream": streams[policy]})
+                assert (await talk.rest(policy))[-1]["outcome"] == outcome
+        assert sorted(row["outcome"] for row in await served.rows()) == sorted(wanted.values())
         await nothing_runs(served)
 
 
