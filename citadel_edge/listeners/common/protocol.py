@@ -6,6 +6,7 @@ Refuses to know what a request asks for.
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -49,9 +50,13 @@ class Connections:
 
 
 class DoorProtocol(RequestHandler):
-    """aiohttp's connection handler with a bounded head: so many bytes, so many seconds."""
+    """aiohttp's connection handler with a bounded head: so many bytes, so many seconds.
 
-    __slots__ = ("_bounds", "_clock", "_connections", "_head_bytes", "_head_timer", "_refused")
+    Attributes:
+        on_bytes: told how many bytes came, once the connection is a WebSocket; set by whoever accounts for them.
+    """
+
+    __slots__ = ("_bounds", "_clock", "_connections", "_head_bytes", "_head_timer", "_refused", "on_bytes")
 
     def __init__(
         self, manager: web.Server, *, bounds: HttpConfig, connections: Connections, clock: Clock, **kwargs: Any
@@ -63,6 +68,7 @@ class DoorProtocol(RequestHandler):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._refused = False
+        self.on_bytes: Callable[[int], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection; one too many is told so at once."""
@@ -107,6 +113,8 @@ class DoorProtocol(RequestHandler):
             return
         reading_head, heads = self._reading_head(), self._request_count
         super().data_received(data)
+        if self.on_bytes is not None:
+            self.on_bytes(len(data))
         if not reading_head or self._request_count > heads:
             self._disarm()
         elif data:

@@ -22,6 +22,7 @@ class Close(IntEnum):
     DONE = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
+    OVERLOADED = 1013
     KEY_ENDED = 4403
     SLOW = 4408
     SILENT = 4499
@@ -37,8 +38,9 @@ _MEANINGS: Final = {
     Close.DONE: "the client closed",
     Close.GOING_AWAY: f"the process drains: come back, to another instance or to this one; {_RESUME}",
     Close.PROTOCOL_ERROR: "frames that are none",
+    Close.OVERLOADED: "the listener may not hold what the client is sending: come back in a moment",
     Close.KEY_ENDED: "the key was revoked, or its user suspended: do not come back with it",
-    Close.SLOW: f"the client took nothing for too long; {_RESUME}",
+    Close.SLOW: f"the client took nothing for too long, or never ended a message; {_RESUME}",
     Close.SILENT: "the client answered no ping",
 }
 

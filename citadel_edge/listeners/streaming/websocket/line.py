@@ -12,12 +12,14 @@ from typing import Final
 from aiohttp import WSMessage, WSMsgType, web
 
 from citadel_edge.budgets.budget import Budget
+from citadel_edge.errors import RequestError
 from citadel_edge.listeners.common.sink import NEVER_WAITS_BYTES, ClientGone, ClientStalled
 from citadel_edge.listeners.streaming.websocket.closing import Close, Goodbye, answer_close
 from citadel_edge.listeners.streaming.websocket.messages import Said, encode
 
 HEARTBEAT_S: Final = 15.0
 SEND_WITHIN_S: Final = 30.0
+MESSAGE_WITHIN_S: Final = 60.0
 CLOSE_WITHIN_S: Final = 2.0
 
 
@@ -42,6 +44,8 @@ class Line:
         self._turn = asyncio.Lock()
         self._stuck = False
         self._heard_s = self._loop.time()
+        self._unheard = 0
+        self._unheard_since_s = self._heard_s
         self._hearing: asyncio.Timeout | None = None
 
     async def say(self, message: Said) -> None:
@@ -61,8 +65,8 @@ class Line:
         """Have each text taken, and each binary frame refused, until the client closes or is parted with."""
         try:
             async with asyncio.timeout(None) as self._hearing:
-                while await self._one(await self._socket.receive(), take, refuse):
-                    self._heard_s = self._loop.time()
+                while await self._one(await self._next(), take, refuse):
+                    pass
         except TimeoutError:
             if self.goodbye is None:
                 raise
@@ -70,6 +74,20 @@ class Line:
             return
         finally:
             self._hearing = None
+            self._let_go()
+
+    def came(self, n_bytes: int) -> None:
+        """So many bytes came. Until the message they belong to is heard, they are held."""
+        if self._hearing is None:
+            return
+        self._heard_s = self._loop.time()
+        try:
+            self._budget.take_bytes(n_bytes)
+        except RequestError as error:
+            self.part(Close.OVERLOADED, error.message)
+            return
+        self._unheard_since_s = self._unheard_since_s if self._unheard else self._heard_s
+        self._unheard += n_bytes
 
     def part(self, code: Close, words: str) -> None:
         """End it: whoever hears stops hearing, and `close` says so. The first reason counts."""
@@ -84,9 +102,11 @@ class Line:
             await asyncio.sleep(HEARTBEAT_S)
             if self._stuck:
                 continue
-            if self._loop.time() - self._heard_s > 2 * HEARTBEAT_S:
+            now_s = self._loop.time()
+            if now_s - self._heard_s > 2 * HEARTBEAT_S:
                 self.part(Close.SILENT, f"no word for {2 * HEARTBEAT_S:g} s")
-                return
+            elif self._unheard and now_s - self._unheard_since_s > MESSAGE_WITHIN_S:
+                self.part(Close.SLOW, f"a message took longer than {MESSAGE_WITHIN_S:g} s")
             await self._send(b"", WSMsgType.PING)
 
     async def close(self) -> None:
@@ -100,6 +120,15 @@ class Line:
         if self.place is not None and goodbye.code in (Close.SLOW, Close.GOING_AWAY):
             return Goodbye(goodbye.code, "resume {} {}".format(*self.place)).message
         return goodbye.message
+
+    async def _next(self) -> WSMessage:
+        message = await self._socket.receive()
+        self._let_go()
+        return message
+
+    def _let_go(self) -> None:
+        self._budget.give_bytes(self._unheard)
+        self._unheard = 0
 
     async def _one(
         self, message: WSMessage, take: Callable[[str], Awaitable[None]], refuse: Callable[[], Awaitable[None]]

@@ -17,6 +17,7 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.groups import plain_group
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG
+from citadel_edge.listeners.common.protocol import DoorProtocol
 from citadel_edge.listeners.common.routes import Admission, Route, principal_of
 from citadel_edge.listeners.common.sink import ClientGone
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
@@ -98,7 +99,10 @@ async def _accept(request: web.Request) -> tuple[web.WebSocketResponse, Line]:
     await socket.prepare(request)
     if request.transport is None:
         raise ClientGone("the client left while it was let in")
-    return socket, Line(socket, request.transport, edge.budgets[request.app[LISTENER]])
+    line = Line(socket, request.transport, edge.budgets[request.app[LISTENER]])
+    if isinstance(request.protocol, DoorProtocol):
+        request.protocol.on_bytes = line.came
+    return socket, line
 
 
 async def _talk(request: web.Request, line: Line) -> None:

@@ -7,7 +7,7 @@ import socket
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from citadel_edge.config.shape import HttpConfig
+from citadel_edge.config.shape import BudgetConfig, HttpConfig
 from citadel_edge.listeners.streaming.websocket import line, routes
 from citadel_edge.process.drain import drain
 from citadel_edge.simulator.options import SimulatorOptions
@@ -191,6 +191,28 @@ async def test_a_client_that_reads_nothing_is_closed_in_words_and_may_resume(edg
         assert budget.snapshot()["bytes"] == before
         assert 'reason="slow",transport="websocket"} 2.0' in await metrics_of(served)
         writer.close()
+
+
+async def test_a_message_on_its_way_is_held_by_the_listener_and_has_its_time(edge_with, monkeypatch):
+    monkeypatch.setattr(line, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(line, "MESSAGE_WITHIN_S", 0.5)
+    bound = BudgetConfig(memory_mb=1)
+    async with edge_with(options=(), budget=bound) as served:
+        budget = served.edge.budgets[STREAMING]
+        reader, writer = await raw_socket(served, served.as_user())
+        writer.write(b"\x81\xff" + (2**21).to_bytes(8) + b"abcd" + b"x" * 500_000)
+        await until(lambda: budget.snapshot()["bytes"] > 490_000)
+        other, beside = await raw_socket(served, served.as_user())
+        beside.write(b"\x81\xff" + (2**21).to_bytes(8) + b"abcd" + b"x" * 700_000)
+        assert int.from_bytes((await heard_raw(other))[1][:2]) == 1013
+        while (heard := await heard_raw(reader))[0] != 8:
+            assert heard[0] == 9
+            writer.write(b"xxxx")
+        assert int.from_bytes(heard[1][:2]) == 4408
+        writer.close()
+        beside.close()
+        await nothing_is_left(served)
+        assert budget.snapshot()["bytes"] == 0
 
 
 async def metrics_of(served):
