@@ -67,6 +67,7 @@ class Earlier(Struct, frozen=True, kw_only=True):
         age_s: how long ago it came.
         model, upstream: who was asked, as far as is known.
         said: the answer that was logged; None when there is none yet.
+        first_s: after how many seconds it began.
         broken_by: how it broke off.
         reservations: ids of what it had of its caller's limits.
         ended: it does not go on, for this reason.
@@ -77,6 +78,7 @@ class Earlier(Struct, frozen=True, kw_only=True):
     upstream: str
     said: Relay | None
     broken_by: UpstreamError
+    first_s: float | None = None
     reservations: tuple[str, ...] = ()
     ended: CitadelError | None = None
 

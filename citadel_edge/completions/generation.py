@@ -25,6 +25,7 @@ from citadel_edge.streams.values import Begun, OnDisconnect, State, Terminal
 from citadel_edge.telemetry.clock import Clock
 
 REPORT_WITHIN_S: Final = 1.0
+FIRST_S: Final = "first_s"
 
 
 class Why(StrEnum):
@@ -247,7 +248,8 @@ class Generation:
         """The answer begins: from here on it is the stream's."""
         self.promise()
         upstream, model = headers.get("X-Citadel-Upstream", ""), headers.get("X-Citadel-Model", "")
-        self.live.begin(Begun(headers=dict(headers), upstream=upstream, model=model))
+        facts = {FIRST_S: self._clock.unix_s() - self.live.origin.created_unix_s}
+        self.live.begin(Begun(headers=dict(headers), upstream=upstream, model=model, facts=facts))
         self._news.set()
 
     def _reported(self, report: Report) -> None:

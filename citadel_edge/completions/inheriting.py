@@ -29,6 +29,7 @@ def inherit(job: Job, earlier: Earlier) -> None:
     if earlier.said is not None:
         job.failures.append(Failure(earlier.upstream, error))
         job.broken, job.broken_by, job.answer_begun = earlier.said, error, True
+        job.first_token_at = job.started + (earlier.age_s if earlier.first_s is None else earlier.first_s)
 
 
 def stand(job: Job, earlier: Earlier) -> None:

@@ -18,6 +18,7 @@ from citadel_edge.budgets.budget import Budget, Seat
 from citadel_edge.completions.books import Recorder
 from citadel_edge.completions.call import Call, Earlier
 from citadel_edge.completions.continuation import forbidden, listen
+from citadel_edge.completions.generation import FIRST_S
 from citadel_edge.completions.producing import ROW, TIER, Production
 from citadel_edge.completions.relay import Relay, framed
 from citadel_edge.completions.request import CompletionRequest, Kind, parse
@@ -141,6 +142,7 @@ class Takeover:
             upstream=begun.upstream,
             said=await self._said(orphan, request, begun.upstream) if orphan.events else None,
             broken_by=UpstreamError(UpstreamFault.RESET, "the process that passed its answer on has ended"),
+            first_s=begun.facts.get(FIRST_S),
             reservations=orphan.reservations,
             ended=ended,
         )

