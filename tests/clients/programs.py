@@ -129,11 +129,10 @@ def _install(home: Path) -> None:
         except subprocess.TimeoutExpired:
             raise Missing(f"npm installed nothing within {INSTALLED_WITHIN_S:g} s") from None
         except subprocess.CalledProcessError as error:
-            raise Missing(f"npm could not install what the lock names: {_last_line(error.stderr)}") from error
+            raise Missing(f"npm could not install what the lock names: {_first_line(error.stderr)}") from error
         Path(folder).rename(home)
         Path(folder).mkdir()  # for its owner to take away
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it did not say why"
+def _first_line(text: str) -> str:
+    return next((line for line in text.splitlines() if line.strip()), "it did not say why")
