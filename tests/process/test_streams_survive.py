@@ -6,55 +6,14 @@ import signal
 from contextlib import AsyncExitStack
 from typing import Any
 
-import aiohttp
-
-from citadel_edge.simulator.options import SimulatorOptions
-from citadel_edge.simulator.server import Simulator, running
-from citadel_edge.simulator.timing import Timing
-from kept_streams import Heard, service
+from citadel_edge.simulator.server import running
+from kept_streams import SLOW, Heard, all_rows, asked, config, service, uninterrupted
 from processes import EdgeProcess
 from servers import Postgres, migrated_dsn, migrated_template, postgres_server, redis_url, valkey_server
 
 __all__ = ["migrated_dsn", "migrated_template", "postgres_server", "redis_url", "valkey_server"]
 
-MODEL = "sim-model"
 KILLS, AT_ONCE = 2, 11
-SLOW = SimulatorOptions(timing=Timing(first_token_ms=50, decode_ms=35), shortest=60, longest=90, slots=64)
-
-
-def config(upstreams: list[dict[str, Any]], *, dsn: str, redis: str, **more: Any) -> dict[str, Any]:
-    return {
-        "environment": "development",
-        "redis": {"url": redis, "deadline_ms": 500},
-        "postgres": {"dsn": dsn},
-        "upstreams": upstreams,
-        "models": [{"name": MODEL, "deployments": [{"upstream": one["id"]} for one in upstreams]}],
-        "routing": {"probe_interval_s": 0.2},
-        "tiers": [{"name": "free", "concurrent": 100, "tokens_per_day": 10**6, "requests_per_minute": 10**4}],
-        **more,
-    }
-
-
-async def uninterrupted(client: aiohttp.ClientSession, simulator: Simulator, body: dict[str, Any]) -> str:
-    """What the model says to that."""
-    async with client.post(f"{simulator.url}/v1/chat/completions", json=body) as answer:
-        return str((await answer.json())["choices"][0]["message"]["content"])
-
-
-async def all_rows(postgres: Postgres, dsn: str, expected: int) -> list[list[str]]:
-    """User, outcome and tokens of each request, once so many are there."""
-    sql = "SELECT user_id, outcome, tokens_in + tokens_out FROM usage_events"
-    database = dsn.partition("?")[0].rpartition("/")[2]
-    for _ in range(100):
-        lines = (await asyncio.to_thread(postgres.run, sql, database)).splitlines()
-        if len(lines) >= expected:
-            break
-        await asyncio.sleep(0.1)
-    return [line.split("|") for line in lines]
-
-
-def asked(number: int) -> dict[str, Any]:
-    return {"model": MODEL, "messages": [{"role": "user", "content": f"Tell me story number {number}."}]}
 
 
 async def test_killed_in_mid_answer_and_started_again_it_goes_on_with_all_of_them(

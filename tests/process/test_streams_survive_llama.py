@@ -79,7 +79,8 @@ async def test_the_model_goes_on_where_the_log_ends(tmp_path: Path, migrated_dsn
     log, edge = tmp_path / "llama.log", EdgeProcess(tmp_path)
     model = await asyncio.to_thread(model_in, tmp_path)
     fixed = {"temperature": 0, "ignore_eos": True, "max_tokens": TOKENS}
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "Write a short story about a dog and a cat."}], **fixed}
+    asked = {"role": "user", "content": "Write a short story about a dog and a cat."}
+    body = {"model": MODEL, "messages": [asked], **fixed}
     with llama_server(model, log) as (_, url):
         assert await asyncio.to_thread(listens, log)
         async with tapped(url) as tap:
