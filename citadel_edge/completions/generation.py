@@ -44,7 +44,6 @@ class Generation:
         id: the stream's.
         failed: why there is no answer, as long as it concerns its starter alone.
         promised: somebody counts on the stream: what fails from now on is told there.
-        over: called when nothing of it is left.
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class Generation:
         self.live = live
         self.failed: Failure | None = None
         self.promised = False
-        self.over: Callable[[], None] = _nothing
         self._pipeline = pipeline
         self._presence = presence
         self._clock = clock
@@ -75,16 +73,16 @@ class Generation:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._seat: Seat | None = None
-        self._left = self._running = self._gone = False
+        self._left = self._running = self._recorded = self._gone = False
         self.call = msgspec.structs.replace(
             call, tenure=self, on_end=self._reported, on_reserved=self._reserved, on_admitted=self._let_in
         )
         self.sink = LogSink(live, on_begin=self._begun, on_finish=self._finish)
 
-    def launch(self, spawn: Callable[[Any], asyncio.Task[None]]) -> None:
-        """Begin."""
+    def launch(self, spawn: Callable[[Any], asyncio.Task[None]], over: Callable[[], None]) -> None:
+        """Begin; `over` is called when nothing of it is left."""
         self._task = spawn(self._run())
-        self._task.add_done_callback(self._clean_up)
+        self._task.add_done_callback(lambda _: self._clean_up(over))
         self.live.watch(self._look)
         self._look()
 
@@ -205,7 +203,8 @@ class Generation:
         if self.live.terminal is not None:
             return
         if why is Why.HANDED_ON:
-            self.live.reserved(())
+            if not self._recorded:
+                self.live.reserved(())
             await self.live.let_go()
         elif not self.lost:
             self._close(ended_for(why) if isinstance(why, Reason) else None)
@@ -224,14 +223,13 @@ class Generation:
                 self._log.warning("no_report_in_time", request_id=self.call.request_id, stream=self.id)
                 return
 
-    def _clean_up(self, _task: asyncio.Task[None]) -> None:
-        """Nothing of it is left."""
+    def _clean_up(self, over: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._gone = True
         if self._seat is not None:
             self._seat.leave()
-        self.over()
+        over()
 
     # What is told of it.
 
@@ -255,7 +253,8 @@ class Generation:
     def _reported(self, report: Report) -> None:
         self._report = report
         self._news.set()
-        if self._on_end is not None and not self.lost:
+        self._recorded = not self.lost
+        if self._on_end is not None and self._recorded:
             self._on_end(report)
 
     def _finish(self) -> None:
@@ -282,7 +281,7 @@ class Generation:
             terminal = Terminal(outcome=state, error=error)
         else:
             saved = self._saved(report) if self._why is Why.STOPPED else None
-            terminal = terminal_of(report, error, tokens_saved=saved)
+            terminal = terminal_of(report, error, tokens_saved=saved, whole=self.sink.whole)
         self.live.end(terminal)
         self._news.set()
         if self._left:
@@ -293,7 +292,3 @@ class Generation:
         """Tokens that were not made: of those that the client asked for, or that such an answer may well have had."""
         most = self._pipeline.asking.most_tokens_out(self.call.request, report.model)
         return max(0, most - report.tokens_out)
-
-
-def _nothing() -> None:
-    """Nobody is told."""

@@ -12,7 +12,7 @@ import msgspec
 
 from citadel_edge.errors import CitadelError
 from citadel_edge.streams.live import Live
-from citadel_edge.wire.sse import DONE, PING
+from citadel_edge.wire.sse import PING
 
 _OK: Final = 200
 _FRAME: Final = b"data: "
@@ -47,6 +47,7 @@ class LogSink:
         on_finish: told when the pipeline has written its last byte.
 
     Attributes:
+        whole: the answer has come to its proper end.
         refused: the engine's own answer, if it refused the request.
         error: OpenAI's error object, if the stream ended with one.
     """
@@ -57,6 +58,7 @@ class LogSink:
         self._live = live
         self._on_begin = on_begin
         self._on_finish = on_finish
+        self.whole = False
         self.refused: Refused | None = None
         self.error: dict[str, Any] | None = None
 
@@ -72,13 +74,15 @@ class LogSink:
         if self.refused is not None:
             self.refused.body += data
             return
-        if data in (PING, DONE):
+        if data == PING:
             return
         live = self._live
         for payload in data[len(_FRAME) : -2].split(_BETWEEN):
             if payload.startswith(_ERROR):
                 self.error = msgspec.json.decode(payload)["error"]
-            elif payload != _DONE:
+            elif payload == _DONE:
+                self.whole = True
+            else:
                 live.append(payload)
         if live.crowded:
             await live.room()

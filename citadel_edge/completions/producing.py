@@ -181,9 +181,11 @@ class Production:
             generation.left_alone(seat, told=True)
         self.running[live.id] = generation
         self._none.clear()
-        generation.over = lambda: self._over(generation)
-        budget = self._budgets[call.listener]
-        generation.launch(lambda coro: budget.spawn(self._group, coro, name="generation"))
+        budget, body_bytes = self._budgets[call.listener], len(live.origin.body)
+        budget.count_bytes(body_bytes)
+        generation.launch(
+            lambda coro: budget.spawn(self._group, coro, name="generation"), lambda: self._over(generation, body_bytes)
+        )
         return generation
 
     async def begun_elsewhere(self, stream: str) -> Begun:
@@ -215,8 +217,9 @@ class Production:
             generation.end(Reason.DRAINING)
         await self.idle()
 
-    def _over(self, generation: Generation) -> None:
+    def _over(self, generation: Generation, body_bytes: int) -> None:
         self.running.pop(generation.id, None)
+        self._budgets[generation.call.listener].count_bytes(-body_bytes)
         if not self.running:
             self._none.set()
 

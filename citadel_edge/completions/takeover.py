@@ -14,7 +14,7 @@ from uuid import UUID
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.accounts.principal import Principal, Role
-from citadel_edge.budgets.budget import Budget, Seat
+from citadel_edge.budgets.budget import Budget
 from citadel_edge.completions.books import Recorder
 from citadel_edge.completions.call import Call, Earlier
 from citadel_edge.completions.continuation import forbidden, listen
@@ -34,6 +34,7 @@ from citadel_edge.telemetry.ids import uuid7
 
 AT_ONCE: Final = 64
 """So many events are read before others have their turn."""
+ACCOUNTS_WITHIN_S: Final = 10.0
 REPLICA_WITHIN_S: Final = 30.0
 LOOK_S: Final = 0.1
 
@@ -53,6 +54,7 @@ class Takeover:
 
     Args:
         metrics: are told of each stream that goes on.
+        accounts_within_s: how long it waits for them.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Takeover:
         clock: Clock,
         log: FilteringBoundLogger,
         metrics: StreamMetrics | None = None,
+        accounts_within_s: float = ACCOUNTS_WITHIN_S,
     ) -> None:
         self._production = production
         self._accounts = accounts
@@ -75,6 +78,7 @@ class Takeover:
         self._clock = clock
         self._log = log
         self._metrics = metrics
+        self._accounts_within_s = accounts_within_s
 
     async def take(self, orphan: Orphan) -> bool:
         """Go on with a stream; False: not now."""
@@ -83,35 +87,29 @@ class Takeover:
             self._ledger.check_room()
             seat = await self._budgets[listener].enter(1)
         except RequestError as error:
-            self._log.info("stream_not_taken_over", stream=orphan.live.id, reason=error.message)
-            return False
+            return self._not_now(orphan, error)
         try:
             call = await self._call(orphan, listener)
-            if call is not None:
-                await self._replica(orphan, call)
-                self._go_on(orphan, call, seat)
-                return True
+            await self._replica(orphan, call)
+        except RequestError as error:
+            seat.leave()
+            return self._not_now(orphan, error)
         except BaseException:
             seat.leave()
             raise
-        seat.leave()
-        return False
-
-    def _go_on(self, orphan: Orphan, call: Call, seat: Seat) -> None:
         self._production.produce(orphan.live, call, seat=seat)
         if self._metrics is not None:
-            self._metrics.of(call.listener).continued(How.TAKEOVER)
+            self._metrics.of(listener).continued(How.TAKEOVER)
+        return True
 
-    async def _call(self, orphan: Orphan, listener: ListenerName) -> Call | None:
-        """The call that goes on; None: the accounts cannot be asked now."""
+    def _not_now(self, orphan: Orphan, error: RequestError) -> bool:
+        self._log.info("stream_not_taken_over", stream=orphan.live.id, reason=error.message)
+        return False
+
+    async def _call(self, orphan: Orphan, listener: ListenerName) -> Call:
+        """The call that goes on. Raises RequestError ACCOUNTS_UNAVAILABLE: nobody knows in whose name."""
         origin = orphan.origin
-        ended: RequestError | None = None
-        try:
-            principal = await self._principal(orphan)
-        except RequestError as error:
-            if error.code is Code.ACCOUNTS_UNAVAILABLE:
-                return None
-            principal, ended = _as_it_was(orphan), error
+        principal, ended = await self._caller(orphan)
         request = parse(origin.body, Kind(origin.kind))
         return Call(
             request=request,
@@ -128,11 +126,20 @@ class Takeover:
             earlier=await self._earlier(orphan, request, ended),
         )
 
-    async def _principal(self, orphan: Orphan) -> Principal:
-        owner = orphan.live.owner
-        if owner.key_id:
-            return await self._accounts.holder(owner.key_id)
-        return await self._accounts.entitled(owner.user_id)
+    async def _caller(self, orphan: Orphan) -> tuple[Principal, RequestError | None]:
+        """In whose name it goes on, or why it does not."""
+        owner, until_s = orphan.live.owner, self._clock.monotonic_s() + self._accounts_within_s
+        while True:
+            try:
+                if owner.key_id:
+                    return await self._accounts.holder(owner.key_id), None
+                return await self._accounts.entitled(owner.user_id), None
+            except RequestError as error:
+                if error.code is not Code.ACCOUNTS_UNAVAILABLE:
+                    return _as_it_was(orphan), error
+                if self._clock.monotonic_s() >= until_s:
+                    raise
+            await asyncio.sleep(LOOK_S)
 
     async def _earlier(self, orphan: Orphan, request: CompletionRequest, ended: RequestError | None) -> Earlier:
         begun = orphan.begun or Begun()

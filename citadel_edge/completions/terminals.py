@@ -27,11 +27,14 @@ _STATES: Final = {
 _ENDED: Final = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
 
 
-def terminal_of(report: Report, error: dict[str, Any] | None, *, tokens_saved: int | None = None) -> Terminal:
-    """The end of a request that was recorded."""
+def terminal_of(
+    report: Report, error: dict[str, Any] | None, *, whole: bool, tokens_saved: int | None = None
+) -> Terminal:
+    """The end of a request that was recorded. One that was ended with its last words unsaid is not done (`whole`)."""
     total = report.tokens_in + report.tokens_out
+    outcome = _STATES[report.outcome]
     return Terminal(
-        outcome=_STATES[report.outcome],
+        outcome=State.CANCELLED if outcome is State.DONE and not whole else outcome,
         usage={"prompt_tokens": report.tokens_in, "completion_tokens": report.tokens_out, "total_tokens": total},
         cost_usd=float(report.cost_usd),
         attempts=report.attempts,

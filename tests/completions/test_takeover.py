@@ -55,6 +55,7 @@ def takeover(made: Studio, accounts: Accounts | None = None) -> Takeover:
         budgets=made.budgets,
         clock=Clock(),
         log=Lines(),
+        accounts_within_s=0.2,
     )
 
 
