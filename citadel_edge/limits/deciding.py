@@ -88,10 +88,10 @@ class Deciding:
         return self._by_redis(order, answer), order, Home.REDIS
 
     async def look(self, claim: Claim, order: Order) -> Decision:
-        """The same without taking anything."""
+        """The same without taking anything; a look in vain says nothing of whether Redis serves claims."""
         if self._lifeline.serves:
             try:
-                order, answer = await self._asking.ask(self._store.read, claim, order)
+                order, answer = await self._asking.look(self._store.read, claim, order)
             except RedisUnavailable:
                 pass
             else:
@@ -120,7 +120,7 @@ class Deciding:
     def _alone(self, claim: Claim, order: Order, *, take: bool = True) -> tuple[Decision, Order]:
         """By our share of the limits as they are now."""
         now_ms = self._time.now_ms()
-        order = replace(order, dimensions=claim.part.of(self._plans.of(claim.who, now_ms)))
+        order = replace(order, dimensions=claim.plan(self._plans, now_ms))
         find = partial(self._known.level, order.organisation_id, now_ms=now_ms)
         place = closed_without(order, claim.who.entitlement, find)
         if place is not None:
