@@ -85,7 +85,7 @@ class Deciding:
         except BaseException:
             self._settling.undo(order, until_s)
             raise
-        return self._by_redis(order, answer), order, Home.REDIS
+        return self._by_redis(order, answer, took=True), order, Home.REDIS
 
     async def look(self, claim: Claim, order: Order) -> Decision:
         """The same without taking anything; a look in vain says nothing of whether Redis serves claims."""
@@ -95,7 +95,7 @@ class Deciding:
             except RedisUnavailable:
                 pass
             else:
-                return self._by_redis(order, answer)
+                return self._by_redis(order, answer, took=False)
         return self._alone(claim, order, take=False)[0]
 
     def _at_once(self, order: Order) -> Decision | None:
@@ -109,8 +109,8 @@ class Deciding:
         answer = self._denials.of(order, now_ms, levels)
         return None if answer is None else denial(order, answer)
 
-    def _by_redis(self, order: Order, answer: Answer) -> Decision:
-        self._restoring.look(order, answer, self._known)
+    def _by_redis(self, order: Order, answer: Answer, *, took: bool) -> Decision:
+        self._restoring.look(order, answer, self._known, took=took)
         self._known.learn(order, answer)
         if answer.verdict is Verdict.ADMITTED:
             return Decision(allowed=True, standings=standings(order, answer))
