@@ -10,7 +10,6 @@ from citadel_edge.simulator.options import SimulatorOptions
 from conversations import CHAT
 from edges import serving
 
-pytestmark = pytest.mark.usefixtures("full_speed")
 TIERS = (
     TierConfig(name="fifth", tokens_per_minute=100, burst=0.2),
     TierConfig(name="whole", tokens_per_minute=100, burst=1.0),
