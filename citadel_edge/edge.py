@@ -152,7 +152,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
         fleet_metrics = FleetMetrics(everywhere)
         fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=fleet_metrics)
         directory = Directory(postgres=postgres, redis=redis, clock=clock, log=log)
-        presence = Presence()
+        presence = Presence(clock)
         directory.on_revoked(presence.end)
         changes = Changes(postgres=postgres, redis=redis, directory=directory, clock=clock)
         skills = LearnedSkills()

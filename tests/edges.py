@@ -1,5 +1,6 @@
 """A whole edge for tests, in this process: real PostgreSQL and Valkey, simulated model servers, doors on free ports."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -129,7 +130,10 @@ async def serving(
     """The whole edge, with its accounts made and its replicas probed; the replicas may share a book of faults.
 
     `beside`: it is a further instance of that one's service, over the same databases and model servers.
+
+    Asyncio's debugging, which the rooms' own tests have, is off: here it takes three of four seconds.
     """
+    asyncio.get_running_loop().set_debug(False)
     async with AsyncExitStack() as stack:
         simulators = (
             beside.simulators

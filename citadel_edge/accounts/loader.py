@@ -171,6 +171,7 @@ def _principal(row: Any, entitlement: Entitlement) -> Principal:
         models=tuple(row["models"]),
         priority=row["priority"],
         entitlement=entitlement,
+        expires_unix_s=row["expires_at"].timestamp() if row["expires_at"] else None,
     )
 
 

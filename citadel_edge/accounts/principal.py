@@ -33,6 +33,7 @@ class Principal:
     """A caller. Ids are the accounts' own (`org_…`, `usr_…`, `key_…`).
 
     `key_id` is empty for a user in whose name another asks; `priority` is the tier's.
+    `expires_unix_s` is the key's end, in seconds since 1970.
     """
 
     organisation_id: str
@@ -44,6 +45,7 @@ class Principal:
     models: tuple[str, ...] = ("*",)
     priority: int = 1
     entitlement: Entitlement = UNLIMITED
+    expires_unix_s: float | None = None
 
     def may_use(self, model: str) -> bool:
         """Whether the tier allows the model."""

@@ -107,8 +107,15 @@ async def update_user(desk: Desk, user_id: str, patch: UserPatch, *, by: Actor, 
             None if patch.state is None else patch.state.value,
         )
         await change.audit("update_user", user_id, before, row)
-        change.news.append(News(Subject.USER, user_id, ended=row["state"] == UserState.SUSPENDED))
+        change.news.append(News(Subject.USER, user_id, ended=_ends(before, row)))
     return _made(row)
+
+
+def _ends(before: Any, after: Any) -> bool:
+    """Whether what runs in the user's name was begun with rights that are no more: it has to stop."""
+    lowered = not Role(after["role"]).may(Role(before["role"]))
+    moved = after["organisation_id"] != before["organisation_id"]
+    return after["state"] == UserState.SUSPENDED or lowered or moved
 
 
 async def delete_user(desk: Desk, user_id: str, *, by: Actor, version: int | None = None) -> None:

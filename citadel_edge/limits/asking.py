@@ -39,20 +39,25 @@ class Asking:
         self._clock = clock
 
     async def ask(self, ask: Ask, claim: Claim, order: Order) -> tuple[Order, Answer]:
-        """The order as it was asked in the end, and the answer, which is not STALE.
+        """As `look`, and how it went counts for whether Redis is asked at all.
 
         Raises:
             RedisUnavailable: it has not answered; what became of the order is unknown until the deadline has passed.
         """
         try:
-            answered = await self._within_the_deadline(ask, claim, order)
+            answered = await self.look(ask, claim, order)
         except RedisUnavailable as error:
             self._lifeline.failed(self._clock.monotonic_s(), str(error))
             raise
         self._lifeline.answered(self._clock.monotonic_s())
         return answered
 
-    async def _within_the_deadline(self, ask: Ask, claim: Claim, order: Order) -> tuple[Order, Answer]:
+    async def look(self, ask: Ask, claim: Claim, order: Order) -> tuple[Order, Answer]:
+        """The order as it was asked in the end, and the answer, which is not STALE.
+
+        Raises:
+            RedisUnavailable: see `ask`.
+        """
         try:
             async with patience(self.deadline_s):
                 asked_s = self._clock.monotonic_s()
@@ -70,5 +75,5 @@ class Asking:
 
     def _anew(self, claim: Claim, order: Order, asked_s: float) -> Order:
         """With the server's time as it is now known."""
-        plan = claim.part.of(self._plans.of(claim.who, self._time.now_ms()))
+        plan = claim.plan(self._plans, self._time.now_ms())
         return replace(order, dimensions=plan, not_after_ms=self._time.at_ms(asked_s + self.deadline_s))

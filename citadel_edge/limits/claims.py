@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from citadel_edge.limits.plan import Who
+from citadel_edge.limits.plan import Plans, Who, dimensions
 from citadel_edge.limits.values import NOTHING, Dimension, LimitName, Order, Spent, Standing
 
 ONE: Final = Spent(1)
@@ -60,6 +60,7 @@ class Claim(Struct, frozen=True, kw_only=True):
         held: renewed here until it is settled; without, by `renew_id` from outside or not at all.
         meta: handed back by the settlement, for whoever settles by id alone.
         tier: the caller's, for metrics only.
+        also: others whose limits are looked at together with the caller's: the same user on other models and endpoints.
     """
 
     who: Who
@@ -71,6 +72,15 @@ class Claim(Struct, frozen=True, kw_only=True):
     held: bool = True
     meta: bytes = b""
     tier: str = ""
+    also: tuple[Who, ...] = ()
+
+    def plan(self, plans: Plans, now_ms: int) -> tuple[Dimension, ...]:
+        """The limits that it is held against, each once."""
+        own = self.part.of(plans.of(self.who, now_ms))
+        if not self.also:
+            return own
+        others = (one for who in self.also for one in dimensions(who, now_ms))
+        return tuple({(one.subject, one.name): one for one in (*own, *others)}.values())
 
 
 class Home(Enum):

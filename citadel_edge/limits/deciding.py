@@ -85,17 +85,17 @@ class Deciding:
         except BaseException:
             self._settling.undo(order, until_s)
             raise
-        return self._by_redis(order, answer), order, Home.REDIS
+        return self._by_redis(order, answer, took=True), order, Home.REDIS
 
     async def look(self, claim: Claim, order: Order) -> Decision:
-        """The same without taking anything."""
+        """The same without taking anything; a look in vain says nothing of whether Redis serves claims."""
         if self._lifeline.serves:
             try:
-                order, answer = await self._asking.ask(self._store.read, claim, order)
+                order, answer = await self._asking.look(self._store.read, claim, order)
             except RedisUnavailable:
                 pass
             else:
-                return self._by_redis(order, answer)
+                return self._by_redis(order, answer, took=False)
         return self._alone(claim, order, take=False)[0]
 
     def _at_once(self, order: Order) -> Decision | None:
@@ -109,8 +109,8 @@ class Deciding:
         answer = self._denials.of(order, now_ms, levels)
         return None if answer is None else denial(order, answer)
 
-    def _by_redis(self, order: Order, answer: Answer) -> Decision:
-        self._restoring.look(order, answer, self._known)
+    def _by_redis(self, order: Order, answer: Answer, *, took: bool) -> Decision:
+        self._restoring.look(order, answer, self._known, took=took)
         self._known.learn(order, answer)
         if answer.verdict is Verdict.ADMITTED:
             return Decision(allowed=True, standings=standings(order, answer))
@@ -120,7 +120,7 @@ class Deciding:
     def _alone(self, claim: Claim, order: Order, *, take: bool = True) -> tuple[Decision, Order]:
         """By our share of the limits as they are now."""
         now_ms = self._time.now_ms()
-        order = replace(order, dimensions=claim.part.of(self._plans.of(claim.who, now_ms)))
+        order = replace(order, dimensions=claim.plan(self._plans, now_ms))
         find = partial(self._known.level, order.organisation_id, now_ms=now_ms)
         place = closed_without(order, claim.who.entitlement, find)
         if place is not None:

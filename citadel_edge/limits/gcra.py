@@ -17,6 +17,7 @@ from citadel_edge.limits.rules import (
     MOST_BACKLOG,
     MOST_NANO_USD,
     SETTLED_MS,
+    SLACK_MS,
     SWEPT_BY_EACH,
     bounded,
     cost_of,
@@ -136,7 +137,7 @@ class Book:
         record = self._records.pop(reservation, None)
         if record is None:
             return None
-        self._ended[reservation] = now_ms + SETTLED_MS
+        self._ended[reservation] = max(now_ms + SETTLED_MS, record.expires_ms + SLACK_MS)
         if reservation.endswith(FORGETS_OTHERS):
             self._forget_ended(now_ms)
         self._correct(reservation, record, spent, now_ms, model)

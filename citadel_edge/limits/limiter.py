@@ -5,6 +5,7 @@ twin's), and who is asked `deciding`'s. Sees to it that what was taken is settle
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from citadel_edge.limits.parts import Parts
 from citadel_edge.limits.plan import Who
 from citadel_edge.limits.restoring import LedgerUsage
 from citadel_edge.limits.standings import remaining
-from citadel_edge.limits.values import NANO, NOTHING, Dimension, Ended, Level, LimitName, Order, Spent
+from citadel_edge.limits.values import NANO, NOTHING, Dimension, Ended, Level, LimitName, Order, Spent, Standing
 from citadel_edge.limits.verdicts import smallest, too_large
 from citadel_edge.storage.instances import Instances
 from citadel_edge.storage.redis_pool import RedisPool
@@ -27,6 +28,9 @@ from citadel_edge.telemetry.hub import Hub
 
 FLUSH_S: Final = 1.0
 STUMBLE_S: Final = 1.0
+LOOK_TOGETHER: Final = 16
+"""So many models and endpoints are looked at in one question."""
+LOOKS_AT_ONCE: Final = 4
 _UNLIMITED: Final = Decision(allowed=True)
 
 
@@ -75,6 +79,7 @@ class Limiter:
         self._deciding = parts.deciding
         self._endings = parts.endings
         self._news = parts.news
+        self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     @property
     def degraded(self) -> bool:
@@ -104,6 +109,24 @@ class Limiter:
         order = self._order(claim, began_s, began_s + self._deadline_s)
         return _UNLIMITED if order is None else await self._deciding.look(claim, order)
 
+    async def look_all(self, callers: Sequence[Who]) -> Decision:
+        """How the limits of all these stand, of one user on any models and endpoints, each limit once.
+
+        Asked for in a few parts, one after the other, and by a few users at a time: pages of quotas hold up no claim.
+        Where Redis did not answer it is `degraded`, and the limits behind that part are missing.
+        """
+        standings: dict[tuple[str, str], Standing] = {}
+        degraded = False
+        async with self._looks:
+            for start in range(0, len(callers), LOOK_TOGETHER):
+                who, *also = callers[start : start + LOOK_TOGETHER]
+                looked = await self.look(Claim(who=who, also=tuple(also), cost=NOTHING))
+                standings |= {(one.name, one.scope): one for one in looked.standings}
+                degraded = looked.degraded
+                if degraded:
+                    break
+        return Decision(allowed=True, standings=tuple(standings.values()), degraded=degraded)
+
     def plan(self, who: Who) -> tuple[Dimension, ...]:
         """The limits that a request is held against now; none is no limit."""
         return self._plans.of(who, self._time.now_ms())
@@ -114,8 +137,9 @@ class Limiter:
 
     def too_large(self, claim: Claim) -> bool:
         """Whether it asks for more tokens than it could ever be granted, as far as is known at once."""
-        plan, known = claim.part.of(self.plan(claim.who)), self._parts.known
-        levels = known.of(claim.who.organisation_id, plan, self._time.now_ms())
+        now_ms, known = self._time.now_ms(), self._parts.known
+        plan = claim.plan(self._plans, now_ms)
+        levels = known.of(claim.who.organisation_id, plan, now_ms)
         return too_large(claim.cost.tokens, plan, levels) is not None
 
     def remaining_usd(self, organisation_id: str, user_id: str, entitlement: Entitlement) -> float | None:
@@ -195,7 +219,7 @@ class Limiter:
     def _order(self, claim: Claim, began_s: float, until_s: float) -> Order | None:
         """What is asked for; null where there is nothing to ask."""
         who = claim.who
-        plan = claim.part.of(self._plans.of(who, self._time.at_ms(began_s)))
+        plan = claim.plan(self._plans, self._time.at_ms(began_s))
         if not plan and claim.held:
             return None
         return Order(

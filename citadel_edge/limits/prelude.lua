@@ -18,6 +18,7 @@ local STATE, LIMIT = '<dddddddddddddddddddd', '<BBBdddddd'
 local LIMIT_BYTES = 51
 local LIVE, SWEPT = 0, 1
 local MINUTE, HOUR, DAY = 60000, 3600000, 86400000
+local SLACK = 10000
 local LONG, AFTER_PERIOD, AFTER_TOP_UPS = 9 * DAY, 40 * DAY, 400 * DAY
 local MOST_BACKLOG, MOST_USED = 3e15, 4e15
 

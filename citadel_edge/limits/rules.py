@@ -20,7 +20,9 @@ LONGEST_TTL_MS: Final = DAY_MS
 FINAL_MS: Final = 600_000
 """So long a final reservation's id is remembered, so that it is not taken twice."""
 SETTLED_MS: Final = 60_000
-"""So long the id of one that was settled is."""
+"""So long the id of one that was settled is, and as long as it would have lived: whoever made it may not know yet."""
+SLACK_MS: Final = 10_000
+"""Behind that life: what was sent at its end arrives later."""
 FORGETS_OTHERS: Final = "00"
 """With the settlement of every 256th reservation, one whose id ends so, ids whose time is over are forgotten."""
 LATE_MS: Final = 3_600_000

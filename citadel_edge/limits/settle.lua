@@ -11,6 +11,6 @@ local now = clock(ARGV[6])
 local requests, tokens, nano_usd = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local own = correct(string.sub(index, 1, -2), id, record, now, requests, tokens, nano_usd, ARGV[5])
 call('HDEL', records, id)
-call('ZADD', index, -(now + MINUTE), id)
+call('ZADD', index, -math.max(now + MINUTE, expires + SLACK), id) -- whoever lent it may tell of it until then
 if string.sub(id, -2) == '00' then forget(index, now) end
 return {(phase == SWEPT or expires <= now) and 1 or 0, own}

@@ -38,7 +38,13 @@ def scope_of(subject: str) -> str:
     if side == "u":
         _, _, rest = rest.partition(":")
     kind, _, name = rest.partition(":")
-    return f"{_SIDES[side]} {_KINDS[kind]} {name}" if kind else _SIDES[side]
+    return scope(_SIDES[side], **{_KINDS[kind]: name} if kind else {})
+
+
+def scope(side: str, model: str = "", endpoint: str = "") -> str:
+    """The same of a limit that is told apart by the words themselves."""
+    alone = f" model {model}" if model else f" endpoint {endpoint}" if endpoint else ""
+    return f"{side}{alone}"
 
 
 def remaining(dimension: Dimension, level: Level) -> int:

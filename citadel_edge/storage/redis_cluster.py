@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any, Final
 
 from redis.asyncio.connection import ConnectionPool, RedisSSLContext
-from redis.exceptions import AskError, MovedError, RedisClusterException, ResponseError, TryAgainError
+from redis.exceptions import AskError, RedisClusterException, ResponseError
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.config.addresses import Address
@@ -25,9 +25,9 @@ from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.gate import Gate
 from citadel_edge.storage.patience import patience
 from citadel_edge.storage.redis_faults import FAULTS, Fault, judge
-from citadel_edge.storage.redis_lane import Pending
 from citadel_edge.storage.redis_link import Inquiry, NodeLink, at, connections
-from citadel_edge.storage.redis_node import RedisNode
+from citadel_edge.storage.redis_node import Callee, RedisNode
+from citadel_edge.storage.redis_routed import Routed, Waiting
 from citadel_edge.storage.redis_shape import Shape, is_sound, shape_of
 from citadel_edge.storage.redis_slots import SLOTS, slot_of, slot_of_key
 from citadel_edge.storage.state import Status
@@ -41,38 +41,6 @@ FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
 LEAVE_S: Final = 5.0
 """So long a node that serves nothing any more may finish."""
-MOST_HOPS: Final = 4
-
-
-class Routed(Pending):
-    """A call that may have to go on to another node.
-
-    Attributes:
-        at: the node that is asked.
-        asking: it is asked for a key that is on its way there.
-    """
-
-    __slots__ = ("_cluster", "_hops", "asking", "at")
-
-    def __init__(
-        self, args: tuple[Any, ...], deadline_s: float, label: str, *, cluster: "RedisCluster", at: Address
-    ) -> None:
-        super().__init__(args, deadline_s, label)
-        self.at = at
-        self.asking = False
-        self._cluster = cluster
-        self._hops = 0
-
-    def answer(self, reply: Any) -> None:
-        """Give the caller its reply, or go where it says."""
-        if not isinstance(reply, AskError) or self.reply.done():
-            super().answer(reply)
-        elif self._hops == MOST_HOPS:
-            super().answer(TryAgainError())
-        else:
-            self._hops += 1
-            self.asking = not isinstance(reply, MovedError)
-            self._cluster.redirect(self, reply)
 
 
 class RedisCluster:
@@ -100,6 +68,7 @@ class RedisCluster:
         self._serving: tuple[RedisNode, ...] = ()
         self._whole = False
         self._doubt = asyncio.Event()
+        self._waiting = Waiting(self.node_of, deadline_s)
         self._turn = 0
         self._outages_of_others = 0
 
@@ -117,17 +86,20 @@ class RedisCluster:
             finally:
                 self._group = None
 
-    def node_of(self, args: Sequence[Any]) -> RedisNode:
-        """The node that serves a command's key; any, if it has none."""
+    def node_of(self, args: Sequence[Any]) -> Callee:
+        """The node that serves a command's key; any, if it has none. At first, whoever waits for the shape."""
         self.gate.pass_through()
+        if not self._waiting.over.is_set():
+            return self._waiting
         slot = slot_of(args)
         node = self._any() if slot is None else self._slots[slot]
         if node is None:
             raise self._incomplete()
         return node
 
-    def primaries(self) -> Sequence[RedisNode]:
+    async def primaries(self) -> Sequence[RedisNode]:
         """All of them; raises `RedisUnavailable` while not every slot has one."""
+        await self._waiting.wait()
         self.gate.pass_through()
         if not self._whole:
             raise self._incomplete()
@@ -190,6 +162,7 @@ class RedisCluster:
             self._adopt(lonely)
         elif lonely is None:
             self.gate.shut(f"{self.gate.label} {words}")
+            self._waiting.over.set()
         return False
 
     def _whom(self) -> Sequence[Address]:
@@ -221,6 +194,7 @@ class RedisCluster:
             for first, last in ranges:
                 slots[first : last + 1] = [node] * (last + 1 - first)
         self._slots, self._shape, self._whole = slots, shape, None not in slots
+        self._waiting.over.set()
         for address in [known for known in self._nodes if known not in shape]:
             self._leave(address)
         self._serving = tuple(self._nodes.values())
@@ -265,9 +239,7 @@ class RedisCluster:
         return next((node for node in self._serving if node.gate.status is Status.UP), None)
 
     def _incomplete(self) -> RedisUnavailable:
-        if self._serving:
-            return RedisUnavailable(f"{self.gate.label} is a cluster whose slots are not all served")
-        return RedisUnavailable(self.gate.reason)
+        return RedisUnavailable(f"{self.gate.label} is a cluster whose slots are not all served")
 
     def _link(self, address: Address) -> NodeLink:
         return NodeLink(connections(at(self._target, address)), self._tls)

@@ -101,6 +101,13 @@ class RedisNode:
         self._patient.fail_all(error)
 
 
+class Callee(Protocol):
+    """Whoever carries a command out."""
+
+    async def call(self, args: tuple[Any, ...], deadline_s: float | None = None) -> Any:
+        """See `RedisPool.call`."""
+
+
 class Servers(Protocol):
     """What a pool's Redis is made of: one server or many."""
 
@@ -113,10 +120,10 @@ class Servers(Protocol):
     async def run(self) -> None:
         """Keep the connections until cancelled."""
 
-    def node_of(self, args: Sequence[Any]) -> RedisNode:
+    def node_of(self, args: Sequence[Any]) -> Callee:
         """Who carries this command out. Raises `RedisUnavailable` when nobody is known who does."""
 
-    def primaries(self) -> Sequence[RedisNode]:
+    async def primaries(self) -> Sequence[RedisNode]:
         """All who take writes. Raises `RedisUnavailable` when some are not known."""
 
     def connections(self, turn: int) -> ConnectionPool:
@@ -152,7 +159,7 @@ class OneServer:
         """It."""
         return self._node
 
-    def primaries(self) -> Sequence[RedisNode]:
+    async def primaries(self) -> Sequence[RedisNode]:
         """It."""
         return (self._node,)
 

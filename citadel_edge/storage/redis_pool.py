@@ -78,13 +78,13 @@ class RedisPool:
         """
         return await self._node_of(args).call(args, deadline_s)
 
-    def primaries(self) -> Sequence[RedisNode]:
+    async def primaries(self) -> Sequence[RedisNode]:
         """All servers that take writes, each to be asked by itself.
 
         Raises:
             RedisUnavailable: not all of them are known.
         """
-        return self._servers.primaries()
+        return await self._servers.primaries()
 
     async def publish(self, channel: str, data: bytes | str) -> int:
         """Publish to a channel; answers how many heard it on the server that was asked."""
@@ -94,7 +94,7 @@ class RedisPool:
         """How the server is now; of a cluster, the worst of them. Raises nothing."""
         latency_ms = 0.0
         try:
-            for node in self.primaries():
+            for node in await self.primaries():
                 started = self._clock.monotonic_s()
                 await node.call(("PING",))
                 latency_ms = max(latency_ms, (self._clock.monotonic_s() - started) * 1000)

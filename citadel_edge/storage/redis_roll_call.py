@@ -41,7 +41,7 @@ async def roll_call(redis: RedisPool) -> tuple[Primary, ...]:
     Raises:
         RedisUnavailable: one of them does not answer, or takes no writes.
     """
-    return tuple([await _ask(node) for node in redis.primaries()])
+    return tuple([await _ask(node) for node in await redis.primaries()])
 
 
 async def _ask(node: RedisNode) -> Primary:

@@ -197,7 +197,7 @@ class NamedServer:
         """It."""
         return self._node
 
-    def primaries(self) -> Sequence[RedisNode]:
+    async def primaries(self) -> Sequence[RedisNode]:
         """It."""
         return (self._node,)
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from citadel_edge.errors import Code, RequestError
-from citadel_edge.limits.values import Spent
+from citadel_edge.limits.values import NOTHING, Spent
+from citadel_edge.telemetry.clock import Clock
 from limiters import ORGANISATION, entitlement, instance, until
 
 LIMITS = entitlement(concurrent=4)
@@ -92,3 +93,24 @@ async def test_what_has_expired_is_not_told_again(own_valkey):
         await until(lambda: not one.limiter.degraded)
         assert one.metric("adopted_total") == 1
         assert (await one.levels(LIMITS))["concurrent"] == 3
+
+
+@pytest.mark.parametrize("spent", [Spent(1, 30), NOTHING])
+async def test_what_another_ended_minutes_ago_is_not_taken_again_by_a_redis_that_may_have_lost_it(own_valkey, spent):
+    """Redis is restarted with all its data, and nobody knows that it has all."""
+    limits = entitlement(concurrent=4, tokens_per_month=1000)
+    later_ms = 0
+    async with instance(own_valkey.url) as one, instance(own_valkey.url) as other:
+        for each in (one, other):
+            each.parts.store._pretended_ms = lambda: int(Clock().unix_s() * 1000) + later_ms
+        await until(lambda: one.parts.comeback._looks)
+        lent = (await one.reserve(limits, held=False, tokens=100, ttl_s=600)).reservation
+        await other.limiter.settle_id(lent.id, spent)
+        later_ms = 300_000
+        await other.parts.store.sweep(ORGANISATION, most=10)
+        own_valkey.say("SAVE")
+        await asyncio.to_thread(own_valkey.stop)
+        await asyncio.to_thread(own_valkey.start)
+        await until(lambda: one.events("redis_changed") and not one.limiter.degraded)
+        assert lent.id in one.parts.open_._lent
+        assert await one.levels(limits) == {"concurrent": 4, "tokens_per_month": 1000 - spent.tokens}

@@ -102,3 +102,58 @@ async def test_a_ledger_that_is_away_is_asked_again(redis_url, monkeypatch):
         await one.settled()
         await one.reserve(limits, tokens=10)
         await until(lambda: one.metric("restored_total") == 1)
+
+
+async def _used(one, tokens):
+    one.limiter.settle((await one.reserve(DAILY, tokens=tokens)).reservation, Spent(1, tokens))
+    await one.settled()
+
+
+DAILY = entitlement(tokens_per_day=1000)
+
+
+async def test_what_a_running_server_forgets_right_after_a_question_is_asked_for_again(own_valkey):
+    """No reservation is open that would tell of the loss, and more is used before the ledger is asked again."""
+    ledger = Ledger(Spent(0))
+    async with instance(own_valkey.url, ledger_usage=ledger.usage) as one:
+        await _used(one, 300)
+        ledger.spent = Spent(1, 300)
+        for asked in (2, 3):
+            own_valkey.say("FLUSHALL")
+            assert (await one.levels(DAILY))["tokens_per_day"] == 1000
+            await _used(one, 10)
+            await _used(one, 10)
+            if asked == 3:
+                assert len(ledger.asked) == 2, "it was suspected a moment ago"
+                for quota in one.parts.restoring._asked.values():
+                    quota.again_s = 0.0
+                await one.levels(DAILY)
+            await until(lambda: one.metric("restored_total") == asked - 1)  # noqa: B023 - awaited here
+            assert len(ledger.asked) == asked
+            assert (await one.levels(DAILY))["tokens_per_day"] <= 700
+
+
+async def test_after_a_change_of_servers_each_quota_is_asked_for_once(own_valkey, monkeypatch):
+    monkeypatch.setattr("citadel_edge.limits.restoring.TOLD_S", 0.1)
+    monkeypatch.setattr("citadel_edge.limits.restoring.AGAIN_S", 0.0)
+    ledger = Ledger(Spent(1, 100))
+    async with instance(own_valkey.url, ledger_usage=ledger.usage) as one:
+        await until(lambda: one.parts.comeback._looks)
+        await asyncio.to_thread(own_valkey.stop)
+        await asyncio.to_thread(own_valkey.start)
+        await until(lambda: one.events("redis_changed") and not one.limiter.degraded)
+        for _ in range(10):
+            await _used(one, 10)
+            await asyncio.sleep(0.05)
+        assert len(ledger.asked) == 1
+        assert (await one.levels(DAILY))["tokens_per_day"] < 900
+
+
+async def test_a_quota_that_shrinks_as_reservations_are_given_back_is_not_suspected(redis_url, monkeypatch):
+    monkeypatch.setattr("citadel_edge.limits.restoring.AGAIN_S", 0.0)
+    ledger = Ledger(Spent(0))
+    async with instance(redis_url, ledger_usage=ledger.usage) as one:
+        for _ in range(10):
+            one.limiter.settle((await one.reserve(DAILY, tokens=500)).reservation, Spent(1, 1))
+            await one.settled()
+        assert len(ledger.asked) == 1

@@ -57,6 +57,7 @@ class House:
 def house_on(redis_url, tmp_path):  # noqa: F811
     @asynccontextmanager
     async def opened(dsn, **changes):
+        changes.setdefault("tiers", ())
         async with serving(dsn=dsn, redis_url=redis_url, data_dir=tmp_path, options=(), changes=changes) as served:
             yield House(served)
 

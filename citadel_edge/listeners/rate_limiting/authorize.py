@@ -31,6 +31,7 @@ true status stands in `X-Citadel-Status`, for `error_page`::
         proxy_pass_request_body off;
         proxy_set_header Content-Length "";
         proxy_set_header X-Original-URI $request_uri;
+        proxy_set_header X-Envoy-Original-Path "";
         proxy_set_header X-Citadel-Model "";
         proxy_set_header X-Citadel-Tokens "";
     }
@@ -49,7 +50,9 @@ What a client sends under the names of our headers reaches us unless the gateway
 path says what was asked for, our query is the client's, and not read.
 """
 
+from posixpath import normpath
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
@@ -142,14 +145,19 @@ def _tokens(request: web.Request) -> int:
 
 
 def _endpoint(request: web.Request) -> str:
-    """The original path without its query; empty where nobody said, or what was said is no path."""
+    """The original path without its query, as a backend reads it; empty where nobody said, or it is no path.
+
+    It is decoded once, and doubled slashes and dots are taken out: a limit of an endpoint is one of all its spellings.
+    """
     if _TAIL in request.match_info:
         path = f"/{request.match_info[_TAIL]}"
     else:
         headers = request.headers
         path = headers.get("X-Original-URI") or headers.get("X-Envoy-Original-Path") or ""
-    path = path.partition("?")[0][:LONGEST_ENDPOINT]
-    return path.encode(errors="replace").decode() if path.startswith("/") else ""
+    if not path.startswith("/"):
+        return ""
+    plain = unquote(path.partition("?")[0].partition("#")[0]).encode(errors="replace").decode().strip()
+    return normpath(f"/{plain.lstrip('/')}")[:LONGEST_ENDPOINT]
 
 
 def _identity(principal: Principal, decision: Decision) -> dict[str, str]:

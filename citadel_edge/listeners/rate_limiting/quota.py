@@ -1,6 +1,5 @@
 """A user's quota: what limits the user and who said so, what is left, overrides and top-ups."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +14,9 @@ from citadel_edge.accounts.principal import Principal
 from citadel_edge.accounts.quotas import Quota
 from citadel_edge.accounts.top_ups import GivenTopUp, NewTopUp
 from citadel_edge.edge import EDGE, Edge
-from citadel_edge.limits.claims import Claim
 from citadel_edge.limits.plan import Who
-from citadel_edge.limits.values import NOTHING, Standing
+from citadel_edge.limits.standings import scope
+from citadel_edge.limits.values import Standing
 from citadel_edge.listeners.common.payload import actor, expected_version, many, one, read, wanted_page
 from citadel_edge.listeners.rate_limiting.carry import carried
 from citadel_edge.listeners.rate_limiting.creating import Made, created
@@ -137,31 +136,25 @@ async def _levels(
 ) -> tuple[dict[tuple[str, str], Standing], bool]:
     """How every limit stands, by name and scope, and whether Redis did not say it: nothing is taken.
 
-    The limits of a request are those of one model and one endpoint; here all of them are asked for, at once.
+    The limits of a request are those of one model and one endpoint; here all of them are asked for.
     """
     places = dict.fromkeys((limit.model, limit.endpoint) for limit in limits if limit.limit is not None)
-    async with asyncio.TaskGroup() as group:
-        looks = [group.create_task(edge.limiter.look(_claim(principal, *place))) for place in places]
-    decisions = [look.result() for look in looks]
-    standings = (standing for decision in decisions for standing in decision.standings)
-    return {(one.name.value, one.scope): one for one in standings}, any(each.degraded for each in decisions)
+    looked = await edge.limiter.look_all([_caller(principal, *place) for place in places])
+    return {(one.name.value, one.scope): one for one in looked.standings}, looked.degraded
 
 
-def _claim(principal: Principal, model: str, endpoint: str) -> Claim:
-    who = Who(
+def _caller(principal: Principal, model: str, endpoint: str) -> Who:
+    return Who(
         organisation_id=principal.organisation_id,
         user_id=principal.user_id,
         entitlement=principal.entitlement,
         model=model,
         endpoint=endpoint,
     )
-    return Claim(who=who, cost=NOTHING, tier=principal.tier)
 
 
 def _scope(limit: EffectiveLimit) -> str:
-    """As `limits.standings.scope_of` says it."""
-    alone = f" model {limit.model}" if limit.model else f" endpoint {limit.endpoint}" if limit.endpoint else ""
-    return f"{limit.side}{alone}"
+    return scope(limit.side, limit.model, limit.endpoint)
 
 
 def _limit(limit: EffectiveLimit, standing: Standing | None) -> QuotaLimit:

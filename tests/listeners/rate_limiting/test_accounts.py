@@ -1,8 +1,11 @@
 """Users, keys, tiers, organisations and the audit trail over HTTP; and a key's end everywhere."""
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
+import aiohttp
 import pytest
 
 from accounts_api import Api
@@ -10,6 +13,7 @@ from citadel_edge.config.shape import ListenerName
 from citadel_edge.edge import open_edge
 from citadel_edge.process.doors import bound_sockets, open_doors
 from citadel_edge.process.workers import workers
+from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.logs import Logs
 from edges import config_for, serving
 
@@ -90,6 +94,23 @@ async def test_a_revoked_key_s_running_stream_ends(edge_with):
         await served.simulators[0].until(lambda stats: stats.cancelled == 1)
         (row,) = await served.rows()
         assert (row["outcome"], row["key_id"]) == ("cancelled", made["id"])
+
+
+@pytest.mark.parametrize("how", ["demoted", "expired", "suspended"])
+async def test_a_reader_of_live_state_is_ended_with_the_rights_to_it(edge_with, how):
+    async with edge_with() as served:
+        api = Api(served)
+        _, user = await api("POST", "/v1/users", {"name": "ada", "tier": "free", "role": "operator"})
+        expires = {"expires_at": (Clock().now() + timedelta(seconds=2)).isoformat()} if how == "expired" else {}
+        _, made = await api("POST", f"/v1/users/{user['id']}/keys", expires)
+        url = served.url("/v1/events?topics=usage", ListenerName.STREAMING)
+        async with served.client.get(url, headers={"Authorization": f"Bearer {made['key']}"}) as answer:
+            assert answer.status == 200
+            change = {"demoted": {"role": "user"}, "suspended": {"state": "suspended"}}.get(how)
+            if change:
+                assert (await api("PATCH", f"/v1/users/{user['id']}", change))[0] == 200
+            with contextlib.suppress(aiohttp.ClientError):
+                await asyncio.wait_for(answer.read(), 10)
 
 
 async def test_two_instances_at_once_make_credentials_once(migrated_dsn, redis_url, tmp_path):

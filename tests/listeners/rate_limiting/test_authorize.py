@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from checks import DOOR, checking
 from citadel_edge.health.verdict import ListenerState
 from edges import MODEL
@@ -99,6 +101,24 @@ async def remaining(checks, user, path="", **headers):
     status, headers, _ = await ask(checks, path, bearer=user.bearer, **headers)
     assert status == 200
     return int(headers["RateLimit"].partition("r=")[2].partition(";")[0])
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "/v1/images?x=1",
+        "/v1/%69mages",
+        "//v1/images",
+        "/v1/x/../images",
+        "/v1/./images/",
+        "/v1/images#",
+        "/v1/images%20",
+    ],
+)
+async def test_an_endpoint_s_limit_is_one_of_all_its_spellings(edge_with, spelling):
+    limits = {"requests_per_minute": 100, "by_endpoint": {"/v1/images": {"requests_per_minute": 0}}}
+    async with checking(edge_with(options=()), **limits) as (checks, user):
+        assert (await ask(checks, bearer=user.bearer, X_Original_URI=spelling))[0] == 429
 
 
 async def test_an_endpoint_s_own_limit_counts_by_the_original_path(edge_with):

@@ -9,6 +9,7 @@ async def test_users_are_narrowed_by_what_they_are(edge_with):
     async with edge_with(options=()) as served:
         api = Api(served)
         await api("POST", "/v1/organisations", {"name": "acme"})
+        await api("POST", "/v1/tiers", {"name": "pro"})
         ada, _ = await api.user("ada", organisation="acme")
         adam, _ = await api.user("adam", role="operator")
         eve, _ = await api.user("eve", tier="pro")
@@ -52,7 +53,7 @@ async def test_the_trail_is_narrowed_by_who_what_and_when(edge_with):
         _, second = await api.user("second", tier="unlimited", role="admin")
         _, me = await second("GET", "/v1/users/me")
         ada, _ = await api.user("ada")
-        await second("PATCH", f"/v1/users/{ada['id']}", {"tier": "pro"})
+        await second("PATCH", f"/v1/users/{ada['id']}", {"tier": "unlimited"})
 
         async def found(query):
             return [line["action"] for line in (await api("GET", f"/v1/audit?{query}"))[1]["data"]]

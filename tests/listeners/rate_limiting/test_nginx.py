@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import textwrap
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -38,6 +40,12 @@ def documented_site(*, backend, edge):
     site = "\n".join(lines).replace("http://backend", backend).replace("http://127.0.0.1:9098", edge)
     site = site.replace('X-Citadel-Tokens ""', 'X-Citadel-Tokens "10"')
     return f"server {{ listen 127.0.0.1:{{port}};\n{site} }}"
+
+
+def test_readme_shows_the_same_site():
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    shown = readme.partition("```nginx\n")[2].partition("```")[0]
+    assert textwrap.indent(shown, "    ").rstrip() in authorize.__doc__
 
 
 @asynccontextmanager

@@ -12,7 +12,6 @@ from citadel_edge.simulator.timing import Timing
 from conversations import LEGACY, ask, decision, idle, said, settled, stream
 
 ROUTING, STREAMING = ListenerName.ROUTING, ListenerName.STREAMING
-pytestmark = pytest.mark.usefixtures("full_speed")
 
 LENGTH = 40
 USAGE = {"stream_options": {"include_usage": True}}

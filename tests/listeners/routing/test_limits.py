@@ -190,44 +190,6 @@ async def test_of_auto_only_what_the_month_s_dollars_allow(edge_with):
         assert served.simulators[0].stats.started == 0
 
 
-@pytest.mark.usefixtures("full_speed")
-async def test_what_two_instances_admit_together_stays_within_the_bound(migrated_dsn, redis_url, tmp_path):
-    """100 tokens a minute, 50 requests of 20 tokens at once through two instances: at most 100 + 20, twenty times."""
-    changes = tier(tokens_per_minute=100, burst=0.2)
-    instant = SimulatorOptions(shortest=4, longest=4)
-    async with (
-        serving(
-            dsn=migrated_dsn, redis_url=redis_url, data_dir=tmp_path / "a", options=(instant,), changes=changes
-        ) as one,
-        serving(dsn=migrated_dsn, redis_url=redis_url, data_dir=tmp_path / "b", changes=changes, beside=one) as other,
-    ):
-        for run in range(20):
-            keys = await new_user(one, f"run {run}")
-            body = {"key": keys, "tokens": 20, "lease": False}
-            answers = await asyncio.gather(*(check((one, other)[n % 2], body) for n in range(50)))
-            admitted = sum(answer["allowed"] for answer in answers)
-            assert 1 <= admitted * 20 <= 120, run
-            again = await asyncio.gather(*(check((one, other)[n % 2], body) for n in range(50)))
-            assert (admitted + sum(answer["allowed"] for answer in again)) * 20 <= 120
-
-
-async def new_user(served, name):
-    """A user of the tier, and a key."""
-    url = served.url("/v1/users", ListenerName.RATE_LIMITING)
-    async with served.client.post(url, json={"name": name, "tier": "free"}, headers=served.as_admin()) as answer:
-        user = await answer.json()
-        assert answer.status == 201, user
-    async with served.client.post(f"{url}/{user['id']}/keys", json={}, headers=served.as_admin()) as answer:
-        return (await answer.json())["key"]
-
-
-async def check(served, body):
-    url = served.url("/v1/check", ListenerName.RATE_LIMITING)
-    async with served.client.post(url, json=body, headers=served.as_admin()) as answer:
-        assert answer.status == 200, await answer.text()
-        return await answer.json()
-
-
 async def leave(served, after_chunks):
     """A client that leaves its stream when so many chunks have come; -1: before its status."""
     request_id = f"leaves-{random.getrandbits(64):x}"
@@ -242,7 +204,6 @@ async def leave(served, after_chunks):
     return request_id
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_a_thousand_streams_that_are_left_hold_nothing_and_are_charged_what_the_engine_generated(edge_with):
     options = SimulatorOptions(
         engine=Engine.VLLM, shortest=60, longest=60, timing=Timing(first_token_ms=5, decode_ms=2), kept_records=2000

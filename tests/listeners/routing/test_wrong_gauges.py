@@ -10,8 +10,6 @@ from citadel_edge.simulator.options import Engine, SimulatorOptions
 from citadel_edge.simulator.timing import Timing
 from conversations import ask, idle
 
-pytestmark = pytest.mark.usefixtures("full_speed")
-
 CLIENTS = 12
 LASTS_S = 8.0
 PROBED = RoutingConfig(probe_interval_s=0.25)
