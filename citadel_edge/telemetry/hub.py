@@ -91,11 +91,12 @@ class Hub:
             recent: how many of each topic's last messages to read first; of no account with `after`.
             metrics_every_s: how often METRICS shall come, in seconds.
         """
-        wanted = tuple(frozenset(topics))
+        start = {topic: self._start(topic, after, recent) for topic in frozenset(topics)}
+        wanted = tuple(start)
         reader = Subscription(
             self._log,
-            {topic: self._start(topic, after, recent) for topic in wanted},
-            after=self.seq if after is None else after,
+            start,
+            after=self._before(start) if after is None else after,
             metrics_every_s=metrics_every_s,
             on_lost=self._count_lost,
         )
@@ -136,6 +137,11 @@ class Hub:
         if after is not None:
             return past.read_at(after)
         return max(past.gone, past.count - recent)
+
+    def _before(self, start: Mapping[Topic, int]) -> int:
+        """A seq that all that is to be read lies beyond."""
+        unread = (message.seq for topic, nth in start.items() for message in self._log.pasts[topic].beyond(nth))
+        return min(unread, default=self.seq + 1) - 1
 
     def _enter(self, reader: Subscription, topics: Iterable[Topic], every_s: float) -> None:
         for topic in topics:

@@ -108,6 +108,8 @@ class Subscription:
 
     def take(self) -> Batch:
         """All that can be read now, perhaps nothing."""
+        if self._through == self._log.seq and self._metrics is None:
+            return Batch(messages=(), lost=0, after=self._through, through=self._through)
         found: list[Message] = []
         lost = 0
         for topic, read in self._read.items():

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 
 from citadel_edge.budgets.budget import Budget
-from citadel_edge.listeners.common.sink import ClientGone, ClientStalled
+from citadel_edge.listeners.common.sink import NEVER_WAITS_BYTES, ClientGone, ClientStalled
 from citadel_edge.wire.sse import PING
 
 HEARTBEAT_S = 13.0
@@ -37,7 +37,7 @@ class EventStream(EventSourceResponse):
         self._loop = asyncio.get_running_loop()
         self._said_s = self._loop.time()
         self._saying = False
-        self._waiting_bytes = 0
+        self._counted_bytes = 0
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send the status and a first heartbeat."""
@@ -52,20 +52,21 @@ class EventStream(EventSourceResponse):
             ClientGone: it has left. ClientStalled: it took nothing within `SEND_WITHIN_S`.
             RequestError: OVERLOADED, the listener may hold no more.
         """
-        self._count(self._waiting_bytes + len(data))
         self._saying = True
         try:
-            async with asyncio.timeout(SEND_WITHIN_S):
+            if self._waiting() or len(data) > NEVER_WAITS_BYTES:
+                await self._say_in_time(data)
+            else:
                 await self.write(data)
-        except TimeoutError:
-            raise ClientStalled(f"the client took nothing for {SEND_WITHIN_S:g} s") from None
+        except ClientGone:
+            raise
         except ConnectionError as error:
             raise ClientGone(f"the client is gone: {error}") from error
         finally:
             self._saying = False
             self._said_s = self._loop.time()
-        transport = self._req.transport if self._req is not None else None
-        self._count(0 if transport is None else transport.get_write_buffer_size())
+        if (waiting := self._waiting()) != self._counted_bytes:
+            self._count(waiting)
 
     async def part(self, last_words: bytes) -> bool:
         """End with an event for a client that may hardly read; whether it took it. If not, it is cut off."""
@@ -96,10 +97,23 @@ class EventStream(EventSourceResponse):
                 self._abort_transport()
                 return
 
+    async def _say_in_time(self, data: bytes) -> None:
+        self._count(self._waiting() + len(data))
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await self.write(data)
+        except TimeoutError:
+            raise ClientStalled(f"the client took nothing for {SEND_WITHIN_S:g} s") from None
+
+    def _waiting(self) -> int:
+        """Bytes that the client has not taken yet."""
+        transport = self._req.transport if self._req is not None else None
+        return 0 if transport is None else transport.get_write_buffer_size()
+
     def _count(self, waiting: int) -> None:
         """Count to the listener what the client has not taken yet."""
-        if waiting > self._waiting_bytes:
-            self._budget.take_bytes(waiting - self._waiting_bytes)
+        if waiting > self._counted_bytes:
+            self._budget.take_bytes(waiting - self._counted_bytes)
         else:
-            self._budget.give_bytes(self._waiting_bytes - waiting)
-        self._waiting_bytes = waiting
+            self._budget.give_bytes(self._counted_bytes - waiting)
+        self._counted_bytes = waiting
