@@ -77,8 +77,10 @@ class _Telling:
             data = self._script.batch(batch)
             if data:
                 await self._answer.say(data)
-                self._delivery.wrote(None, len(batch.payloads))
+                self._delivery.wrote(batch.came_s, len(batch.payloads))
             self._last = batch.cursor
+            if batch.moved:
+                await self._answer.say(self._last_words(Reason.DRAINING))
 
     async def end(self, error: asyncio.CancelledError) -> None:
         """A connection that we end ourselves gets a last word; one whose client left is left alone."""

@@ -114,6 +114,7 @@ def stream_routes() -> list[Route]:
             handler=events,
             summary="A stream as Server-Sent Events, from a cursor on",
             admission=Admission.SUBSCRIPTION,
+            tickets=True,
             query=after,
         ),
         Route(method="DELETE", path="/v1/streams/{id}", handler=stop, summary="Stop a generation"),

@@ -207,14 +207,14 @@ async def test_a_start_with_a_key_happens_once(edge_with):
         assert again["id"] == one["id"]
         assert (await read(served, one["id"])).text == (await read(served, again["id"])).text
         assert len(await served.rows()) == 1
-        problem = await begin(served, headers=key, status=409, temperature=0.5)
+        problem = await begin(served, headers=key, status=422, temperature=0.5)
         assert problem["error"]["code"] == "idempotency_mismatch"
 
 
 async def test_a_refused_start_makes_nothing_and_says_why(edge_with):
     tiers = (TierConfig(name="free", requests_per_minute=0),)
     async with edge_with(options=(STEADY,), changes={"tiers": tiers}) as served:
-        assert (await begin(served, status=429))["error"]["code"] == "rate_limited"
+        assert (await begin(served, status=429))["error"]["code"] == "rate_limit_exceeded"
         assert (await begin(served, status=404, model="nobody"))["error"]["code"] == "model_not_found"
         url = served.url("/v1/streams", STREAMING)
         for body in ({"model": "sim-model", "input": "x"}, served.chat(on_disconnect="maybe"), served.chat(grace_s=-1)):
