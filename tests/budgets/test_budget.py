@@ -247,3 +247,26 @@ async def test_a_flood_on_one_listener_leaves_the_seats_of_another(make_budget):
             assert calm.snapshot()["tasks"] == 1
         visits.go.set()
     assert len(visits.refused) == 998
+
+
+async def test_a_seat_in_other_hands_is_given_back_by_these_alone(make_budget):
+    b = make_budget(tasks=1)
+    async with b.admit() as seat:
+        seat.hold(100)
+        other = seat.hand_over()
+        assert (seat.bytes, other.bytes) == (0, 100)
+        with pytest.raises(RuntimeError):
+            seat.hold(1)
+    assert (b.snapshot()["tasks"], b.snapshot()["bytes"]) == (1, 100)
+    other.leave()
+    other.leave()
+    assert (b.snapshot()["tasks"], b.snapshot()["bytes"]) == (0, 0)
+
+
+def test_what_is_under_way_is_counted_though_it_is_too_much(make_budget):
+    b = make_budget(memory_mb=1)
+    b.count_bytes(2**21)
+    with pytest.raises(RequestError):
+        b.take_bytes(1)
+    b.count_bytes(-(2**21))
+    b.take_bytes(1)
