@@ -17,21 +17,23 @@ from citadel_edge.streams.page import Page
 
 SECOND_LOOK_S: Final = 0.005
 """What the log has answered while the loop was held up is read before it is called late."""
+PACE_S: Final = 0.002
+"""Writes of a slot begin so far apart: an idle process does not notice, a busy one writes larger groups."""
 AGAIN_S: Final = 0.25
 """After a write that failed, the log is left alone for so long."""
 MOST_TOGETHER: Final = 64
 
 
 class _Lane:
-    """One slot's way. `since_s`: since when something waits to be said."""
+    """One slot's way. `since_s`: since when something waits to be said; `began_s`: when the last write began."""
 
-    __slots__ = "again_s", "busy", "dirty", "late", "since_s"
+    __slots__ = "again_s", "began_s", "busy", "dirty", "late", "since_s"
 
     def __init__(self) -> None:
         self.dirty: dict[Page, None] = {}
         self.busy = False
         self.late = False
-        self.since_s = 0.0
+        self.since_s = self.began_s = 0.0
         self.again_s = 0.0
 
 
@@ -117,8 +119,13 @@ class Lanes:
 
     async def _carry(self, lane: _Lane) -> None:
         """Write until there is nothing more to say, or nobody to say it to."""
+        loop = asyncio.get_running_loop()
         try:
             while lane.dirty:
+                early_s = lane.began_s + PACE_S - loop.time()
+                if early_s > 0:
+                    await asyncio.sleep(early_s)
+                lane.began_s = loop.time()
                 pages = list(lane.dirty)[:MOST_TOGETHER]
                 for page in pages:
                     del lane.dirty[page]

@@ -29,9 +29,13 @@ def slot_of(stream: str) -> int | None:
     return int(match[1], 16) if match else None
 
 
-def slot_for(unique: UUID, once: Once | None) -> int:
-    """Where a new stream goes: anywhere; one that may start once, where its key leads."""
-    return unique.bytes[-1] % SLOTS if once is None else digest_of(once)[0] % SLOTS
+def slot_for(once: Once | None, *, salt: int, unix_s: float) -> int:
+    """Where a new stream goes: one that may start once, where its key leads.
+
+    All others of a process (which has a `salt`) that begin within a minute go together, so that they are written
+    together; processes and minutes are spread.
+    """
+    return (salt + int(unix_s // 60)) % SLOTS if once is None else digest_of(once)[0] % SLOTS
 
 
 def digest_of(once: Once) -> bytes:

@@ -37,7 +37,7 @@ from citadel_edge.streams.infos import info_here
 from citadel_edge.streams.lanes import AGAIN_S
 from citadel_edge.streams.live import Live
 from citadel_edge.streams.messages import Start, Taken
-from citadel_edge.streams.names import new_epoch, slot_for, stream_id
+from citadel_edge.streams.names import SLOTS, new_epoch, slot_for, stream_id
 from citadel_edge.streams.page import Page, epochs_of
 from citadel_edge.streams.reader import Reader
 from citadel_edge.streams.recovery import begin
@@ -88,6 +88,7 @@ class Streams:
         self._settings = settings
         self._group = group
         self._clock = clock
+        self._salt = secrets.randbelow(SLOTS)
         self._hold = hold
         self._store = Store(redis, secrets.token_hex(6), timing)
         self._shelf = Shelf(clock)
@@ -144,7 +145,7 @@ class Streams:
         if known is not None:
             return Created(None, known, created=False)
         unique = uuid7(self._clock)
-        stream = stream_id(slot_for(unique, once), unique)
+        stream = stream_id(slot_for(once, salt=self._salt, unix_s=self._clock.unix_s()), unique)
         feed = Feed(new_epoch(), hold=hold or self._hold)
         live = Live(stream, feed, self._commits, origin=origin, owner=owner, policy=policy, clock=self._clock)
         page = Page(live, registered=False, once=once)

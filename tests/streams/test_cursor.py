@@ -32,15 +32,21 @@ def test_an_epoch_is_eight_letters_and_no_other_has_it():
     assert all(len(epoch) == 8 and set(epoch) <= set(EPOCH_ALPHABET) for epoch in epochs)
 
 
-def test_an_id_tells_its_slot_and_streams_are_spread():
-    uniques = [uuid7(Clock()) for _ in range(400)]
-    ids = [stream_id(slot_for(unique, None), unique) for unique in uniques]
-    assert len(set(ids)) == 400
-    assert {slot_of(stream) for stream in ids} == set(range(SLOTS))
+def test_an_id_tells_its_slot():
+    uniques = [uuid7(Clock()) for _ in range(64)]
+    ids = [stream_id(place % SLOTS, unique) for place, unique in enumerate(uniques)]
+    assert len(set(ids)) == 64
+    assert [slot_of(stream) for stream in ids] == [place % SLOTS for place in range(64)]
     assert {slot_of(stream) for stream in ("", "str_", "str_x", ids[0] + "0", ids[0].upper())} == {None}
     assert prefix(11) == "citadel:streams:{sb}:"
 
 
+def test_streams_of_a_process_go_together_for_a_minute_and_are_spread_by_and_by():
+    assert len({slot_for(None, salt=3, unix_s=120 + second) for second in range(60)}) == 1
+    assert {slot_for(None, salt=3, unix_s=60.0 * minute) for minute in range(16)} == set(range(SLOTS))
+    assert {slot_for(None, salt=salt, unix_s=0.0) for salt in range(16)} == set(range(SLOTS))
+
+
 def test_a_start_that_happens_once_leads_to_one_slot():
     once = Once(key="usr_1:k", body_hash=b"h")
-    assert len({slot_for(uuid7(Clock()), once) for _ in range(50)}) == 1
+    assert len({slot_for(once, salt=salt, unix_s=60.0 * salt) for salt in range(16)}) == 1
