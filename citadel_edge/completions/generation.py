@@ -230,6 +230,8 @@ class Generation:
         if self._seat is not None:
             self._seat.leave()
         over()
+        self.live.watch(_unheard)
+        del self.call, self.sink  # so that nothing of it has to wait for the garbage collector
 
     # What is told of it.
 
@@ -292,3 +294,7 @@ class Generation:
         """Tokens that were not made: of those that the client asked for, or that such an answer may well have had."""
         most = self._pipeline.asking.most_tokens_out(self.call.request, report.model)
         return max(0, most - report.tokens_out)
+
+
+def _unheard() -> None:
+    """Nobody is left to hear it."""

@@ -111,7 +111,7 @@ async def studio(
         seats = BudgetConfig(tasks=tasks, queue_timeout_s=queue_timeout_s)
         budget = Budget(ListenerName.STREAMING, seats, clock=clock, metrics=BudgetMetrics(CollectorRegistry()))
         streams = Streams(redis, StreamsConfig, group=shelter, clock=clock, log=log)
-        presence = Presence()
+        presence = Presence(clock)
         production = Production(
             pipeline=bench.pipeline,
             streams=streams,

@@ -1,6 +1,8 @@
 """Answers that outlive their clients, or do not, as they were asked to; each with one end that says what it took."""
 
 import asyncio
+import gc
+import weakref
 from contextlib import AsyncExitStack
 
 import pytest
@@ -264,3 +266,19 @@ def test_a_policy_that_makes_no_sense_is_refused(fields: bytes, param: str) -> N
     with pytest.raises(RequestError) as refused:
         policy_of(parse(body, Kind.CHAT), CANCEL)
     assert refused.value.param == param
+
+
+async def test_nothing_of_an_answer_waits_for_the_collector(open_bench: OpenBench) -> None:
+    async with studio(open_bench, says(*SPOKEN)) as made:
+        async with made.start() as produced:
+            await read(produced.reader)
+            generation = weakref.ref(made.production.running[produced.id])
+            request = weakref.ref(generation().call.tenure)
+            await made.idle()
+        gc.disable()
+        try:
+            del produced
+            await asyncio.sleep(0)
+            assert (generation(), request()) == (None, None)
+        finally:
+            gc.enable()
