@@ -7,6 +7,6 @@ from servers import own_valkey, redis_url, running_valkey, valkey_server  # noqa
 
 @pytest.fixture
 def valkey_with_file():
-    """A Valkey that keeps what it is told, as the embedded one does."""
-    with running_valkey("--appendonly", "yes", "--appendfsync", "everysec") as server:
+    """A Valkey that has on disk what it has acknowledged."""
+    with running_valkey("--appendonly", "yes", "--appendfsync", "always") as server:
         yield server

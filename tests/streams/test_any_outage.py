@@ -156,7 +156,7 @@ class World:
         await asyncio.sleep(MOVE_S)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(MOVES, min_size=3, max_size=9))
 def test_a_reader_has_the_text_without_holes_or_was_told_of_them(valkey_with_file, moves):
     server = valkey_with_file

@@ -8,6 +8,8 @@ import pytest
 from citadel_edge.streams.values import Once, OnDisconnect, Policy
 from logs import DONE, FINISH, OWNER, events, instance, origin, until
 
+pytestmark = pytest.mark.usefixtures("full_speed")
+
 
 async def test_a_reader_whose_waits_are_cut_short_misses_nothing(redis_url):
     async with instance(redis_url) as one, instance(redis_url) as other:
@@ -26,7 +28,6 @@ async def test_a_reader_whose_waits_are_cut_short_misses_nothing(redis_url):
             live.end(DONE)
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_readers_that_are_cancelled_at_any_step_leave_no_trace(redis_url):
     async with instance(redis_url) as one, instance(redis_url) as other:
         live = await one.start(Policy(on_disconnect=OnDisconnect.GRACE, grace_s=60))
@@ -52,7 +53,6 @@ async def test_readers_that_are_cancelled_at_any_step_leave_no_trace(redis_url):
         await until(lambda: (one.held, other.held) == (0, 0))
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_a_start_that_is_cancelled_at_any_step_can_be_made_again(redis_url):
     async with instance(redis_url) as one:
         for count in range(12):

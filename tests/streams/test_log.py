@@ -8,9 +8,11 @@ from msgspec.structs import replace
 
 from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.values import Once, Recovered, State
-from logs import DONE, FINISH, OWNER, PATIENT_MS, QUICK, Told, cursor, event, events, instance, origin, until
+from logs import DONE, FINISH, OWNER, PATIENT_MS, QUICK, STEADY, Told, cursor, event, events, instance, origin, until
 
-PROMPT = replace(QUICK, late_s=0.05)
+pytestmark = pytest.mark.usefixtures("full_speed")
+PROMPT = replace(STEADY, late_s=0.05)
+MORTAL = replace(QUICK, late_s=0.05)
 SLACK_S = 0.5
 """What a busy machine may add."""
 
@@ -96,8 +98,8 @@ async def test_a_cursor_of_an_event_that_was_shown_early_is_good_everywhere_once
 
 
 async def test_a_cursor_of_an_event_that_died_with_its_producer_is_refused(own_valkey):
-    async with instance(own_valkey.url, timing=PROMPT) as other:
-        async with instance(own_valkey.url, worker=False, timing=PROMPT) as one:
+    async with instance(own_valkey.url, timing=MORTAL) as other:
+        async with instance(own_valkey.url, worker=False, timing=MORTAL) as one:
             live = await one.start()
             await one.say(live, 1, 2)
             await one.until_stored(live)
@@ -123,7 +125,6 @@ async def _when_taken(other, stream):
     return await other.read(stream)
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_a_log_that_is_killed_while_it_writes_has_what_was_shown(valkey_with_file):
     """It is killed again and again; what was shown as durable is there afterwards, in order and once."""
     server = valkey_with_file
@@ -186,7 +187,6 @@ async def test_a_silent_stream_s_log_is_healed_too(own_valkey):
             assert (await opened.reader.next()).payloads == events(1, 3)
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_what_nobody_has_any_more_changes_the_epoch_and_is_announced(own_valkey):
     big = b"x" * 2000
     async with instance(own_valkey.url) as one, instance(own_valkey.url) as other:

@@ -9,6 +9,8 @@ from citadel_edge.streams.feed import OVERHEAD_BYTES, SLACK_BYTES, TAIL_BYTES
 from citadel_edge.streams.values import Recovered
 from logs import DONE, cursor, events, instance, until
 
+pytestmark = pytest.mark.usefixtures("full_speed")
+
 KB = b"x" * 1024
 
 
@@ -20,7 +22,6 @@ async def _say_much(live, count, payload=KB):
         await asyncio.sleep(0)
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_a_reader_that_takes_nothing_costs_nothing_and_misses_nothing(redis_url):
     async with instance(redis_url) as one, instance(redis_url) as other:
         live = await one.start()
@@ -40,7 +41,6 @@ async def test_a_reader_that_takes_nothing_costs_nothing_and_misses_nothing(redi
         await until(lambda: (one.held, other.held) == (0, 0))
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_a_producer_waits_while_too_much_is_on_its_way(own_valkey):
     async with instance(own_valkey.url) as one:
         live = await one.start()
@@ -60,7 +60,6 @@ async def test_a_producer_waits_while_too_much_is_on_its_way(own_valkey):
         await until(lambda: one.held == 0)
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_of_a_stream_that_is_too_large_the_oldest_events_go_first(redis_url):
     async with instance(redis_url, max_bytes=200_000) as one, instance(redis_url) as other:
         live = await one.start()
@@ -77,7 +76,6 @@ async def test_of_a_stream_that_is_too_large_the_oldest_events_go_first(redis_ur
         assert (told.recovery.recovered, told.seqs) == (Recovered.FULL, list(range(551, 601)))
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_without_redis_memory_is_bounded_and_what_goes_is_announced(tmp_path):
     async with instance(f"unix://{tmp_path}/none.sock", deadline_ms=50, max_bytes=100_000) as one:
         live = await one.start()
@@ -153,7 +151,6 @@ async def test_an_instance_that_may_hold_nothing_still_reads_what_others_produce
         assert (told.payloads, told.lost) == (events(1, 30), [])
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_many_streams_that_are_begun_read_and_left_leave_nothing_behind(redis_url):
     async with instance(redis_url) as one:
 

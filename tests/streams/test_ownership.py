@@ -1,14 +1,18 @@
 """Who produces a stream: leases, fences, and what becomes of streams whose producer died."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
 
 from citadel_edge.streams.values import Begun, Recovered, State, Terminal
-from logs import DONE, QUICK, cursor, event, events, instance, line_to, until
+from logs import DONE, QUICK, STEADY, cursor, event, events, line_to, until
+from logs import instance as any_instance
 
-FROZEN = replace(QUICK, tend_s=3600.0, lease_s=0.8)
+pytestmark = pytest.mark.usefixtures("full_speed")
+instance = partial(any_instance, timing=QUICK)
+FROZEN = replace(QUICK, tend_s=3600.0)
 """Of a process that does not renew: to all others it is dead."""
 
 
@@ -116,7 +120,7 @@ async def test_a_lease_that_is_renewed_is_nobody_else_s(redis_url):
     async with instance(redis_url) as one, instance(redis_url, on_orphan=heir):
         live = await one.start()
         await one.until_stored(live)
-        await asyncio.sleep(2.5 * QUICK.lease_s)
+        await asyncio.sleep(2 * QUICK.lease_s)
         assert not heir.orphans
         assert await live.confirm()
         assert not live.stop.is_set()
@@ -124,12 +128,12 @@ async def test_a_lease_that_is_renewed_is_nobody_else_s(redis_url):
 
 async def test_a_producer_that_was_not_heard_for_long_asks_whether_it_still_is_one(redis_url):
     heir = Heir(2)
-    async with instance(redis_url, timing=replace(FROZEN, tend_s=0.7)) as one:
+    async with instance(redis_url, timing=replace(FROZEN, tend_s=0.4)) as one:
         one.worker.cancel()
         live = await one.start()
         await one.until_stored(live)
         assert await live.confirm()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.3)
         assert await live.confirm()  # asked, and renewed by it
         async with instance(redis_url, on_orphan=heir):
             await until(lambda: heir.orphans)
@@ -139,8 +143,7 @@ async def test_a_producer_that_was_not_heard_for_long_asks_whether_it_still_is_o
 
 async def test_a_producer_that_ends_hands_its_streams_over_at_once(redis_url):
     heir = Heir(5)
-    patient = replace(QUICK, lease_s=60.0)
-    async with instance(redis_url, timing=patient) as one, instance(redis_url, timing=patient, on_orphan=heir) as other:
+    async with instance(redis_url, timing=STEADY) as one, instance(redis_url, timing=STEADY, on_orphan=heir) as other:
         live = await one.start()
         await one.say(live, 1, 3)
         with one.streams.reader(live) as reader:

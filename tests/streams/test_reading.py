@@ -9,6 +9,8 @@ from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.values import Begun, Once, Owner, Recovered, State
 from logs import DONE, FINISH, OWNER, cursor, event, events, instance, origin, until
 
+pytestmark = pytest.mark.usefixtures("full_speed")
+
 
 async def test_a_reader_gets_every_event_once_and_the_end(redis_url):
     async with instance(redis_url) as one:
@@ -56,7 +58,6 @@ async def test_a_foreign_or_future_cursor_reads_from_the_first_event(redis_url):
             assert (told.recovery.recovered, told.payloads) == (Recovered.NONE, events(1, 3))
 
 
-@pytest.mark.usefixtures("full_speed")
 async def test_two_hundred_readers_of_one_stream_get_the_same(redis_url):
     async with instance(redis_url) as one, instance(redis_url) as other, asyncio.TaskGroup() as group:
         live = await one.start()
