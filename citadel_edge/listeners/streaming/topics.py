@@ -13,7 +13,7 @@ from msgspec import Struct
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.metrics import Resumed
-from citadel_edge.telemetry.hub import Batch, Hub, Lost, Message, Topic
+from citadel_edge.telemetry.hub import Batch, Hub, Message, Topic
 
 SERVED = tuple(Topic)
 SHORTEST_S: Final = 0.2
@@ -103,13 +103,6 @@ def ws_events(identity: bytes, epoch: str, batch: Batch) -> Iterable[bytes]:
     for message in batch.messages:
         cursor = f"{epoch}:{_seq(batch, message)}".encode()
         yield b'%s"%s","cursor":"%s",%s' % (head, message.topic.encode(), cursor, message.body[1:])
-
-
-def event_of(news: Message | Lost) -> tuple[str, dict[str, Any]]:
-    """Event name and data. A loss is told, never hidden."""
-    if isinstance(news, Lost):
-        return "lost", {"count": news.count}
-    return news.topic.value, {"seq": news.seq, "at": news.at, "data": news.payload}
 
 
 def _seq(batch: Batch, message: Message) -> int:
