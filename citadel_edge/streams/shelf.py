@@ -52,6 +52,7 @@ class Shelf:
 
     def part_with(self, feed: Feed) -> None:
         """Nothing more comes into it: it stays a moment for those who read it."""
+        feed.on_readers = None
         if feed.readers:
             self._leaving[feed] = None
             feed.on_readers = partial(self._look_after, feed)
@@ -61,12 +62,14 @@ class Shelf:
     def _look_after(self, feed: Feed) -> None:
         if not feed.readers:
             self._leaving.pop(feed, None)
+            feed.on_readers = None
             feed.forget()
 
     def sweep(self, retention_s: float) -> list[Live]:
         """Let memory go whose time has come; answers the streams whose retention is over."""
         leaving, self._leaving = self._leaving, {}
         for feed in leaving:
+            feed.on_readers = None
             feed.forget()
         now_s = self._clock.monotonic_s()
         for live in self:

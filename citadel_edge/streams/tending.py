@@ -14,8 +14,8 @@ from citadel_edge.streams.names import SLOTS
 from citadel_edge.streams.page import Page
 from citadel_edge.streams.store import Store
 
-MOST_TAKEN: Final = 1
-"""Of each slot."""
+MOST_TAKEN: Final = 16
+"""Of each slot, which may hold all that a process began within a minute."""
 
 
 class Tending:

@@ -1,6 +1,8 @@
 """What streams hold in memory, what the log keeps, and for how long."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -122,6 +124,22 @@ async def test_nothing_stays_in_redis_of_streams_that_are_over(redis_url, valkey
         assert b":m" not in keys
         assert b":l\r" not in keys
         assert b"leases" not in keys
+
+
+async def test_a_stream_that_is_over_is_freed_without_the_collector(redis_url):
+    async with instance(redis_url) as one:
+        gc.disable()
+        try:
+            live = await one.start(body=bytes(10_000))
+            trace = weakref.ref(live)
+            with one.streams.reader(live) as reader:
+                await one.say(live, 1, 3)
+                live.end(DONE)
+                del live
+                assert [batch.last async for batch in reader][-1] == 3
+            await until(lambda: trace() is None)
+        finally:
+            gc.enable()
 
 
 async def test_a_listener_that_may_hold_no_more_refuses_the_event(redis_url):
