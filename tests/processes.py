@@ -58,6 +58,10 @@ class EdgeProcess:
         return self._process.pid
 
     @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def keys(self) -> dict[str, str]:
         return json.loads((self.data_dir / "credentials.json").read_text())
 

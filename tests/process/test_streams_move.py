@@ -19,6 +19,9 @@ __all__ = ["migrated_dsn", "migrated_template", "postgres_server", "redis_url", 
 
 STREAMS = 4
 GRACE_S = 2.0
+LEASE_S = 5.0
+HEARD_OUT = 4
+"""Tokens that an engine may have on their way when it is told to stop: they are charged."""
 
 
 @dataclass
@@ -98,11 +101,13 @@ async def test_an_instance_that_is_stopped_hands_its_streams_on_at_once(
             await asyncio.sleep(0.3)
             both.first.edge.send(signal.SIGTERM)
             await reading
-            moved_at = loop.time()
             assert here.moved == here.cursor
             assert here.end is None
-            await both.second.read(here)
-            assert loop.time() - moved_at < 5
+            had, moved_at = len(here.pieces), loop.time()
+            readers.create_task(both.second.read_to_the_end(here))
+            while len(here.pieces) == had:
+                await asyncio.sleep(0.02)
+            assert loop.time() - moved_at < LEASE_S
         assert await both.first.edge.exited(10) == 0
         await both.check([*streams, here])
 
@@ -137,7 +142,7 @@ async def test_a_stream_is_stopped_from_any_instance(
         made = heard.end[1]["usage"]["completion_tokens"]
         assert answer["tokens_saved"] == 80 - made > 0
         assert heard.end[0] == "cancelled"
-        assert made == len(heard.pieces)
+        assert 0 <= made - sum(bool(piece) for piece in heard.pieces) <= HEARD_OUT
 
 
 async def stopped(one: Service, heard: Heard) -> dict[str, Any]:
