@@ -22,8 +22,6 @@ from citadel_edge.streams.store import Store
 from citadel_edge.streams.values import State, Terminal
 from citadel_edge.telemetry.clock import Clock
 
-MOST_TIMES: Final = 30
-"""A stream that so many were to go on with, and nobody said a word, is not gone on with."""
 AT_ONCE_BYTES: Final = 2**20
 _ERROR: Final = {
     "message": "the generation was lost with the instance that produced it",
@@ -37,6 +35,7 @@ class Adoption:
     """Makes orphans this process's own.
 
     Args:
+        orphan_s: a stream that nobody has gone on with after so long ends.
         new_epoch: makes names of epochs.
         hold: told what their events take in memory.
     """
@@ -48,6 +47,7 @@ class Adoption:
         follows: Follows,
         shelf: Shelf,
         *,
+        orphan_s: float,
         clock: Clock,
         log: FilteringBoundLogger,
         new_epoch: Callable[[], str],
@@ -57,6 +57,7 @@ class Adoption:
         self._commits = commits
         self._follows = follows
         self._shelf = shelf
+        self._orphan_s = orphan_s
         self._clock = clock
         self._log = log
         self._new_epoch = new_epoch
@@ -72,9 +73,10 @@ class Adoption:
         if record is None or record.terminal is not None or self._shelf.get(taken.stream) is not None:
             return
         live = self._live(taken, record)
-        self._log.info("stream taken over", stream=live.id, after=record.last, times=taken.times)
-        orphan = Orphan(live, live.origin, live.begun, live.reservations, events, record.last - len(events) + 1)
-        if on_orphan is None or taken.times > MOST_TIMES:
+        self._log.info("stream taken over", stream=live.id, after=record.last, alone_s=taken.alone_s)
+        orphan = Orphan(live, live.origin, live.begun, live.reservations, events, record.first)
+        whole = record.first + len(events) == record.last + 1
+        if on_orphan is None or not whole or taken.alone_s > self._orphan_s:
             _end(live)
         elif not await self._handed_on(orphan, on_orphan):
             await self._commits.give_back(live)
@@ -87,12 +89,12 @@ class Adoption:
             return False
 
     async def _events(self, stream: str, record: Record) -> list[bytes]:
-        """All that the log has."""
+        """All that the log has; fewer if it has not what it says."""
         events: list[bytes] = []
         after = record.first - 1
         while after < record.last:
             part = await self._store.read(stream, after=after, enough_bytes=AT_ONCE_BYTES)
-            if part is None or not part.payloads:
+            if part is None or not part.payloads or part.start != after + 1:
                 break
             events += part.payloads
             after = part.start + len(part.payloads) - 1

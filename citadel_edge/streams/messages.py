@@ -106,10 +106,10 @@ class Start(Struct, frozen=True):
 class Taken(Struct, frozen=True):
     """A stream whose producer died. In `doubt` the log may lack events that were in it once.
 
-    `times`: how often it was taken since anything was said.
+    `alone_s`: for how long nobody has gone on with it.
     """
 
     stream: str
     fence: int
     doubt: bool
-    times: int
+    alone_s: float

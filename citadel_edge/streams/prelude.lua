@@ -7,7 +7,8 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function tell(instance, kind, id) call('PUBLISH', 'citadel:streams:to:' .. instance, kind .. id) end
+-- An instance that cannot be told looks every second.
+local function tell(instance, kind, id) redis.pcall('PUBLISH', 'citadel:streams:to:' .. instance, kind .. id) end
 
 -- Who reads elsewhere, `name:until,…`: call `each(name, until)` for those whose time is not over; answers the latest.
 local function followers(text, now, each)

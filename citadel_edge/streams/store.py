@@ -146,7 +146,7 @@ class Store:
         said, taken = await self._run(_TEND, keys, self.instance, *self._bounds_ms, most, *pairs)
         heard = [Heard(said[at], 0, said[at + 1], said[at + 2] == 1, said[at + 3]) for at in range(0, len(said), 4)]
         return heard, [
-            Taken(taken[at].decode(), taken[at + 1], taken[at + 2] == 1, taken[at + 3])
+            Taken(taken[at].decode(), taken[at + 1], taken[at + 2] == 1, taken[at + 3] / 1000)
             for at in range(0, len(taken), 4)
         ]
 

@@ -94,20 +94,13 @@ class Streams:
         self._shelf = Shelf(clock)
         self._starts = Starts(clock)
         self._follows = Follows(self._store, timing, self._shelf, group=group, clock=clock, log=log)
-        self._commits = Commits(
-            self._store,
-            settings,
-            timing,
-            group=group,
-            log=log,
-            new_epoch=new_epoch,
-            listener=self,
-        )
+        self._commits = Commits(self._store, settings, timing, group=group, log=log, new_epoch=new_epoch, listener=self)
         self._adoption = Adoption(
             self._store,
             self._commits,
             self._follows,
             self._shelf,
+            orphan_s=timing.orphan_s,
             clock=clock,
             log=log,
             new_epoch=new_epoch,

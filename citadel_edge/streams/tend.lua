@@ -10,7 +10,7 @@
 -- most; then the id and the fence of each of its own.
 -- Answers two lists: of each of its own 1, or -1 if it is another's by now, or -2 if it is not there, its last event,
 -- whether it is to stop and how long it is followed; of each that was taken the id, the fence, 1 if it is in doubt, and
--- how often it was taken since anything was said.
+-- for how many ms nobody has gone on with it.
 local leases, doubt, watch = KEYS[1], KEYS[2], KEYS[3]
 local instance, lease, gap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local moment, most = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -52,8 +52,9 @@ for _, id in ipairs(call('ZRANGE', leases, '-inf', now, 'BYSCORE', 'LIMIT', 0, l
     local fence = call('HINCRBY', meta, 'fence', 1)
     call('HSET', meta, 'by', instance)
     call('ZADD', leases, now + lease, id)
-    local times = call('HINCRBY', meta, 'claims', 1)
-    for _, each in ipairs({id, fence, call('ZREM', doubt, id), times}) do taken[#taken + 1] = each end
+    call('HSETNX', meta, 'orphaned', string.format('%.0f', now))
+    local alone = now - call('HGET', meta, 'orphaned')
+    for _, each in ipairs({id, fence, call('ZREM', doubt, id), alone}) do taken[#taken + 1] = each end
   end
 end
 return {own, taken}

@@ -16,6 +16,7 @@ class Timing(Struct, frozen=True, kw_only=True):
         follow_s: a follower that was not heard for so long reads no more.
         look_s: a follower that has heard nothing looks so often all the same.
         gone_s: a stream that the log has not got back after so long is gone.
+        orphan_s: a stream that nobody has gone on with after so long ends.
         late_s: an event that the log has not after so long is shown all the same.
         away_s: so long is Redis waited for by who reads what is only there.
     """
@@ -27,6 +28,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     follow_s: float = 6.0
     look_s: float = 1.0
     gone_s: float = 8.0
+    orphan_s: float = 60.0
     late_s: float = 0.05
     away_s: float = 30.0
 

@@ -39,14 +39,14 @@ local function note(meta, field, value)
 end
 
 local function write(meta, log, id, fence, from, upto, data, epochs, begun, reserved, terminal, last_word)
-  local known = call('HMGET', meta, 'fence', 'first', 'last', 'bytes', 'stop', 'followers', 'claims')
+  local known = call('HMGET', meta, 'fence', 'first', 'last', 'bytes', 'stop', 'followers', 'orphaned')
   local theirs = tonumber(known[1] or 0)
   if theirs ~= fence then return theirs > fence and -1 or -2, 0, 0, 0, 0 end
   local first, last, news = tonumber(known[2]), tonumber(known[3]), terminal ~= ''
   if upto > last then
     if from ~= last + 1 then return -3, first, last, 0, 0 end
     first, last, news = add(meta, log, upto, tonumber(known[4]), first, data, tonumber(ARGV[3])), upto, true
-    if known[7] then call('HDEL', meta, 'claims') end
+    if known[7] then call('HDEL', meta, 'orphaned') end
   end
   note(meta, 'epochs', epochs)
   note(meta, 'begun', begun)
