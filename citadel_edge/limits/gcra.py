@@ -19,9 +19,11 @@ from citadel_edge.limits.rules import (
     SETTLED_MS,
     SLACK_MS,
     SWEPT_BY_EACH,
+    after_lapse,
     bounded,
     cost_of,
     fits,
+    in_later_period,
     is_present,
     ordinal,
     settled_cost,
@@ -57,18 +59,25 @@ class _Bucket:
 
 @dataclass(slots=True)
 class _Counter:
+    """`ended`: units of top-ups that are known to have ended."""
+
     period: int = 0
     used: int = 0
     taken: int = 0
     limit: int = 0
+    ended: int = 0
 
     def at(self, period: int) -> Level:
         """As it is in a period. A later one begins anew; an earlier one (clocks step back) goes on in the known one."""
-        if period > self.period:
-            return Level(0, self.taken + max(0, self.used - self.limit))
-        return Level(self.used, self.taken)
+        level = Level(self.used, self.taken)
+        return in_later_period(level, self.limit) if period > self.period else level
 
-    def write(self, level: Level, period: int, limit: int) -> None:
+    def against(self, dimension: Dimension, period: Period) -> Level:
+        """As it is for a limit, with the top-ups that have ended by now."""
+        return after_lapse(self.at(ordinal(period)), dimension.limit, dimension.lapsed - self.ended)
+
+    def write(self, level: Level, period: int, limit: int, ended: int = 0) -> None:
+        self.ended = max(self.ended, ended)
         self.used, self.taken, self.limit = min(max(0, level.amount), MOST_NANO_USD), level.taken, limit
         self.period = max(self.period, period)
 
@@ -200,7 +209,7 @@ class Book:
         if dimension.kind is Kind.LEASES:
             return Level(self._held(dimension.subject, now_ms))
         if dimension.period is not None:
-            return self._counters.get(key, _Counter()).at(ordinal(dimension.period))
+            return self._counters.get(key, _Counter()).against(dimension, dimension.period)
         return Level(self._buckets.get(key, _Bucket()).drained(dimension.limit, now_ms))
 
     def _held(self, subject: str, now_ms: int) -> int:
@@ -216,7 +225,7 @@ class Book:
             if one.kind is Kind.RATE:
                 self._buckets.setdefault(key, _Bucket()).write(level.amount, one.limit, now_ms)
             elif one.period is not None:
-                self._counters.setdefault(key, _Counter()).write(level, ordinal(one.period), one.limit)
+                self._counters.setdefault(key, _Counter()).write(level, ordinal(one.period), one.limit, one.lapsed)
 
     def _record(self, order: Order, now_ms: int) -> None:
         if order.ttl_ms <= 0:

@@ -94,6 +94,7 @@ class Dimension(Struct, frozen=True, kw_only=True):
         burst: RATE: units that the bucket holds, at least 1 of requests.
         period: CALENDAR: the present one.
         extra, lapsed: CALENDAR: units of all top-ups that count now, and of those whose time is over.
+        lapsing: CALENDAR: of `extra`, units whose time is over when the period ends, or before.
         model: the model that the limit is for alone; a request served by another takes nothing of it.
     """
 
@@ -104,6 +105,7 @@ class Dimension(Struct, frozen=True, kw_only=True):
     period: Period | None = None
     extra: int = 0
     lapsed: int = 0
+    lapsing: int = 0
     model: str = ""
 
     @property
@@ -162,7 +164,8 @@ class Level(Struct, frozen=True, gc=False):
     Attributes:
         amount: RATE: the bucket's backlog in unit-milliseconds (units times 60,000, drained by `limit` a millisecond);
             LEASES: leases held, this request's included; CALENDAR: units used in the period.
-        taken: CALENDAR: units of top-ups that earlier periods used up.
+        taken: CALENDAR: units of the top-ups that count now which earlier periods used up; below 0: so many units of
+            this period's use were of top-ups that have ended since.
     """
 
     amount: int
