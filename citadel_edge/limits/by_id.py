@@ -52,7 +52,7 @@ class ById:
             try:
                 ended = await self._store.settle(reservation_id, spent, model)
             except RedisUnavailable as error:
-                self._lifeline.failed(self._clock.monotonic_s(), str(error))
+                self._lifeline.failed(self._clock.monotonic_s(), error)
             except BaseException:
                 self._later(reservation_id, own, spent, model)
                 raise
@@ -72,7 +72,7 @@ class ById:
             try:
                 alive = await self._store.renew(reservation_id, ttl_ms=ttl_ms, kept=kept)
             except RedisUnavailable as error:
-                self._lifeline.failed(self._clock.monotonic_s(), str(error))
+                self._lifeline.failed(self._clock.monotonic_s(), error)
             else:
                 self._renewed(reservation_id, own, now_s + ttl_s, alive=alive)
                 return

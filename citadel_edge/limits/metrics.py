@@ -39,7 +39,9 @@ class LimitsMetrics:
             "citadel_limits_denied_at_once", "Denials known without asking Redis.", registry=registry
         )
         self.failures = Counter("citadel_limits_redis_failures", "Questions without an answer.", registry=registry)
-        self.lost = Counter("citadel_limits_settlements_lost", "Dropped because too many waited.", registry=registry)
+        self.lost = Counter(
+            "citadel_limits_settlements_lost", "Dropped: too many waited, or Redis failed at them.", registry=registry
+        )
         self.swept = Counter("citadel_limits_swept", "Reservations ended for owners that died.", registry=registry)
         self.adopted = Counter(
             "citadel_limits_adopted", "Reservations that Redis was told of again or late.", registry=registry

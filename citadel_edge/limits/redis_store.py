@@ -21,6 +21,8 @@ from citadel_edge.storage.redis_script import Script
 
 _RECORD_BYTES: Final = 16
 """What stands before the order in a record."""
+_RAN: Final = "on @user_script"
+"""In the answer when a script began and failed at one of its lines."""
 _RESERVATION: Final = re.compile(r"res_([^{}]+)_([0-9a-f]{32})")
 
 
@@ -34,6 +36,10 @@ _SETTLE: Final = _script("settle.lua")
 _RENEW: Final = _script("renew.lua")
 _SWEEP: Final = _script("sweep.lua")
 _SEED: Final = _script("seed.lua")
+
+
+class ScriptFailed(RedisUnavailable):
+    """One order could not be carried out with what stands in its organisation's keys; others can."""
 
 
 class RedisStore:
@@ -91,7 +97,10 @@ class RedisStore:
         organisation_id = organisation_of(reservation)
         if organisation_id is None:
             return None
-        record: bytes | None = await self._redis.call("HGET", _books(organisation_id)[0], reservation[-32:])
+        try:
+            record: bytes | None = await self._redis.call("HGET", _books(organisation_id)[0], reservation[-32:])
+        except ResponseError as error:
+            raise ScriptFailed(f"a reservation cannot be read on Redis: {error}") from error
         return None if record is None else own_bytes(record[_RECORD_BYTES:])
 
     async def sweep(self, organisation_id: str, *, most: int) -> int:
@@ -115,6 +124,8 @@ class RedisStore:
         try:
             return await script.run(self._redis, keys, *args)
         except ResponseError as error:
+            if _RAN in str(error):
+                raise ScriptFailed(f"a script of the limits failed on Redis: {error}") from error
             raise RedisUnavailable("Redis cannot run the limits' scripts: Redis 7 or Valkey is needed") from error
 
 

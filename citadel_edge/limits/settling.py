@@ -145,7 +145,10 @@ class Settling:
         try:
             done = await self._settle(settlement)
         except RedisUnavailable as error:
-            self._lifeline.failed(self._clock.monotonic_s(), str(error))
+            if self._lifeline.failed(self._clock.monotonic_s(), error):
+                self._waiting.pop(settlement.id, None)
+                self._metrics.lost.inc()
+                return True
             return False
         if done:
             self._waiting.pop(settlement.id, None)

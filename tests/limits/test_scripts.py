@@ -2,7 +2,7 @@
 
 import pytest
 
-from citadel_edge.limits.redis_store import RedisStore
+from citadel_edge.limits.redis_store import RedisStore, ScriptFailed
 from citadel_edge.limits.values import NOTHING, Spent, Verdict
 from limits.asked import CONCURRENT, DAY, HOUR, MINUTE, NOON, ORGANISATION, RPM, SECOND, TPD, TPM, USD, limit, order
 
@@ -115,3 +115,13 @@ async def test_a_state_that_is_none_counts_as_lost_and_is_written_anew(told, eac
     assert (await told.reserve(order(*FIVE, tokens=2))).levels[3].amount == 42
     assert await each_pool.call("STRLEN", key) == 184
     assert await each_pool.call("PTTL", key) > DAY
+
+
+@pytest.mark.parametrize("key", ["r", "x", "l:u:usr_1"])
+async def test_other_keys_that_are_not_what_they_should_be_fail_the_order_alone(told, each_pool, key):
+    await each_pool.call("SET", f"{KEYS}{key}", "garbage")
+    with pytest.raises(ScriptFailed):
+        await told.reserve(order(*FIVE, tokens=1))
+    if key == "r":
+        with pytest.raises(ScriptFailed):
+            await told.meta(order().reservation)
