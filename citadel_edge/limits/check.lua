@@ -8,7 +8,7 @@ local order, id = ARGV[1], ARGV[2]
 local flags, ttl, not_after, requests, tokens, nano_usd, _, _, _, limits, subjects, place = parts('<ddddddddddd', order)
 local now = clock(ARGV[3])
 if not_after > 0 and now > not_after then return {-1, now} end
-local force, leases, read = flags % 2 == 1, flags % 4 >= 2, flags >= 4
+local force, leases, read = flags % 2 == 1, flags % 4 >= 2, flags % 8 >= 4
 local records, index, crowded = KEYS[1], KEYS[2], read -- there may be leases that expired and were not swept
 
 if not read and call('ZCOUNT', index, 1, now) > 0 then

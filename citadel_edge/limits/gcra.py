@@ -141,20 +141,26 @@ class Book:
         fine = order.force or all(fits(one, level, cost_of(one, order)) for one, level in pairs)
         return Answer(Verdict.ADMITTED if fine else Verdict.DENIED, now_ms, levels)
 
-    def settle(self, reservation: str, spent: Spent, now_ms: int, model: str = "") -> Ended | None:
-        """End a reservation: what it took becomes what was spent, once; None: it is unknown or was ended before."""
-        record = self._records.pop(reservation, None)
+    def settle(
+        self, reservation: str, spent: Spent, now_ms: int, model: str = "", *, by_id: bool = False
+    ) -> Ended | None:
+        """End a reservation: what it took becomes what was spent, once; None: it is unknown or was ended before.
+
+        `by_id`: who asks knows no more than the id; to them one that is held by its maker is unknown.
+        """
+        record = self._found(reservation, by_id=by_id)
         if record is None:
             return None
+        del self._records[reservation]
         self._ended[reservation] = max(now_ms + SETTLED_MS, record.expires_ms + SLACK_MS)
         if reservation.endswith(FORGETS_OTHERS):
             self._forget_ended(now_ms)
         self._correct(reservation, record, spent, now_ms, model)
         return Ended(record.swept or record.expires_ms <= now_ms, record.order.meta)
 
-    def renew(self, reservation: str, ttl_ms: int, kept: Spent, now_ms: int) -> bool:
+    def renew(self, reservation: str, ttl_ms: int, kept: Spent, now_ms: int, *, by_id: bool = False) -> bool:
         """Let a reservation live `ttl_ms` from now; `kept` is what stays if it is not settled. False: it has ended."""
-        record = self._records.get(reservation)
+        record = self._found(reservation, by_id=by_id)
         if record is None or record.swept or record.expires_ms <= now_ms:
             return False
         record.kept = bounded(kept)
@@ -187,6 +193,10 @@ class Book:
                 del self._buckets[key]
         self._forget_ended(now_ms)
         self._leases = {subject: held for subject, held in self._leases.items() if held}
+
+    def _found(self, reservation: str, *, by_id: bool) -> _Record | None:
+        record = self._records.get(reservation)
+        return None if record is None or (by_id and record.order.held) else record
 
     def _sweep(self, now_ms: int, most: int) -> int:
         swept = 0

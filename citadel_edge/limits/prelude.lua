@@ -68,6 +68,9 @@ local function outlive(state, now, backlog, limit)
   end
 end
 
+-- Whether only its owner ends it.
+local function is_held(record) return parts('<d', record, 17) % 16 >= 8 end
+
 -- Put a reservation from what it stands at to what was spent, and give its leases back; answers the caller's own bytes.
 -- It comes before its reservation is written: while a cluster moves these keys it fails, and then nothing has changed.
 local function correct(prefix, id, record, now, requests, tokens, nano_usd, model)

@@ -134,6 +134,7 @@ class Order(Struct, frozen=True, kw_only=True):
         ttl_ms: how long it (and its leases) live without being renewed; 0: final, it is taken at once and for good.
         leases: whether it takes leases of the limits of kind LEASES; without, these are left out.
         force: take it whatever the limits say.
+        held: whoever made it ends it and lets it live on; nobody does by its id.
         not_after_ms: not carried out when it arrives later than this; 0 is never.
         meta: handed back by the one settlement, for whoever settles by id alone.
     """
@@ -146,6 +147,7 @@ class Order(Struct, frozen=True, kw_only=True):
     ttl_ms: int = 30_000
     leases: bool = True
     force: bool = False
+    held: bool = False
     not_after_ms: int = 0
     meta: bytes = b""
 
