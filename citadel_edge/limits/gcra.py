@@ -15,7 +15,6 @@ from citadel_edge.limits.rules import (
     LATE_MS,
     LONGEST_TTL_MS,
     MOST_BACKLOG,
-    MOST_NANO_USD,
     SETTLED_MS,
     SLACK_MS,
     SWEPT_BY_EACH,
@@ -31,6 +30,7 @@ from citadel_edge.limits.rules import (
 )
 from citadel_edge.limits.values import (
     MINUTE_MS,
+    MOST_NANO_USD,
     Answer,
     Dimension,
     Ended,

@@ -15,9 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from citadel_edge.accounts.entitlement import EMPTY, Entitlement, LimitSheet, LimitValues, TopUp
-from citadel_edge.limits.values import KINDS, MOST, NANO, Dimension, Kind, LimitName, Period, Unit
+from citadel_edge.limits.values import KINDS, MOST, MOST_NANO_USD, NANO, Dimension, Kind, LimitName, Period, Unit
 
-MOST_NANO_USD: Final = 9 * 10**15
 USUAL_BURST: Final = 0.2
 _NONE: Final[LimitValues] = MappingProxyType({})
 

@@ -14,8 +14,8 @@ from redis.exceptions import ResponseError
 
 from citadel_edge.errors import RedisUnavailable
 from citadel_edge.limits.packed import PLACES, Packer, is_held, own_bytes, packed, prefix
-from citadel_edge.limits.rules import LONGEST_TTL_MS, MOST_NANO_USD, bounded, ordinal
-from citadel_edge.limits.values import Answer, Ended, Level, LimitName, Order, Period, Spent, Verdict
+from citadel_edge.limits.rules import LONGEST_TTL_MS, bounded, ordinal
+from citadel_edge.limits.values import MOST_NANO_USD, Answer, Ended, Level, LimitName, Order, Period, Spent, Verdict
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.storage.redis_script import Script
 

@@ -12,7 +12,7 @@ The script on Redis decides by the same rules; `gcra.Book` and the clients' numb
 
 from typing import Final
 
-from citadel_edge.limits.values import MINUTE_MS, Dimension, Kind, Level, Order, Period, Spent
+from citadel_edge.limits.values import MINUTE_MS, MOST_NANO_USD, Dimension, Kind, Level, Order, Period, Spent
 
 DAY_MS: Final = 86_400_000
 LONGEST_TTL_MS: Final = DAY_MS
@@ -31,7 +31,6 @@ SWEPT_BY_EACH: Final = 2
 """So many reservations of its organisation that are due are seen to with each order."""
 
 MOST_UNITS: Final = 5 * 10**10
-MOST_NANO_USD: Final = 4 * 10**15
 MOST_BACKLOG: Final = MOST_UNITS * MINUTE_MS
 """Where costs, backlogs and counters end, so that every sum stays below 2**53, which Lua's numbers hold exactly."""
 

@@ -15,6 +15,8 @@ NANO: Final = 10**9
 """Billionths in a dollar."""
 MOST: Final = 10**10
 """The largest limit that is told apart: with it every product stays below 2**53, exact in Lua's numbers too."""
+MOST_NANO_USD: Final = 4 * 10**15
+"""The same of dollars, and where they are no longer counted: two of them can be added."""
 
 
 class LimitName(StrEnum):
