@@ -6,7 +6,7 @@ another model takes no more than was reserved, or reserves the difference first;
 to know how limits are counted.
 """
 
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import Final
 
 from citadel_edge.accounts.ledger.event import Outcome
@@ -19,11 +19,10 @@ from citadel_edge.limits.headers import limit_headers
 from citadel_edge.limits.limiter import Limiter
 from citadel_edge.limits.plan import Who
 from citadel_edge.limits.refusals import refusal
-from citadel_edge.limits.values import NANO, NOTHING, LimitName, Spent
+from citadel_edge.limits.values import NOTHING, LimitName, Spent, nano_of
 from citadel_edge.routing.models import Model
 
 LEASE_S: Final = 30.0
-_ONE: Final = Decimal(1)
 
 
 def budget_usd(limiter: Limiter, principal: Principal) -> Decimal | None:
@@ -98,7 +97,7 @@ class Charges:
             return
         tokens = report.tokens_in + report.tokens_out
         asked = job.trials or job.broken is not None
-        spent = Spent(1, tokens, _nano(report.cost_usd)) if asked else NOTHING
+        spent = Spent(1, tokens, nano_of(report.cost_usd)) if asked else NOTHING
         for reservation, part in job.reservations:
             self._limiter.settle(reservation, NOTHING if part is Part.DOLLARS else spent, model=report.model)
         job.reservations.clear()
@@ -145,12 +144,12 @@ class Charges:
         if request.max_tokens is None and (smallest := self._limiter.smallest(_who(job, model))):
             tokens_out = max(0, min(tokens_out, smallest - asked.tokens_in))
         cost_usd = self._asking.most_usd(model, (asked.tokens_in, tokens_out))
-        return Spent(1, asked.tokens_in + tokens_out, _nano(cost_usd))
+        return Spent(1, asked.tokens_in + tokens_out, nano_of(cost_usd))
 
     def _progress(self, job: Job) -> Spent:
         """What the request took until now: what stays taken if this process dies."""
         tokens = job.tokens(Outcome.CANCELLED, self._asking.ratios)
-        return Spent(1, sum(tokens), _nano(self._asking.charge_usd(job, tokens)))
+        return Spent(1, sum(tokens), nano_of(self._asking.charge_usd(job, tokens)))
 
 
 def _who(job: Job, model: Model) -> Who:
@@ -162,7 +161,3 @@ def _who(job: Job, model: Model) -> Who:
         model=model.name,
         endpoint=job.call.endpoint,
     )
-
-
-def _nano(usd: Decimal) -> int:
-    return int((usd * NANO).quantize(_ONE, rounding=ROUND_CEILING))

@@ -14,7 +14,8 @@ from citadel_edge.config.fields import STRICT, number, seen, whole
 
 MOST_UNITS: Final = 10**10
 """The largest limit on requests or tokens: with it, all that is counted stays exact in Redis's numbers too."""
-MOST_USD: Final = 9_000_000
+MOST_USD: Final = 4_000_000
+"""The same of dollars."""
 MOST_SHEETS: Final = 100
 """So many models, and so many endpoints, may have limits of their own in one place."""
 LIMIT_NAMES: Final = (

@@ -47,7 +47,7 @@ class Asking:
         try:
             answered = await self.look(ask, claim, order)
         except RedisUnavailable as error:
-            self._lifeline.failed(self._clock.monotonic_s(), str(error))
+            self._lifeline.failed(self._clock.monotonic_s(), error)
             raise
         self._lifeline.answered(self._clock.monotonic_s())
         return answered

@@ -1,7 +1,8 @@
 """Reservations of services, which know only an id, and may have it from another instance.
 
 Decides who is asked: this instance, where it is one of ours that Redis does not know or cannot be asked about; else
-Redis. While Redis is away a settlement is accepted and carried out later: nobody has to keep it for us. Right after an
+Redis. Those that a running request of any instance holds are nobody's here. While Redis is away a settlement or release
+is accepted and carried out later, of ours or not; what one carries that is not ours is then not known. Right after an
 outage one that Redis does not know may be one that another instance has yet to tell it of.
 """
 
@@ -50,9 +51,9 @@ class ById:
         own = self._own(reservation_id)
         if self._lifeline.serves and (own is None or own.home is Home.REDIS):
             try:
-                ended = await self._store.settle(reservation_id, spent, model)
+                ended = await self._store.settle(reservation_id, spent, model, by_id=True)
             except RedisUnavailable as error:
-                self._lifeline.failed(self._clock.monotonic_s(), str(error))
+                self._lifeline.failed(self._clock.monotonic_s(), error)
             except BaseException:
                 self._later(reservation_id, own, spent, model)
                 raise
@@ -61,6 +62,7 @@ class ById:
                     self._endings.over(own)
                 if ended is None:
                     raise self._missing(reservation_id, own)
+                self._endings.counted(own, spent, model)
                 return ended
         return self._later(reservation_id, own, spent, model)
 
@@ -70,9 +72,9 @@ class ById:
         ttl_ms, now_s = round(ttl_s * 1000), self._clock.monotonic_s()
         if self._lifeline.serves and (own is None or own.home is Home.REDIS):
             try:
-                alive = await self._store.renew(reservation_id, ttl_ms=ttl_ms, kept=kept)
+                alive = await self._store.renew(reservation_id, ttl_ms=ttl_ms, kept=kept, by_id=True)
             except RedisUnavailable as error:
-                self._lifeline.failed(self._clock.monotonic_s(), str(error))
+                self._lifeline.failed(self._clock.monotonic_s(), error)
             else:
                 self._renewed(reservation_id, own, now_s + ttl_s, alive=alive)
                 return
@@ -101,10 +103,12 @@ class ById:
             own.expires_s = expires_s
 
     def _own(self, reservation_id: str) -> Reservation | None:
-        """It, if it is one of ours and open; raises where it cannot be anybody's."""
-        if organisation_of(reservation_id) is None or reservation_id in self._settling:
+        """It, if it is one of ours and open; raises where it is none that is ended by its id."""
+        own = self._open.get(reservation_id)
+        held = own is not None and own.held
+        if held or organisation_of(reservation_id) is None or reservation_id in self._settling:
             raise _unknown(reservation_id)
-        return self._open.get(reservation_id)
+        return own
 
     def _missing(self, reservation_id: str, own: Reservation | None) -> RequestError:
         """What to say of one that Redis does not know."""
@@ -113,7 +117,7 @@ class ById:
 
     def _later(self, reservation_id: str, own: Reservation | None, spent: Spent, model: str) -> Ended | None:
         if own is None:
-            self._settling.put(Settlement(id=reservation_id, spent=spent, model=model))
+            self._settling.put(Settlement(id=reservation_id, spent=spent, model=model, by_id=True))
             return None
         self._endings.settle(own, spent, model)
         return Ended(late=False, meta=own.order.meta)

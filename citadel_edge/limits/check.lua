@@ -8,7 +8,7 @@ local order, id = ARGV[1], ARGV[2]
 local flags, ttl, not_after, requests, tokens, nano_usd, _, _, _, limits, subjects, place = parts('<ddddddddddd', order)
 local now = clock(ARGV[3])
 if not_after > 0 and now > not_after then return {-1, now} end
-local force, leases, read = flags % 2 == 1, flags % 4 >= 2, flags >= 4
+local force, leases, read = flags % 2 == 1, flags % 4 >= 2, flags % 8 >= 4
 local records, index, crowded = KEYS[1], KEYS[2], read -- there may be leases that expired and were not swept
 
 if not read and call('ZCOUNT', index, 1, now) > 0 then
@@ -56,19 +56,23 @@ for i = 1, limits do
     outlive(state, now, after, limit)
   else -- a calendar's; what a rate calls its burst are its top-ups
     if now < start or now >= finish then return {-1, now} end
-    local known, taken = state[field], state[field + 2]
+    local known, taken, ended = state[field], state[field + 2], 19 + field / 4
     amount = state[field + 1]
     if period > known then
-      if amount > state[field + 3] then taken = taken + amount - state[field + 3] end
+      taken = math.max(0, taken + math.max(0, amount - state[field + 3]))
       amount = 0
       state[field] = period
     elseif period < known then -- the clock stepped back: it goes on in the period that it is counted in
       local at = place - 24
       order = string.sub(order, 1, at - 1) .. pack('<d', known) .. string.sub(order, at + 8)
     end
-    local room = burst + lapsed - taken
-    if room > burst then room = burst end
-    if room < 0 then room = 0 end
+    local over = math.max(0, amount - limit)
+    taken = math.max(taken, -over)
+    if lapsed > state[ended] then -- what these were used for is not of those that count
+      taken = taken - math.min(taken + over, lapsed - state[ended])
+      state[ended] = lapsed
+    end
+    local room = math.max(0, burst - taken)
     local after = amount + cost
     if cost > 0 and after > limit + room then fine = false end
     if after > MOST_USED then
@@ -76,7 +80,7 @@ for i = 1, limits do
       cost = after - amount
     end
     state[field + 1], state[field + 2], state[field + 3] = after, taken, limit
-    if taken > 0 then
+    if taken ~= 0 then
       top_ups = top_ups or {}
       top_ups[i] = taken
     end

@@ -57,7 +57,7 @@ class Claim(Struct, frozen=True, kw_only=True):
         cost: what is taken now; `kept`: of it, what stays taken if this process dies before it settles.
         leases: whether it counts as a concurrent request.
         ttl_s: how long it lives without being renewed; of what is `held` at least 3, as it is looked at every second.
-        held: renewed here until it is settled; without, by `renew_id` from outside or not at all.
+        held: renewed here until it is settled, and nobody's by its id; without, by `renew_id` or not at all.
         meta: handed back by the settlement, for whoever settles by id alone.
         tier: the caller's, for metrics only.
         also: others whose limits are looked at together with the caller's: the same user on other models and endpoints.

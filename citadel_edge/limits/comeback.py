@@ -122,7 +122,7 @@ class Comeback:
         try:
             present = await roll_call(self._redis)
         except RedisUnavailable as error:
-            self._lifeline.failed(self._clock.monotonic_s(), str(error))
+            self._lifeline.failed(self._clock.monotonic_s(), error)
             self._lifeline.reason = str(error)
             return False
         loss = self._looks.look(present, writes=writes, now_s=self._clock.monotonic_s())
@@ -173,8 +173,7 @@ class Comeback:
         try:
             known = await self._store.renew(reservation.id, ttl_ms=ttl_ms, kept=reservation.kept)
         except RedisUnavailable as error:
-            self._lifeline.failed(now_s, str(error))
-            return False
+            return self._lifeline.failed(now_s, error)
         reservation.expires_s = now_s + ttl_ms / 1000
         return known or await self.adopt(reservation)
 
@@ -188,13 +187,12 @@ class Comeback:
         return True
 
     async def _carry_out(self, order: Order) -> bool:
-        """False: it was not answered, or its periods ended at this moment."""
+        """False: it was not answered, or its periods ended at this moment. What can never be is as if it were done."""
         asked_s = self._clock.monotonic_s()
         try:
             answer = await self._store.reserve(order)
         except RedisUnavailable as error:
-            self._lifeline.failed(self._clock.monotonic_s(), str(error))
-            return False
+            return self._lifeline.failed(self._clock.monotonic_s(), error)
         self._time.learn(asked_s, answer.now_ms)
         return answer.verdict is not Verdict.STALE
 

@@ -8,6 +8,7 @@ from citadel_edge.limits.denials import Denials
 from citadel_edge.limits.known import Known
 from citadel_edge.limits.lifeline import Lifeline
 from citadel_edge.limits.local_store import LocalStore
+from citadel_edge.limits.metrics import OTHER
 from citadel_edge.limits.news import News
 from citadel_edge.limits.open_reservations import OpenReservations
 from citadel_edge.limits.owed import Owed
@@ -47,8 +48,7 @@ class Endings:
         if reservation.settled:
             return
         self.over(reservation, spent, model)
-        self._known.settled(reservation.order, spent, model)
-        self._news.settled(reservation.tier, spent.tokens)
+        self.counted(reservation, spent, model)
         if reservation.home is Home.LOCAL:
             self._owed.spent(reservation.order, spent, model, self._time.now_ms())
             self._lifeline.trouble.set()
@@ -63,6 +63,12 @@ class Endings:
             uncertain=reservation.home is Home.UNCERTAIN,
         )
         self._settling.put(settlement)
+
+    def counted(self, reservation: Reservation | None, spent: Spent, model: str) -> None:
+        """So much it took in the end; null: one of another instance, of which nothing is known."""
+        if reservation is not None:
+            self._known.settled(reservation.order, spent, model)
+        self._news.settled(OTHER if reservation is None else reservation.tier, spent.tokens)
 
     def over(self, reservation: Reservation, spent: Spent = NOTHING, model: str = "") -> None:
         """It has ended, and whoever has it on record knows."""

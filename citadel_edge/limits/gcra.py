@@ -15,13 +15,14 @@ from citadel_edge.limits.rules import (
     LATE_MS,
     LONGEST_TTL_MS,
     MOST_BACKLOG,
-    MOST_NANO_USD,
     SETTLED_MS,
     SLACK_MS,
     SWEPT_BY_EACH,
+    after_lapse,
     bounded,
     cost_of,
     fits,
+    in_later_period,
     is_present,
     ordinal,
     settled_cost,
@@ -29,6 +30,7 @@ from citadel_edge.limits.rules import (
 )
 from citadel_edge.limits.values import (
     MINUTE_MS,
+    MOST_NANO_USD,
     Answer,
     Dimension,
     Ended,
@@ -57,18 +59,25 @@ class _Bucket:
 
 @dataclass(slots=True)
 class _Counter:
+    """`ended`: units of top-ups that are known to have ended."""
+
     period: int = 0
     used: int = 0
     taken: int = 0
     limit: int = 0
+    ended: int = 0
 
     def at(self, period: int) -> Level:
         """As it is in a period. A later one begins anew; an earlier one (clocks step back) goes on in the known one."""
-        if period > self.period:
-            return Level(0, self.taken + max(0, self.used - self.limit))
-        return Level(self.used, self.taken)
+        level = Level(self.used, self.taken)
+        return in_later_period(level, self.limit) if period > self.period else level
 
-    def write(self, level: Level, period: int, limit: int) -> None:
+    def against(self, dimension: Dimension, period: Period) -> Level:
+        """As it is for a limit, with the top-ups that have ended by now."""
+        return after_lapse(self.at(ordinal(period)), dimension.limit, dimension.lapsed - self.ended)
+
+    def write(self, level: Level, period: int, limit: int, ended: int = 0) -> None:
+        self.ended = max(self.ended, ended)
         self.used, self.taken, self.limit = min(max(0, level.amount), MOST_NANO_USD), level.taken, limit
         self.period = max(self.period, period)
 
@@ -132,20 +141,26 @@ class Book:
         fine = order.force or all(fits(one, level, cost_of(one, order)) for one, level in pairs)
         return Answer(Verdict.ADMITTED if fine else Verdict.DENIED, now_ms, levels)
 
-    def settle(self, reservation: str, spent: Spent, now_ms: int, model: str = "") -> Ended | None:
-        """End a reservation: what it took becomes what was spent, once; None: it is unknown or was ended before."""
-        record = self._records.pop(reservation, None)
+    def settle(
+        self, reservation: str, spent: Spent, now_ms: int, model: str = "", *, by_id: bool = False
+    ) -> Ended | None:
+        """End a reservation: what it took becomes what was spent, once; None: it is unknown or was ended before.
+
+        `by_id`: who asks knows no more than the id; to them one that is held by its maker is unknown.
+        """
+        record = self._found(reservation, by_id=by_id)
         if record is None:
             return None
+        del self._records[reservation]
         self._ended[reservation] = max(now_ms + SETTLED_MS, record.expires_ms + SLACK_MS)
         if reservation.endswith(FORGETS_OTHERS):
             self._forget_ended(now_ms)
         self._correct(reservation, record, spent, now_ms, model)
         return Ended(record.swept or record.expires_ms <= now_ms, record.order.meta)
 
-    def renew(self, reservation: str, ttl_ms: int, kept: Spent, now_ms: int) -> bool:
+    def renew(self, reservation: str, ttl_ms: int, kept: Spent, now_ms: int, *, by_id: bool = False) -> bool:
         """Let a reservation live `ttl_ms` from now; `kept` is what stays if it is not settled. False: it has ended."""
-        record = self._records.get(reservation)
+        record = self._found(reservation, by_id=by_id)
         if record is None or record.swept or record.expires_ms <= now_ms:
             return False
         record.kept = bounded(kept)
@@ -179,6 +194,10 @@ class Book:
         self._forget_ended(now_ms)
         self._leases = {subject: held for subject, held in self._leases.items() if held}
 
+    def _found(self, reservation: str, *, by_id: bool) -> _Record | None:
+        record = self._records.get(reservation)
+        return None if record is None or (by_id and record.order.held) else record
+
     def _sweep(self, now_ms: int, most: int) -> int:
         swept = 0
         while swept < most and (reservation := self._next_due(now_ms)) is not None:
@@ -200,7 +219,7 @@ class Book:
         if dimension.kind is Kind.LEASES:
             return Level(self._held(dimension.subject, now_ms))
         if dimension.period is not None:
-            return self._counters.get(key, _Counter()).at(ordinal(dimension.period))
+            return self._counters.get(key, _Counter()).against(dimension, dimension.period)
         return Level(self._buckets.get(key, _Bucket()).drained(dimension.limit, now_ms))
 
     def _held(self, subject: str, now_ms: int) -> int:
@@ -216,7 +235,7 @@ class Book:
             if one.kind is Kind.RATE:
                 self._buckets.setdefault(key, _Bucket()).write(level.amount, one.limit, now_ms)
             elif one.period is not None:
-                self._counters.setdefault(key, _Counter()).write(level, ordinal(one.period), one.limit)
+                self._counters.setdefault(key, _Counter()).write(level, ordinal(one.period), one.limit, one.lapsed)
 
     def _record(self, order: Order, now_ms: int) -> None:
         if order.ttl_ms <= 0:

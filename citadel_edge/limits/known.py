@@ -7,7 +7,7 @@ to know what others took since. Bounded; what nobody asked about for longest is 
 from collections import OrderedDict
 from typing import Final
 
-from citadel_edge.limits.rules import cost_of, ordinal, settled_cost
+from citadel_edge.limits.rules import after_lapse, cost_of, in_later_period, ordinal, settled_cost
 from citadel_edge.limits.values import Answer, Dimension, Kind, Level, LimitName, Order, Spent
 
 LEASE_MS: Final = 30_000
@@ -66,6 +66,7 @@ def _since(known: tuple[Dimension, Level, int], dimension: Dimension, now_ms: in
         return Level(max(0, level.amount - dimension.limit * passed_ms))
     if dimension.kind is Kind.LEASES:
         return level if passed_ms < LEASE_MS else Level(0)
+    level = after_lapse(level, then.limit, dimension.lapsed - then.lapsed)
     if then.period is None or dimension.period is None or ordinal(dimension.period) <= ordinal(then.period):
         return level
-    return Level(0, level.taken + max(0, level.amount - then.limit))
+    return in_later_period(level, then.limit)

@@ -1,13 +1,17 @@
 """Whether Redis is asked at all: a breaker over the questions of late. A state machine and nothing else.
 
 It stops asking when half of at least twenty questions within five seconds had no answer in time, or when whoever
-looked after one such found the server away; and asks again when that one says so. Refuses to look itself.
+looked after one such found the server away; and asks again when that one says so. A question that failed because of
+what it was about says nothing of the others. Refuses to look itself.
 """
 
 import asyncio
 import math
 from collections.abc import Callable
 from typing import Final
+
+from citadel_edge.errors import RedisUnavailable
+from citadel_edge.limits.redis_store import ScriptFailed
 
 WINDOW_S: Final = 5
 LEAST_CALLS: Final = 20
@@ -29,9 +33,15 @@ class Lifeline:
     """
 
     def __init__(
-        self, *, on_failed: Callable[[], None], on_away: Callable[[str], None], on_back: Callable[[float], None]
+        self,
+        *,
+        on_failed: Callable[[], None],
+        on_failed_alone: Callable[[str], None],
+        on_away: Callable[[str], None],
+        on_back: Callable[[float], None],
     ) -> None:
         self._on_failed = on_failed
+        self._on_failed_alone = on_failed_alone
         self._on_away = on_away
         self._on_back = on_back
         self.serves = True
@@ -50,15 +60,19 @@ class Lifeline:
         """A question was answered in time."""
         self._good[self._slot(now_s)] += 1
 
-    def failed(self, now_s: float, reason: str) -> None:
-        """One was not; if that was one too many, it is not asked from now on."""
+    def failed(self, now_s: float, error: RedisUnavailable) -> bool:
+        """One was not; if it was one too many, it is not asked from now on. True: that one alone cannot be answered."""
+        if isinstance(error, ScriptFailed):
+            self._on_failed_alone(str(error))
+            return True
         self._bad[self._slot(now_s)] += 1
         self.trouble.set()
         self._on_failed()
         bad, good = sum(self._bad), sum(self._good)
         if self.serves and bad + good >= LEAST_CALLS and bad >= good:
             self.cool_until_s = now_s + COOL_S
-            self.lose(now_s, reason)
+            self.lose(now_s, str(error))
+        return False
 
     def lose(self, now_s: float, reason: str) -> None:
         """It is away."""

@@ -230,6 +230,7 @@ class Limiter:
             kept=claim.kept,
             ttl_ms=round(claim.ttl_s * 1000),
             leases=claim.leases,
+            held=claim.held,
             not_after_ms=self._time.at_ms(until_s),
             meta=claim.meta,
         )

@@ -122,7 +122,7 @@ def share_of(dimension: Dimension, level: Level | None, instances: int) -> Dimen
     if dimension.kind is Kind.CALENDAR:
         known = level or Level(0)
         left = dimension.limit + room_of(dimension, known.taken) - known.amount
-        return replace(dimension, limit=_part(left, instances), extra=0, lapsed=0)
+        return replace(dimension, limit=_part(left, instances), extra=0, lapsed=0, lapsing=0)
     burst = _part(dimension.burst, instances)
     return replace(dimension, limit=_part(dimension.limit, instances), burst=burst)
 

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _MOST_TIERS: Final = 100
-_OTHER: Final = "other"
+OTHER: Final = "other"
 
 
 class LimitsMetrics:
@@ -39,7 +39,9 @@ class LimitsMetrics:
             "citadel_limits_denied_at_once", "Denials known without asking Redis.", registry=registry
         )
         self.failures = Counter("citadel_limits_redis_failures", "Questions without an answer.", registry=registry)
-        self.lost = Counter("citadel_limits_settlements_lost", "Dropped because too many waited.", registry=registry)
+        self.lost = Counter(
+            "citadel_limits_settlements_lost", "Dropped: too many waited, or Redis failed at them.", registry=registry
+        )
         self.swept = Counter("citadel_limits_swept", "Reservations ended for owners that died.", registry=registry)
         self.adopted = Counter(
             "citadel_limits_adopted", "Reservations that Redis was told of again or late.", registry=registry
@@ -99,4 +101,4 @@ class LimitsMetrics:
         """The tier; of too many, those that came last share one series."""
         if len(self._tiers) < _MOST_TIERS:
             self._tiers.add(tier)
-        return tier if tier in self._tiers else _OTHER
+        return tier if tier in self._tiers else OTHER

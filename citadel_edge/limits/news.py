@@ -14,7 +14,7 @@ from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic
 
 _MOST_A_SECOND: Final = 10_000
-_RESTORED_S: Final = 60.0
+_AGAIN_S: Final = 60.0
 _LATELY_S: Final = 300.0
 
 
@@ -27,7 +27,7 @@ class News:
         self._metrics = metrics
         self._clock = clock
         self._second = 0
-        self._restored_s = -_RESTORED_S
+        self._restored_s = self._failed_s = -_AGAIN_S
         self._told: set[tuple[str, str]] = set()
         self._change: tuple[float, Loss] | None = None
 
@@ -82,11 +82,19 @@ class News:
         self._metrics.swept.inc(count)
         self._log.info("reservations without an owner were ended", count=count)
 
+    def failed_alone(self, reason: str) -> None:
+        """Redis cannot carry out an order; said in the log once a minute."""
+        self._metrics.failures.inc()
+        now_s = self._clock.monotonic_s()
+        if now_s - self._failed_s > _AGAIN_S:
+            self._failed_s = now_s
+            self._log.error("an organisation's keys on Redis are not what they should be", reason=reason)
+
     def restored(self) -> None:
         """A quota's use was read from the ledger; said in the log once a minute."""
         self._metrics.restored.inc()
         now_s = self._clock.monotonic_s()
-        if now_s - self._restored_s > _RESTORED_S:
+        if now_s - self._restored_s > _AGAIN_S:
             self._restored_s = now_s
             self._log.warning("Redis knows less than the ledger: quotas are restored from there")
 

@@ -6,6 +6,7 @@ were handed out by id until they expire.
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from citadel_edge.limits.claims import Home, Reservation
@@ -15,6 +16,8 @@ from citadel_edge.telemetry.ids import uuid7
 RENEWALS: Final = 3
 """So many renewals fit into a life."""
 MOST_LENT: Final = 100_000
+SETTLED_ON_TOP: Final = 1000
+"""More expiries than twice the reservations, and so many, are tidied up."""
 
 
 def reservation_id(organisation_id: str, clock: Clock) -> str:
@@ -29,6 +32,7 @@ class OpenReservations:
         self._own: dict[str, Reservation] = {}
         self._lent: OrderedDict[str, Reservation] = OrderedDict()
         self._away: dict[str, Reservation] = {}
+        self._expiries: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         return len(self._own) + len(self._lent)
@@ -45,6 +49,7 @@ class OpenReservations:
             self._own[reservation.id] = reservation
             return
         self._lent[reservation.id] = reservation
+        heappush(self._expiries, (reservation.expires_s, reservation.id))
         if len(self._lent) > MOST_LENT:
             self._away.pop(self._lent.popitem(last=False)[0], None)
 
@@ -73,9 +78,17 @@ class OpenReservations:
 
     def forget_expired(self, now_s: float) -> None:
         """Drop what was handed out and not renewed here; what Redis does not know yet is kept until it does."""
-        over = [one for one in self._lent.values() if one.expires_s < now_s and one.home is Home.REDIS]
-        for one in over:
-            del self._lent[one.id]
+        while self._expiries and self._expiries[0][0] < now_s:
+            lent = self._lent.get(heappop(self._expiries)[1])
+            if lent is None:
+                continue
+            if lent.expires_s < now_s and lent.home is Home.REDIS:
+                del self._lent[lent.id]
+            else:
+                heappush(self._expiries, (max(lent.expires_s, now_s), lent.id))
+        if len(self._expiries) > 2 * len(self._lent) + SETTLED_ON_TOP:
+            self._expiries = [(one.expires_s, one.id) for one in self._lent.values()]
+            heapify(self._expiries)
 
 
 def _left_s(reservation: Reservation) -> float:

@@ -19,6 +19,7 @@ _LIMIT: Final = Struct("<3B6d")
 FORCED: Final = 1
 LEASES: Final = 2
 ONLY_READ: Final = 4
+HELD: Final = 8
 PLACES: Final = {
     LimitName.CONCURRENT: 0,
     LimitName.REQUESTS_PER_MINUTE: 2,
@@ -66,13 +67,18 @@ def prefix(organisation_id: str) -> str:
 def packed(order: Order, plan: Plan, *, only_read: bool = False) -> bytes:
     """An order's bytes."""
     cost, kept = bounded(order.cost), bounded(order.kept)
-    flags = FORCED * order.force + LEASES * takes_leases(order) + ONLY_READ * only_read
+    flags = FORCED * order.force + LEASES * takes_leases(order) + ONLY_READ * only_read + HELD * order.held
     own = _OWN.pack(
         *(flags, min(order.ttl_ms, LONGEST_TTL_MS), order.not_after_ms),
         *(cost.requests, cost.tokens, cost.nano_usd),
         *(kept.requests, kept.tokens, kept.nano_usd),
     )
     return own + plan.packed + order.meta
+
+
+def is_held(order: bytes) -> bool:
+    """Whether a packed order is `held`."""
+    return int(_OWN.unpack_from(order)[0]) & HELD != 0
 
 
 def own_bytes(order: bytes) -> bytes:

@@ -47,6 +47,7 @@ class Parts:
         self.time = time = ServerTime(clock)
         self.lifeline = lifeline = Lifeline(
             on_failed=metrics.failures.inc,
+            on_failed_alone=news.failed_alone,
             on_away=lambda reason: news.away(reason, instances.last_known),
             on_back=news.back,
         )

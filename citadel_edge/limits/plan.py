@@ -15,9 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from citadel_edge.accounts.entitlement import EMPTY, Entitlement, LimitSheet, LimitValues, TopUp
-from citadel_edge.limits.values import KINDS, MOST, NANO, Dimension, Kind, LimitName, Period, Unit
+from citadel_edge.limits.values import KINDS, MOST, MOST_NANO_USD, NANO, Dimension, Kind, LimitName, Period, Unit
 
-MOST_NANO_USD: Final = 9 * 10**15
 USUAL_BURST: Final = 0.2
 _NONE: Final[LimitValues] = MappingProxyType({})
 
@@ -140,9 +139,7 @@ def _made(side: _Side, subject: str, values: LimitValues, periods: Periods) -> I
             continue
         limit = min(MOST_NANO_USD, round(value * NANO)) if unit is Unit.NANO_USD else min(MOST, int(value))
         if kind is Kind.CALENDAR:
-            extra, lapsed = _given(side.top_ups, unit, periods.now_ms)
-            period = periods.of(name)
-            yield Dimension(subject=subject, name=name, limit=limit, period=period, extra=extra, lapsed=lapsed)
+            yield _quota(Dimension(subject=subject, name=name, limit=limit, period=periods.of(name)), side, periods)
         elif kind is Kind.RATE:
             least = 1 if unit is Unit.REQUESTS else 0
             yield Dimension(subject=subject, name=name, limit=limit, burst=max(least, int(side.burst * limit)))
@@ -150,16 +147,21 @@ def _made(side: _Side, subject: str, values: LimitValues, periods: Periods) -> I
             yield Dimension(subject=subject, name=name, limit=limit)
 
 
-def _given(top_ups: tuple[TopUp, ...], unit: Unit, now_ms: int) -> tuple[int, int]:
-    """Units of top-ups that count now, and of those whose time is over."""
-    extra = lapsed = 0
-    for top_up in top_ups:
-        units = top_up.tokens if unit is Unit.TOKENS else top_up.nano_usd
-        if top_up.expires_unix_s is None or now_ms < top_up.expires_unix_s * 1000:
-            extra += units
-        else:
+def _quota(quota: Dimension, side: _Side, periods: Periods) -> Dimension:
+    """With the units of top-ups that count now, of those that do no more, and of those that soon will not."""
+    if not side.top_ups or quota.period is None:
+        return quota
+    extra = lapsed = lapsing = 0
+    for top_up in side.top_ups:
+        units = top_up.tokens if quota.unit is Unit.TOKENS else top_up.nano_usd
+        ends_ms = float("inf") if top_up.expires_unix_s is None else top_up.expires_unix_s * 1000
+        if ends_ms <= periods.now_ms:
             lapsed += units
-    return extra, lapsed
+            continue
+        extra += units
+        if ends_ms <= quota.period.end_ms:
+            lapsing += units
+    return msgspec.structs.replace(quota, extra=extra, lapsed=lapsed, lapsing=lapsing)
 
 
 def _merged(values: LimitValues, over: LimitValues) -> LimitValues:

@@ -6,7 +6,11 @@
 --   s:<subject>  STATE: 1 when the key expires;
 --                2-4 requests and 5-7 tokens a minute: backlog, at, limit;
 --                8-11 tokens a day, 12-15 tokens a month, 16-19 USD a month: period, used, taken, limit;
---                20 until when the other keys need no longer life
+--                taken are units of top-ups that count which earlier periods used; below 0: so many of this period's
+--                were of top-ups that have ended
+--                20 until when the other keys need no longer life;
+--                21-23 of the three calendars: units of top-ups that are known to have ended
+--                A state of another length is none: what it said is lost.
 --   l:<subject>  sorted set of the reservations that hold a lease, by when they expire
 --   r            hash of the records of reservations: when it expires, 1 if it was swept, and its order
 --   x            sorted set of these, by when they are due: to be swept, then to be forgotten; and of those that ended,
@@ -14,8 +18,8 @@
 -- An order (limits/packed.py): flags, ttl, not after, what it stands at (requests, tokens, nano-USD), what is kept of
 -- it (the same), number of limits and of subjects; each limit; each subject and its model; then the caller's own bytes.
 local call, pack, parts = redis.call, struct.pack, struct.unpack
-local STATE, LIMIT = '<dddddddddddddddddddd', '<BBBdddddd'
-local LIMIT_BYTES = 51
+local STATE, LIMIT = '<' .. string.rep('d', 23), '<BBBdddddd'
+local STATE_BYTES, SHORT_STATE_BYTES, LIMIT_BYTES = 184, 160, 51 -- a short one is of before there was 21-23
 local LIVE, SWEPT = 0, 1
 local MINUTE, HOUR, DAY = 60000, 3600000, 86400000
 local SLACK = 10000
@@ -28,21 +32,25 @@ local function clock(given)
   return time[1] * 1000 + (time[2] - time[2] % 1000) / 1000
 end
 
--- The states of some subjects: 20 numbers each, and at 21 whether the key has its expiry (0: it has not).
+-- The states of some subjects: 23 numbers each, and at 24 whether the key has its expiry (0: it has not).
 local function load_states(keys, first, last)
   if first > last then return {} end
-  local values
-  if first == last then values = {call('GET', keys[first])} else values = call('MGET', unpack(keys, first, last)) end
+  local values = call('MGET', unpack(keys, first, last))
   for i = 1, last - first + 1 do
     local value = values[i]
-    values[i] = value and {parts(STATE, value)} or {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    if value and #value == SHORT_STATE_BYTES then value = value .. string.rep('\0', 24) end
+    if value and #value == STATE_BYTES then
+      values[i] = {parts(STATE, value)}
+    else
+      values[i] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    end
   end
   return values
 end
 
 local function save(key, state, now)
-  local value = pack(STATE, unpack(state, 1, 20))
-  if state[21] ~= 0 then
+  local value = pack(STATE, unpack(state, 1, 23))
+  if state[24] ~= 0 then
     call('SET', key, value, 'KEEPTTL')
   elseif state[1] > now then
     call('SET', key, value, 'PX', state[1] - now)
@@ -50,7 +58,7 @@ local function save(key, state, now)
 end
 
 local function live_until(state, time)
-  if time > state[1] then state[1], state[21] = time, 0 end
+  if time > state[1] then state[1], state[24] = time, 0 end
 end
 
 -- A bucket lives longer than it drains.
@@ -59,6 +67,9 @@ local function outlive(state, now, backlog, limit)
     live_until(state, now + math.min(math.ceil(backlog / limit) + DAY, AFTER_TOP_UPS))
   end
 end
+
+-- Whether only its owner ends it.
+local function is_held(record) return parts('<d', record, 17) % 16 >= 8 end
 
 -- Put a reservation from what it stands at to what was spent, and give its leases back; answers the caller's own bytes.
 -- It comes before its reservation is written: while a cluster moves these keys it fails, and then nothing has changed.

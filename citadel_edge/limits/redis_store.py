@@ -13,14 +13,16 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from citadel_edge.errors import RedisUnavailable
-from citadel_edge.limits.packed import PLACES, Packer, own_bytes, packed, prefix
-from citadel_edge.limits.rules import LONGEST_TTL_MS, MOST_NANO_USD, bounded, ordinal
-from citadel_edge.limits.values import Answer, Ended, Level, LimitName, Order, Period, Spent, Verdict
+from citadel_edge.limits.packed import PLACES, Packer, is_held, own_bytes, packed, prefix
+from citadel_edge.limits.rules import LONGEST_TTL_MS, bounded, ordinal
+from citadel_edge.limits.values import MOST_NANO_USD, Answer, Ended, Level, LimitName, Order, Period, Spent, Verdict
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.storage.redis_script import Script
 
 _RECORD_BYTES: Final = 16
 """What stands before the order in a record."""
+_RAN: Final = "on @user_script"
+"""In the answer when a script began and failed at one of its lines."""
 _RESERVATION: Final = re.compile(r"res_([^{}]+)_([0-9a-f]{32})")
 
 
@@ -34,6 +36,10 @@ _SETTLE: Final = _script("settle.lua")
 _RENEW: Final = _script("renew.lua")
 _SWEEP: Final = _script("sweep.lua")
 _SEED: Final = _script("seed.lua")
+
+
+class ScriptFailed(RedisUnavailable):
+    """One order could not be carried out with what stands in its organisation's keys; others can."""
 
 
 class RedisStore:
@@ -61,38 +67,44 @@ class RedisStore:
         """What `reserve` would say of a new reservation; the levels are those without it. Takes nothing."""
         return await self._check(order, only_read=True)
 
-    async def settle(self, reservation: str, spent: Spent, model: str = "") -> Ended | None:
+    async def settle(self, reservation: str, spent: Spent, model: str = "", *, by_id: bool = False) -> Ended | None:
         """End a reservation: what it took becomes what was spent, once; None: it is unknown or was ended before.
 
-        `model` is the one that served, where that may be another than was asked for.
+        `model` is the one that served, where that may be another than was asked for. `by_id`: who asks knows no more
+        than the id; to them one that is held by its maker is unknown.
         """
         organisation_id = organisation_of(reservation)
         if organisation_id is None:
             return None
-        ended = await self._run(_SETTLE, _books(organisation_id), reservation[-32:], *_words(spent), model)
+        ended = await self._run(_SETTLE, _books(organisation_id), reservation[-32:], *_words(spent), model, int(by_id))
         self.writes += 1
         return None if ended is None else Ended(ended[0] == 1, ended[1])
 
-    async def renew(self, reservation: str, *, ttl_ms: int, kept: Spent | None) -> bool:
+    async def renew(self, reservation: str, *, ttl_ms: int, kept: Spent | None, by_id: bool = False) -> bool:
         """Let a reservation live `ttl_ms` from now. False: it has ended.
 
-        `kept` is what stays if it is not settled; None: what would have before.
+        `kept` is what stays if it is not settled; None: what would have before. `by_id` as in `settle`.
         """
         organisation_id = organisation_of(reservation)
         if organisation_id is None:
             return False
-        args = reservation[-32:], min(ttl_ms, LONGEST_TTL_MS), *(_words(kept) if kept is not None else ("", "", ""))
+        words = _words(kept) if kept is not None else ("", "", "")
+        args = reservation[-32:], min(ttl_ms, LONGEST_TTL_MS), *words, int(by_id)
         alive = bool(await self._run(_RENEW, _books(organisation_id), *args))
         self.writes += 1
         return alive
 
     async def meta(self, reservation: str) -> bytes | None:
-        """What a reservation carries for whoever settles it; None: it is unknown or was ended before."""
+        """What a reservation carries for whoever settles it by its id; None: to them it is unknown."""
         organisation_id = organisation_of(reservation)
         if organisation_id is None:
             return None
-        record: bytes | None = await self._redis.call("HGET", _books(organisation_id)[0], reservation[-32:])
-        return None if record is None else own_bytes(record[_RECORD_BYTES:])
+        try:
+            record: bytes | None = await self._redis.call("HGET", _books(organisation_id)[0], reservation[-32:])
+        except ResponseError as error:
+            raise ScriptFailed(f"a reservation cannot be read on Redis: {error}") from error
+        order = None if record is None else record[_RECORD_BYTES:]
+        return None if order is None or is_held(order) else own_bytes(order)
 
     async def sweep(self, organisation_id: str, *, most: int) -> int:
         """See to up to `most` reservations that are due, the longest first; answers how many it were."""
@@ -115,6 +127,8 @@ class RedisStore:
         try:
             return await script.run(self._redis, keys, *args)
         except ResponseError as error:
+            if _RAN in str(error):
+                raise ScriptFailed(f"a script of the limits failed on Redis: {error}") from error
             raise RedisUnavailable("Redis cannot run the limits' scripts: Redis 7 or Valkey is needed") from error
 
 

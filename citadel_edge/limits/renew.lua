@@ -1,11 +1,11 @@
 -- A reservation lives on: until `ttl` from now, with what is kept of it if nobody settles it by then.
 --
--- KEYS: `r`, `x`. ARGV: the reservation's id; the ttl; of what is kept the requests, tokens and nano-USD; and in tests
--- the time. Answers: 1, or 0 if it has ended.
+-- KEYS: `r`, `x`. ARGV: the reservation's id; the ttl; of what is kept the requests, tokens and nano-USD; 1 from who
+-- knows no more than the id; and in tests the time. Answers: 1, or 0 if it has ended or is not for who knows no more.
 local records, index, id = KEYS[1], KEYS[2], ARGV[1]
 local record = call('HGET', records, id)
-if not record then return 0 end
-local now, expires, phase = clock(ARGV[6]), parts('<dd', record)
+if not record or (ARGV[6] == '1' and is_held(record)) then return 0 end
+local now, expires, phase = clock(ARGV[7]), parts('<dd', record)
 if phase ~= LIVE or expires <= now then return 0 end
 expires = now + tonumber(ARGV[2])
 local kept = string.sub(record, 73, 96)

@@ -78,8 +78,7 @@ class Renewals:
         try:
             alive = await self._store.renew(reservation.id, ttl_ms=ttl_ms, kept=reservation.kept)
         except RedisUnavailable as error:
-            self._lifeline.failed(now_s, str(error))
-            return False
+            return self._lifeline.failed(now_s, error)
         overdue, reservation.expires_s = now_s > reservation.expires_s, now_s + ttl_ms / 1000
         if alive or reservation.settled:
             return True

@@ -6,13 +6,13 @@ The script on Redis decides by the same rules; `gcra.Book` and the clients' numb
   each millisecond. A cost fits if the backlog stays within the burst; a cost over the burst needs an empty bucket. So
   no 60 s see more than the limit and the larger of the burst and the largest cost that was admitted.
 - LEASES: one is free while fewer than the limit are held.
-- CALENDAR: units used in the period may reach the limit, and behind it what is left of top-ups: of those whose time is
-  over only that counts which earlier periods used up.
+- CALENDAR: units used in the period may reach the limit, and behind it what is left of top-ups. When one ends, what was
+  used of top-ups until then counts as its own, as far as it goes: the others have that much more.
 """
 
 from typing import Final
 
-from citadel_edge.limits.values import MINUTE_MS, Dimension, Kind, Level, Order, Period, Spent
+from citadel_edge.limits.values import MINUTE_MS, MOST_NANO_USD, Dimension, Kind, Level, Order, Period, Spent
 
 DAY_MS: Final = 86_400_000
 LONGEST_TTL_MS: Final = DAY_MS
@@ -31,7 +31,6 @@ SWEPT_BY_EACH: Final = 2
 """So many reservations of its organisation that are due are seen to with each order."""
 
 MOST_UNITS: Final = 5 * 10**10
-MOST_NANO_USD: Final = 4 * 10**15
 MOST_BACKLOG: Final = MOST_UNITS * MINUTE_MS
 """Where costs, backlogs and counters end, so that every sum stays below 2**53, which Lua's numbers hold exactly."""
 
@@ -71,8 +70,24 @@ def is_present(period: Period, now_ms: int) -> bool:
 
 
 def room_of(dimension: Dimension, taken: int) -> int:
-    """CALENDAR: units of top-ups that stand behind the limit, when earlier periods used `taken` of them."""
-    return max(0, min(dimension.extra, dimension.extra + dimension.lapsed - taken))
+    """CALENDAR: units of top-ups that stand behind the limit, when `taken` of them are (see `Level`)."""
+    return max(0, dimension.extra - taken)
+
+
+def over(level: Level, limit: int) -> int:
+    """CALENDAR: units of the period's use that are of top-ups."""
+    return max(0, level.amount - limit)
+
+
+def in_later_period(level: Level, limit: int) -> Level:
+    """CALENDAR: how a period that ends at `level` leaves the next one."""
+    return Level(0, max(0, level.taken + over(level, limit)))
+
+
+def after_lapse(level: Level, limit: int, units: int) -> Level:
+    """CALENDAR: the same when top-ups of so many units have ended."""
+    taken = max(level.taken, -over(level, limit))
+    return Level(level.amount, taken - min(taken + over(level, limit), max(0, units)))
 
 
 def fits(dimension: Dimension, level: Level, cost: int) -> bool:
@@ -94,9 +109,15 @@ def retry_ms(dimension: Dimension, level: Level, cost: int, now_ms: int) -> int 
         return 0
     if dimension.kind is Kind.RATE:
         return _drained_ms(dimension, level.amount - max(0, dimension.burst - cost) * MINUTE_MS)
-    if dimension.period is None or cost > dimension.limit + dimension.extra:
+    if dimension.period is None or cost > dimension.limit + _room_of_the_next(dimension, level):
         return None
     return max(0, dimension.period.end_ms - now_ms)
+
+
+def _room_of_the_next(dimension: Dimension, level: Level) -> int:
+    """CALENDAR: the room when the next period begins."""
+    then = in_later_period(after_lapse(level, dimension.limit, dimension.lapsing), dimension.limit)
+    return max(0, room_of(dimension, then.taken) - dimension.lapsing)
 
 
 def reset_ms(dimension: Dimension, level: Level, now_ms: int) -> int:

@@ -8,8 +8,7 @@ local now = clock(ARGV[6])
 if now < start or now >= finish then return false end
 local state = load_states(KEYS, 1, 1)[1]
 if period > state[field] then
-  local over = state[field + 1] - state[field + 3]
-  if over > 0 then state[field + 2] = state[field + 2] + over end
+  state[field + 2] = math.max(0, state[field + 2] + math.max(0, state[field + 1] - state[field + 3]))
   state[field], state[field + 1], state[field + 3] = period, 0, used
 end
 state[field + 1] = math.min(math.max(state[field + 1], used), MOST_USED)

@@ -16,7 +16,7 @@ from citadel_edge.errors import RedisUnavailable
 from citadel_edge.limits.batches import each
 from citadel_edge.limits.lifeline import Lifeline
 from citadel_edge.limits.news import News
-from citadel_edge.limits.redis_store import RedisStore
+from citadel_edge.limits.redis_store import RedisStore, ScriptFailed
 from citadel_edge.limits.server_time import ServerTime
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
@@ -119,5 +119,8 @@ class Sweeper:
         return [name.decode() for name in names]
 
     async def _sweep(self, organisation_id: str) -> bool:
-        self._swept += await self._store.sweep(organisation_id, most=MOST_EACH)
+        try:
+            self._swept += await self._store.sweep(organisation_id, most=MOST_EACH)
+        except ScriptFailed as error:
+            self._lifeline.failed(self._clock.monotonic_s(), error)
         return True

@@ -15,6 +15,8 @@ NANO: Final = 10**9
 """Billionths in a dollar."""
 MOST: Final = 10**10
 """The largest limit that is told apart: with it every product stays below 2**53, exact in Lua's numbers too."""
+MOST_NANO_USD: Final = 4 * 10**15
+"""The same of dollars, and where they are no longer counted: two of them can be added."""
 
 
 class LimitName(StrEnum):
@@ -94,6 +96,7 @@ class Dimension(Struct, frozen=True, kw_only=True):
         burst: RATE: units that the bucket holds, at least 1 of requests.
         period: CALENDAR: the present one.
         extra, lapsed: CALENDAR: units of all top-ups that count now, and of those whose time is over.
+        lapsing: CALENDAR: of `extra`, units whose time is over when the period ends, or before.
         model: the model that the limit is for alone; a request served by another takes nothing of it.
     """
 
@@ -104,6 +107,7 @@ class Dimension(Struct, frozen=True, kw_only=True):
     period: Period | None = None
     extra: int = 0
     lapsed: int = 0
+    lapsing: int = 0
     model: str = ""
 
     @property
@@ -132,6 +136,7 @@ class Order(Struct, frozen=True, kw_only=True):
         ttl_ms: how long it (and its leases) live without being renewed; 0: final, it is taken at once and for good.
         leases: whether it takes leases of the limits of kind LEASES; without, these are left out.
         force: take it whatever the limits say.
+        held: whoever made it ends it and lets it live on; nobody does by its id.
         not_after_ms: not carried out when it arrives later than this; 0 is never.
         meta: handed back by the one settlement, for whoever settles by id alone.
     """
@@ -144,6 +149,7 @@ class Order(Struct, frozen=True, kw_only=True):
     ttl_ms: int = 30_000
     leases: bool = True
     force: bool = False
+    held: bool = False
     not_after_ms: int = 0
     meta: bytes = b""
 
@@ -162,7 +168,8 @@ class Level(Struct, frozen=True, gc=False):
     Attributes:
         amount: RATE: the bucket's backlog in unit-milliseconds (units times 60,000, drained by `limit` a millisecond);
             LEASES: leases held, this request's included; CALENDAR: units used in the period.
-        taken: CALENDAR: units of top-ups that earlier periods used up.
+        taken: CALENDAR: units of the top-ups that count now which earlier periods used up; below 0: so many units of
+            this period's use were of top-ups that have ended since.
     """
 
     amount: int

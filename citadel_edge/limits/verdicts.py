@@ -21,7 +21,7 @@ Find = Callable[[Dimension], Level | None]
 
 def largest(dimension: Dimension, taken: int = 0) -> int:
     """The most units that one request may ever be granted of a limit, `taken` being known of its top-ups."""
-    return dimension.limit + (room_of(dimension, taken) if dimension.kind is Kind.CALENDAR else 0)
+    return dimension.limit + (room_of(dimension, max(0, taken)) if dimension.kind is Kind.CALENDAR else 0)
 
 
 def smallest(dimensions: Sequence[Dimension]) -> int | None:
@@ -71,6 +71,8 @@ def refused(order: Order, levels: Sequence[Level], now_ms: int, place: int, reas
 def denial(order: Order, answer: Answer) -> Decision:
     """A denial that Redis answered."""
     place = too_large(order.cost.tokens, order.dimensions, answer.levels)
+    if place is None:
+        place = _never(order, answer)
     if place is not None:
         return refused(order, answer.levels, answer.now_ms, place, Reason.TOO_LARGE)
     return _denied(standings(order, answer))
@@ -94,6 +96,15 @@ def shares(order: Order, shared: Order, answer: Answer, find: Find) -> tuple[Sta
 def denial_of_shares(shown: tuple[Standing, ...]) -> Decision:
     """A denial by them."""
     return replace(_denied(shown), degraded=True)
+
+
+def _never(order: Order, answer: Answer) -> int | None:
+    """The place of a quota of tokens that has less left, now and when its next period begins, for good."""
+    for place, (one, level) in enumerate(zip(order.dimensions, answer.levels, strict=True)):
+        waits = one.counts_tokens and one.limit > 0
+        if waits and retry_ms(one, level, cost_of(one, order), answer.now_ms) is None:
+            return place
+    return None
 
 
 def _denied(shown: tuple[Standing, ...]) -> Decision:

@@ -31,9 +31,9 @@ def test_limits_of_models_and_endpoints_are_read(tmp_path):
         ),
         ("concurrent: -1", "tiers[0].concurrent: expected a whole number from 0 to 10000000000, got -1"),
         ("concurrent: 1.5", "tiers[0].concurrent: expected a whole number, got 1.5"),
-        ("usd_per_month: 9000001", "tiers[0].usd_per_month: expected a number from 0 to 9000000, got 9000001"),
-        ("usd_per_month: .inf", "tiers[0].usd_per_month: expected a number from 0 to 9000000, got inf"),
-        ("usd_per_month: .nan", "tiers[0].usd_per_month: expected a number from 0 to 9000000, got nan"),
+        ("usd_per_month: 4000001", "tiers[0].usd_per_month: expected a number from 0 to 4000000, got 4000001"),
+        ("usd_per_month: .inf", "tiers[0].usd_per_month: expected a number from 0 to 4000000, got inf"),
+        ("usd_per_month: .nan", "tiers[0].usd_per_month: expected a number from 0 to 4000000, got nan"),
         (
             "by_model: {m: {tokens_per_dya: 1}}",
             "tiers[0].by_model.m.tokens_per_dya: unknown key; did you mean 'tokens_per_day'?",

@@ -9,11 +9,11 @@ from citadel_edge.errors import RedisUnavailable
 from citadel_edge.limits.values import Spent, Verdict
 from clusters import cluster, cluster_server, key_slot, running_cluster  # noqa: F401
 from limiters import instance, until
-from limits import test_limiter, test_meta, test_sweeper_and_restoring
+from limits import test_limiter, test_meta
 from limits.asked import CONCURRENT, RPM, TODAY, TPD, limit, order
 from limits.loads import DEADLINE_MS, WITHIN_S, Load, lose_a_primary, served
 
-ON_ANY_REDIS = (test_limiter, test_meta, test_sweeper_and_restoring)
+ON_ANY_REDIS = (test_limiter, test_meta)
 """Whose tests need an empty Redis and no more: they are run on a cluster too."""
 globals().update(
     (name, test)

@@ -2,16 +2,25 @@
 
 import pytest
 
+from citadel_edge.errors import RedisUnavailable
 from citadel_edge.limits.lifeline import COOL_S, LEAST_CALLS, WINDOW_S, Lifeline
+from citadel_edge.limits.redis_store import ScriptFailed
 from citadel_edge.limits.server_time import ServerTime
 from citadel_edge.telemetry.clock import Clock
 from limiters import entitlement, instance, until
 
+SLOW = RedisUnavailable("slow")
+
 
 class Told:
     def __init__(self):
-        self.failures, self.away, self.back = 0, [], []
-        self.lifeline = Lifeline(on_failed=self.failed, on_away=self.away.append, on_back=self.back.append)
+        self.failures, self.alone, self.away, self.back = 0, [], [], []
+        self.lifeline = Lifeline(
+            on_failed=self.failed,
+            on_failed_alone=self.alone.append,
+            on_away=self.away.append,
+            on_back=self.back.append,
+        )
 
     def failed(self):
         self.failures += 1
@@ -22,7 +31,7 @@ def test_half_of_twenty_within_five_seconds_is_too_much():
     for place in range(LEAST_CALLS // 2):
         told.lifeline.answered(100.0)
         assert told.lifeline.serves
-        told.lifeline.failed(100.0 + place / 10, "slow")
+        told.lifeline.failed(100.0 + place / 10, SLOW)
     assert (told.lifeline.serves, told.away, told.failures) == (False, ["slow"], 10)
     assert told.lifeline.cool_until_s == pytest.approx(100.9 + COOL_S)
 
@@ -30,11 +39,11 @@ def test_half_of_twenty_within_five_seconds_is_too_much():
 def test_fewer_calls_or_fewer_failures_are_not():
     few, mostly_good = Told(), Told()
     for _ in range(LEAST_CALLS - 1):
-        few.lifeline.failed(100.0, "slow")
+        few.lifeline.failed(100.0, SLOW)
     for _ in range(LEAST_CALLS):
         mostly_good.lifeline.answered(100.0)
         mostly_good.lifeline.answered(100.0)
-        mostly_good.lifeline.failed(100.0, "slow")
+        mostly_good.lifeline.failed(100.0, SLOW)
     assert few.lifeline.serves
     assert mostly_good.lifeline.serves
 
@@ -42,11 +51,19 @@ def test_fewer_calls_or_fewer_failures_are_not():
 def test_what_is_older_than_the_window_does_not_count():
     told = Told()
     for second in range(100, 160):
-        told.lifeline.failed(second, "slow")
+        told.lifeline.failed(second, SLOW)
     for _ in range(LEAST_CALLS - WINDOW_S):
         assert told.lifeline.serves
-        told.lifeline.failed(159.5, "slow")
+        told.lifeline.failed(159.5, SLOW)
     assert not told.lifeline.serves
+
+
+def test_what_fails_because_of_what_it_is_about_says_nothing_of_others():
+    told = Told()
+    for _ in range(LEAST_CALLS):
+        assert told.lifeline.failed(100.0, ScriptFailed("broken"))
+    assert not told.lifeline.failed(100.0, SLOW)
+    assert (told.lifeline.serves, told.failures, len(told.alone)) == (True, 1, LEAST_CALLS)
 
 
 def test_a_return_forgets_the_failures_and_says_how_long_it_was():
@@ -65,7 +82,7 @@ async def test_a_slow_server_is_left_alone_and_then_tried_once(own_valkey):
         await one.levels(limits)
         own_valkey.freeze()
         for _ in range(LEAST_CALLS):
-            one.parts.lifeline.failed(Clock().monotonic_s(), "slow")
+            one.parts.lifeline.failed(Clock().monotonic_s(), SLOW)
         assert one.limiter.degraded
         own_valkey.thaw()
         assert (await one.reserve(limits)).degraded

@@ -7,6 +7,7 @@ import pytest
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.limits.claims import Reason
 from citadel_edge.limits.plan import Who
+from citadel_edge.limits.settling import Settlement
 from citadel_edge.limits.values import NANO, NOTHING, LimitName, Spent
 from limiters import claim, entitlement, instance
 
@@ -157,6 +158,7 @@ async def test_a_service_settles_by_id_what_another_instance_reserved(redis_url)
         assert await other.limiter.meta_of(made.id) == b"model"
         ended = await other.limiter.settle_id(made.id, Spent(1, 30))
         assert (ended.late, ended.meta) == (False, b"model")
+        assert other.metric("settled_tokens_total", tier="other") == 30
         assert (await one.levels(limits))["tokens_per_day"] == 70
         for instance_ in (one, other):
             with pytest.raises(RequestError) as unknown:
@@ -176,6 +178,31 @@ async def test_a_reservation_by_id_is_renewed_and_released_by_id(redis_url):
         assert await one.levels(limits) == {"concurrent": 1, "tokens_per_day": 100}
         with pytest.raises(RequestError):
             await one.limiter.renew_id(made.id, 1.0)
+
+
+async def test_what_a_running_request_holds_is_nobody_s_by_its_id(redis_url):
+    limits = entitlement(concurrent=1, tokens_per_day=100)
+    async with instance(redis_url) as one, instance(redis_url) as other:
+        made = (await one.reserve(limits, tokens=80)).reservation
+        for call in (
+            ask(made.id, *more)
+            for each in (one, other)
+            for ask, *more in (
+                (each.limiter.settle_id, NOTHING),
+                (each.limiter.release_id,),
+                (each.limiter.renew_id, 60.0),
+                (each.limiter.meta_of,),
+            )
+        ):
+            with pytest.raises(RequestError) as unknown:
+                await call
+            assert unknown.value.code is Code.NOT_FOUND
+        other.parts.settling.put(Settlement(id=made.id, spent=NOTHING, by_id=True))
+        await other.settled()
+        assert await one.levels(limits) == {"concurrent": 0, "tokens_per_day": 20}
+        one.limiter.settle(made, Spent(1, 30))
+        await one.settled()
+        assert await one.levels(limits) == {"concurrent": 1, "tokens_per_day": 70}
 
 
 @pytest.mark.parametrize("name", ["", "res_", "res_1_2", "res_test_" + "g" * 32, "other"])

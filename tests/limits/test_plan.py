@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citadel_edge.accounts.entitlement import UNLIMITED, Entitlement, LimitSheet, TopUp
+from citadel_edge.config.limits import MOST_UNITS, MOST_USD
 from citadel_edge.limits.plan import Periods, Plans, Who, dimensions
-from citadel_edge.limits.values import NANO, LimitName
+from citadel_edge.limits.values import MOST, MOST_NANO_USD, NANO, LimitName
 
 HOUR_MS = 3_600_000
 ZONES = ["UTC", "Europe/Berlin", "America/Havana", "Africa/Cairo", "Australia/Lord_Howe", "Asia/Kathmandu"]
@@ -128,3 +129,10 @@ def test_a_plan_is_made_anew_when_its_period_ends_a_top_up_lapses_or_the_entitle
     assert plans.of(who(entitled), midnight)[0].period.id == "2026-11-24"
     assert plans.of(who(entitled), midnight - 10_000) == first
     assert plans.of(who(UNLIMITED), midnight) == ()
+
+
+def test_the_largest_limits_that_can_be_set_are_told_apart():
+    assert MOST_UNITS == MOST
+    assert MOST_USD * NANO == MOST_NANO_USD
+    made = plan(Entitlement(tier=LimitSheet(values={"usd_per_month": MOST_USD, "tokens_per_month": MOST_UNITS})))
+    assert {one.limit for one in made.values()} == {MOST, MOST_NANO_USD}

@@ -145,16 +145,16 @@ class Twins(RuleBasedStateMachine):
 
     @rule(one=asked, luck=LUCK, model=st.sampled_from(["", *MODELS]))
     def one_is_settled_perhaps_late_or_twice(self, one, luck, model):
-        spent, name = self._spent(luck), one.order.reservation
-        ended = self.book.settle(name, spent, self.bench.now_ms, model)
-        assert self.bench.run(self.bench.store.settle(name, spent, model)) == ended
+        spent, name, by_id = self._spent(luck), one.order.reservation, luck.random() < 0.3
+        ended = self.book.settle(name, spent, self.bench.now_ms, model, by_id=by_id)
+        assert self.bench.run(self.bench.store.settle(name, spent, model, by_id=by_id)) == ended
         self._look(one.user, one.model)
 
     @rule(one=asked, ttl_ms=st.sampled_from([1, 500, 30_000, 2 * DAY]), luck=LUCK)
     def one_lives_on(self, one, ttl_ms, luck):
-        kept, name = self._spent(luck), one.order.reservation
-        renewed = self.book.renew(name, ttl_ms, kept, self.bench.now_ms)
-        assert self.bench.run(self.bench.store.renew(name, ttl_ms=ttl_ms, kept=kept)) == renewed
+        kept, name, by_id = self._spent(luck), one.order.reservation, luck.random() < 0.3
+        renewed = self.book.renew(name, ttl_ms, kept, self.bench.now_ms, by_id=by_id)
+        assert self.bench.run(self.bench.store.renew(name, ttl_ms=ttl_ms, kept=kept, by_id=by_id)) == renewed
         self._it_is(self.bench.now_ms + luck.choice([0, 499, 29_999]))
         self._look(one.user, one.model)
 
@@ -205,6 +205,7 @@ class Twins(RuleBasedStateMachine):
             ttl_ms=ttl_ms,
             leases=luck.random() < 0.8,
             force=luck.random() < 0.15,
+            held=luck.random() < 0.5,
             meta=b"own" * luck.randrange(3),
         )
         self._both("reserve", order)

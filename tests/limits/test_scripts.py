@@ -2,7 +2,7 @@
 
 import pytest
 
-from citadel_edge.limits.redis_store import RedisStore
+from citadel_edge.limits.redis_store import RedisStore, ScriptFailed
 from citadel_edge.limits.values import NOTHING, Spent, Verdict
 from limits.asked import CONCURRENT, DAY, HOUR, MINUTE, NOON, ORGANISATION, RPM, SECOND, TPD, TPM, USD, limit, order
 
@@ -98,3 +98,30 @@ async def test_what_ended_leaves_no_record_and_no_lease(told, each_pool, clock):
     assert await each_pool.call("HLEN", f"{KEYS}r") == 1, "one that stays, so that the key keeps its expiry"
     assert await each_pool.call("ZCARD", f"{KEYS}x") == 1, "as there"
     assert await each_pool.call("EXISTS", f"{KEYS}l:u:usr_1") == 0
+
+
+@pytest.mark.parametrize(
+    "made", [("SET", "garbage"), ("SET", ""), ("SET", "x" * 183), ("RPUSH", "x"), ("HSET", "x", "y")]
+)
+async def test_a_state_that_is_none_counts_as_lost_and_is_written_anew(told, each_pool, made):
+    one = order(*FIVE, tokens=5, ttl_ms=HOUR)
+    await told.reserve(one)
+    key = f"{KEYS}s:u:usr_1"
+    await each_pool.call("DEL", key)
+    await each_pool.call(made[0], key, *made[1:])
+    assert (await told.read(order(*FIVE, tokens=1))).levels[3].amount == 0
+    await told.settle(one.reservation, Spent(1, 7))
+    await told.seed(ORGANISATION, "u:usr_1", TPD, FIVE[3].period, used=40)
+    assert (await told.reserve(order(*FIVE, tokens=2))).levels[3].amount == 42
+    assert await each_pool.call("STRLEN", key) == 184
+    assert await each_pool.call("PTTL", key) > DAY
+
+
+@pytest.mark.parametrize("key", ["r", "x", "l:u:usr_1"])
+async def test_other_keys_that_are_not_what_they_should_be_fail_the_order_alone(told, each_pool, key):
+    await each_pool.call("SET", f"{KEYS}{key}", "garbage")
+    with pytest.raises(ScriptFailed):
+        await told.reserve(order(*FIVE, tokens=1))
+    if key == "r":
+        with pytest.raises(ScriptFailed):
+            await told.meta(order().reservation)

@@ -157,7 +157,7 @@ WRONG = (
     ({"overrides": {"tokens_per_day": True}}, "overrides.tokens_per_day"),
     ({"overrides": {"tokens_per_day": 10**10 + 1}}, "overrides.tokens_per_day"),
     ({"overrides": {"tokens_per_day": 10**60}}, "overrides.tokens_per_day"),
-    ({"overrides": {"usd_per_month": 9_000_000.01}}, "overrides.usd_per_month"),
+    ({"overrides": {"usd_per_month": 4_000_000.01}}, "overrides.usd_per_month"),
     ({"overrides": {"by_model": {"m": {"by_model": {}}}}}, "overrides.by_model.m.by_model"),
     ({"overrides": {"by_model": {" ": {}}}}, "overrides.by_model"),
     ({"overrides": {"by_endpoint": {"v1": {}}}}, "overrides.by_endpoint"),
