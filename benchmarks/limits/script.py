@@ -77,7 +77,7 @@ class Recorder:
     def __init__(self) -> None:
         self.commands: list[bytes] = []
 
-    async def call(self, *args: Any) -> Any:
+    async def call(self, *args: Any, deadline_s: float | None = None) -> Any:  # noqa: ARG002 - the pool's
         """Answers what suits either script: ADMITTED, and a settlement in time."""
         self.commands.append(hiredis.pack_command(args))
         return [1, b""]
