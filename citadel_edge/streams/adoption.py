@@ -117,10 +117,9 @@ class Adoption:
         if record.stop:
             live.stop.set()
         self._shelf.add(live)
-        now_s = self._clock.monotonic_s()
-        self._commits.add(Page(live, fence=taken.fence, registered=True, renewed_s=now_s))
+        self._commits.add(Page(live, fence=taken.fence, registered=True, renewed_s=taken.asked_s))
         if taken.doubt:
-            feed.change_epoch(self._new_epoch(), {name: _most(upto, record.last) for name, upto in feed.known.items()})
+            feed.doubt(self._new_epoch(), record.last)
             self._commits.touch(live)
         return live
 
@@ -141,7 +140,3 @@ def _end(live: Live) -> None:
         live.end(Terminal(outcome=State.CANCELLED))
     else:
         live.end(Terminal(outcome=State.TRUNCATED, error=dict(_ERROR)))
-
-
-def _most(upto: int | None, last: int) -> int:
-    return last if upto is None else min(upto, last)

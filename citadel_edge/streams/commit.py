@@ -101,12 +101,11 @@ class Commits:
             return
         if heard.code == FENCED:
             self._depose(page)
-            return
-        page.renewed_s = asked_s
-        if heard.code == MISSING or heard.last < durable:
+        elif heard.code == MISSING or heard.last < durable:
             self._heal(page, heard)
             self._lanes.touch(page)
         else:
+            page.is_renewed(asked_s, durable)
             _wish(page.live, heard)
 
     # The `Journal`.
@@ -146,7 +145,7 @@ class Commits:
             return False
         if not page.registered or self.ask is None:
             return True
-        if asyncio.get_running_loop().time() - page.renewed_s > self._timing.sure_s:
+        if not self._is_sure(page):
             with suppress(RedisUnavailable):
                 await self.ask(page)
         return self._has(page)
@@ -183,6 +182,10 @@ class Commits:
                 while not live.deposed:
                     await live.feed.changed()
         self._depose(page)
+
+    def _is_sure(self, page: Page) -> bool:
+        """Whether nobody else can have taken it."""
+        return asyncio.get_running_loop().time() - page.renewed_s <= self._timing.sure_s
 
     # Writing.
 
@@ -264,7 +267,10 @@ class Commits:
         _wish(live, heard)
 
     def _heal(self, page: Page, heard: Heard) -> None:
+        """What the log lacks it gets again. If it was lost, somebody else may have gone on with it before, unheard."""
         page.lacks(heard)
+        if heard.code == MISSING and not self._is_sure(page):
+            page.live.feed.doubt(self._new_epoch(), page.renewed_at)
         self._log.warning("the log of a stream lost events", stream=page.live.id, kept=page.live.feed.durable)
 
     def _lose(self, page: Page) -> None:

@@ -7,7 +7,7 @@ to know where events come from and where they are kept besides. Belongs to one e
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from citadel_edge.errors import RequestError
@@ -132,11 +132,15 @@ class Feed:
             self.provisional = None
             self._note_lineage()
 
-    def change_epoch(self, epoch: str, known: dict[str, int | None]) -> None:
+    def change_epoch(self, epoch: str, known: Mapping[str, int | None]) -> None:
         """From now on events are counted in another epoch; those `known` besides are good as told."""
         self.epoch = epoch
         self.known = {**known, epoch: None}
         self._note_lineage()
+
+    def doubt(self, epoch: str, upto: int) -> None:
+        """From now on events are counted in another epoch; of those before, cursors are good up to this event."""
+        self.change_epoch(epoch, {name: _lesser(upto, most) for name, most in self.known.items()})
 
     def cursors(self) -> dict[str, int | None]:
         """Every epoch whose cursors are good here, with the last event up to which they are (None: all)."""
@@ -250,3 +254,7 @@ class Feed:
         if n_bytes:
             self.bytes -= n_bytes
             self._hold(-n_bytes)
+
+
+def _lesser(upto: int, most: int | None) -> int:
+    return upto if most is None else min(upto, most)

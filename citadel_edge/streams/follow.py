@@ -178,7 +178,9 @@ def _take(follow: Follow, part: Part) -> None:
     if part.payloads:
         _extend(feed, part)
         follow.news = True
-    if part.terminal is not None and feed.last == part.last:
+    if part.terminal is not None and feed.last >= part.last:
+        if feed.last > part.last:
+            feed.rewind(part.last)
         feed.show(feed.last, part.terminal)
 
 

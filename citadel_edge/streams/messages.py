@@ -106,10 +106,11 @@ class Start(Struct, frozen=True):
 class Taken(Struct, frozen=True):
     """A stream whose producer died. In `doubt` the log may lack events that were in it once.
 
-    `alone_s`: for how long nobody has gone on with it.
+    `alone_s`: for how long nobody has gone on with it; `asked_s`: when it was asked for (monotonic).
     """
 
     stream: str
     fence: int
     doubt: bool
     alone_s: float
+    asked_s: float

@@ -21,7 +21,7 @@ class Page:
         anew: what the log has of it is to be replaced.
         once: the start that began it, until the log knows of it.
         last_word: what is to be said instead of an end. `moves`: because this process ends.
-        renewed_s: when the lease was renewed last (monotonic).
+        renewed_s: when the lease was renewed last (monotonic), and `renewed_at`: the last event that the log had then.
         lineage, begun, reservations, ended: what of these the log has.
     """
 
@@ -37,6 +37,7 @@ class Page:
         "offered",
         "once",
         "registered",
+        "renewed_at",
         "renewed_s",
         "reservations",
         "slot",
@@ -54,6 +55,7 @@ class Page:
         self.last_word: LastWord | None = None
         self.moves = False
         self.renewed_s = renewed_s
+        self.renewed_at = live.feed.durable
         self.lineage = live.feed.lineage
         self.begun: Begun | None = live.begun
         self.reservations = live.reservations
@@ -77,10 +79,14 @@ class Page:
         """What stays the same of it."""
         return Head(origin=self.live.origin, owner=self.live.owner, policy=self.live.policy)
 
+    def is_renewed(self, asked_s: float, durable: int) -> None:
+        """Its lease was renewed after that time, when the log had everything up to this event."""
+        self.renewed_s, self.renewed_at = asked_s, durable
+
     def is_registered(self, lineage: int, asked_s: float) -> None:
         """The log knows it since now, and nothing else of it."""
-        self.registered, self.anew = True, False
-        self.lineage, self.renewed_s = lineage, asked_s
+        self.registered, self.anew, self.lineage = True, False, lineage
+        self.is_renewed(asked_s, self.live.feed.durable)
         self.begun, self.reservations, self.ended = None, (), False
 
     def words(self) -> Words:

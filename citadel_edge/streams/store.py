@@ -8,6 +8,7 @@ takes nothing from an earlier one. Each method asks once, and raises `RedisUnava
 asked then may have been done all the same, and may be asked again.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any, Final
@@ -140,13 +141,13 @@ class Store:
 
     async def tend(self, slot: int, own: Sequence[tuple[str, int]], *, most: int) -> tuple[list[Heard], list[Taken]]:
         """Renew the leases of one's own streams (id and fence), and take up to `most` whose producers died."""
-        start = prefix(slot)
+        start, asked_s = prefix(slot), asyncio.get_running_loop().time()
         keys = f"{start}leases", f"{start}doubt", f"{start}watch"
         pairs: Iterable[str | int] = (word for pair in own for word in pair)
         said, taken = await self._run(_TEND, keys, self.instance, *self._bounds_ms, most, *pairs)
         heard = [Heard(said[at], 0, said[at + 1], said[at + 2] == 1, said[at + 3]) for at in range(0, len(said), 4)]
         return heard, [
-            Taken(taken[at].decode(), taken[at + 1], taken[at + 2] == 1, taken[at + 3] / 1000)
+            Taken(taken[at].decode(), taken[at + 1], taken[at + 2] == 1, taken[at + 3] / 1000, asked_s)
             for at in range(0, len(taken), 4)
         ]
 

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 from msgspec.structs import replace
 
+from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.values import Begun, Recovered, State, Terminal
 from logs import DONE, QUICK, STEADY, cursor, event, events, line_to, until
 from logs import instance as any_instance
@@ -259,3 +260,24 @@ async def test_a_restart_that_its_producer_survives_changes_nothing(valkey_with_
         die(one)
         told = await other.read(live.id)
         assert (told.payloads, told.epochs, told.terminal.outcome) == (events(1, 5), {before}, State.TRUNCATED)
+
+
+async def test_a_producer_that_is_not_sure_of_its_stream_changes_the_epoch_of_an_empty_log(redis_url, valkey_server):
+    """Somebody may have gone on with it, and that be forgotten too."""
+    async with line_to(redis_url) as (line, url), instance(url) as one, instance(redis_url) as other:
+        live = await one.start()
+        await one.say(live, 1, 3)
+        await one.until_stored(live)
+        before = live.feed.epoch
+        await asyncio.sleep(2 * QUICK.tend_s)
+        other.streams.takes_over = False
+        line.cut()
+        await one.say(live, 4, 5)
+        await asyncio.sleep(QUICK.lease_s)
+        valkey_server.say("FLUSHALL")
+        line.mend()
+        await until(lambda: live.durable and live.feed.epoch != before)
+        live.end(DONE)
+        told = await other.read(live.id, Cursor(before, 3))
+        assert (told.payloads, told.recovery.recovered) == (events(4, 5), Recovered.FULL)
+        assert (await other.read(live.id, Cursor(before, 4))).recovery.recovered is Recovered.NONE
