@@ -74,11 +74,14 @@ class Adoption:
             return
         live = self._live(taken, record)
         self._log.info("stream taken over", stream=live.id, after=record.last, alone_s=taken.alone_s)
-        orphan = Orphan(live, live.origin, live.begun, live.reservations, events, record.first)
         whole = record.first + len(events) == record.last + 1
-        if on_orphan is None or not whole or taken.alone_s > self._orphan_s:
+        hopeless = not whole or taken.alone_s > self._orphan_s
+        orphan = Orphan(live, live.origin, live.begun, live.reservations, events, record.first, hopeless)
+        if on_orphan is not None and await self._handed_on(orphan, on_orphan):
+            return
+        if on_orphan is None or hopeless:
             _end(live)
-        elif not await self._handed_on(orphan, on_orphan):
+        else:
             await self._commits.give_back(live)
 
     async def _handed_on(self, orphan: Orphan, on_orphan: Callable[[Orphan], Awaitable[bool]]) -> bool:

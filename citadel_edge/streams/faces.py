@@ -44,6 +44,7 @@ class Orphan(Struct, frozen=True):
         reservations: what limits had reserved for it.
         events: from `first` on.
         first: 1, unless the oldest events were let go.
+        hopeless: nobody is to go on with it, only to end it: nobody has for long, or the log has not all of it.
     """
 
     live: Live
@@ -52,6 +53,7 @@ class Orphan(Struct, frozen=True):
     reservations: tuple[str, ...]
     events: list[bytes]
     first: int
+    hopeless: bool = False
 
 
 class StreamsState(Struct, frozen=True):

@@ -50,4 +50,8 @@ def prefix(slot: int) -> str:
 
 def new_epoch() -> str:
     """The name of an epoch, like no other's."""
-    return "".join(secrets.choice(EPOCH_ALPHABET) for _ in range(EPOCH_CHARS))
+    number, letters = secrets.randbits(64), []
+    for _ in range(EPOCH_CHARS):
+        number, letter = divmod(number, len(EPOCH_ALPHABET))
+        letters.append(EPOCH_ALPHABET[letter])
+    return "".join(letters)

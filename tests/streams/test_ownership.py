@@ -176,6 +176,19 @@ async def test_an_orphan_that_one_instance_refuses_is_offered_again(redis_url):
         assert other.held == 0
 
 
+async def test_an_orphan_that_nobody_goes_on_with_for_long_is_offered_to_be_ended_only(redis_url):
+    refuses = Heir(takes=False)
+    timing = replace(QUICK, orphan_s=0.3)
+    async with instance(redis_url) as one, instance(redis_url, timing=timing, on_orphan=refuses) as other:
+        live = await one.start()
+        await one.say(live, 1, 3)
+        await one.until_stored(live)
+        die(one)
+        told = await other.read(live.id)
+        assert [orphan.hopeless for orphan in refuses.orphans][-2:] == [False, True]
+        assert (told.payloads, told.terminal.outcome) == (events(1, 3), State.TRUNCATED)
+
+
 @pytest.mark.parametrize(("stopped", "outcome"), [(False, State.TRUNCATED), (True, State.CANCELLED)])
 async def test_an_orphan_that_nobody_goes_on_with_ends(redis_url, stopped, outcome):
     async with instance(redis_url) as one, instance(redis_url) as other:
