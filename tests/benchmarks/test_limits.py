@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(240)
-SWEEPS = 10  # the sweeper's own scripts, of which a slow machine sees more
+SWEEPS = 30  # the sweeper's own scripts, of which a slow machine sees more
 
 
 @pytest.fixture(scope="module")
