@@ -94,7 +94,12 @@ class DoorProtocol(RequestHandler):
             self._count_head(len(data))
 
     def _reading_head(self) -> bool:
-        """Whether what comes next is a head: of a first request, or of one sent behind others."""
+        """Whether what comes next is a head: of a first request, or of one sent behind others.
+
+        After an upgrade there are no heads any more: what comes is the WebSocket's.
+        """
+        if self._upgraded:
+            return False
         if self._waiter is not None and not self._waiter.done():
             return True
         if self._messages:
