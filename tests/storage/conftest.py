@@ -11,7 +11,7 @@ from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
 from servers import own_postgres, own_valkey, postgres_dsn, postgres_server, redis_url, valkey_server  # noqa: F401
 
-GENEROUS_MS = 2000.0
+GENEROUS_MS = 5000.0
 """A deadline that only a server that is away runs into, on a busy machine too."""
 
 

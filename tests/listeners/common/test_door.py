@@ -93,6 +93,23 @@ async def test_an_answer_may_take_longer_than_a_head(head):
         writer.close()
 
 
+async def test_a_websocket_is_heard_for_longer_and_of_more_than_a_head():
+    async def echo(request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data)
+        return socket
+
+    async with opened(handler=echo) as door, aiohttp.ClientSession() as client:
+        host, port = door.address
+        async with client.ws_connect(f"http://{host}:{port}/") as socket:
+            for text in ("a", "b" * 2 * BOUNDS.max_header_bytes, "c"):
+                await socket.send_str(text)
+                assert await asyncio.wait_for(socket.receive_str(), 5) == text
+                await asyncio.sleep(BOUNDS.header_timeout_s + 0.2)
+
+
 async def test_a_swollen_head_is_refused_with_431():
     head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 8000) for n in range(100))
     async with opened() as door:
