@@ -58,20 +58,12 @@ class Charges:
 
         What that one settled is charged already. What was let in once is not refused again.
         """
-        if ids and not any([await self._given_back(one) for one in ids]):
+        if ids and not any([await self._limiter.take_back(one) for one in ids]):
             return
         try:
             await self.admit(job)
         except RequestError:
             job.denied = None
-
-    async def _given_back(self, reservation_id: str) -> bool:
-        """Whether there was something to give back."""
-        try:
-            await self._limiter.release_id(reservation_id)
-        except RequestError:
-            return False
-        return True
 
     def give_up(self, job: Job) -> None:
         """Give back what it took: it is another process's to charge."""

@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.accounts.entitlement import Entitlement
 from citadel_edge.limits.claims import Claim, Decision, Home, LimiterState, Reservation
+from citadel_edge.limits.left_behind import LeftBehind
 from citadel_edge.limits.metrics import LimitsMetrics
 from citadel_edge.limits.open_reservations import reservation_id
 from citadel_edge.limits.parts import Parts
@@ -79,6 +80,14 @@ class Limiter:
         self._deciding = parts.deciding
         self._endings = parts.endings
         self._news = parts.news
+        self._left_behind = LeftBehind(
+            parts.store,
+            parts.open_,
+            settling=parts.settling,
+            endings=parts.endings,
+            lifeline=parts.lifeline,
+            clock=clock,
+        )
         self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     @property
@@ -160,6 +169,13 @@ class Limiter:
     def release(self, reservation: Reservation) -> None:
         """Give back all of it."""
         self.settle(reservation, NOTHING)
+
+    async def take_back(self, reservation_id: str) -> bool:
+        """Give back what a request held in a process that died, for whoever goes on with it; never raises.
+
+        False: that process had ended it. While Redis is away it is believed that it had not, and given back later.
+        """
+        return await self._left_behind.take_back(reservation_id)
 
     async def settle_id(self, reservation_id: str, spent: Spent, model: str = "") -> Ended | None:
         """Settle by id alone; null: accepted, and carried out when Redis is back.
