@@ -86,9 +86,16 @@ class DoorProtocol(RequestHandler):
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Take no further request. A WebSocket is heard until its handler has closed it with its peer."""
-        if self._payload_parser is None:
-            super().close()
+        """Take no further request. A WebSocket is heard until its handler has closed it with its peer.
+
+        aiohttp's own stops waiting for a request and leaves the connection open, until all are cut in the end.
+        """
+        if self._payload_parser is not None:
+            return
+        idle = self._waiter is not None and not self._waiter.done()
+        super().close()
+        if idle and self.transport is not None:
+            self.transport.close()
 
     async def _drain_helper(self) -> None:
         """Wait until the client takes bytes again.

@@ -194,6 +194,19 @@ async def test_closing_lets_an_answer_under_way_finish():
             await asyncio.open_connection(*door.address)
 
 
+async def test_closing_waits_for_no_connection_that_is_idle():
+    async with opened() as door, aiohttp.ClientSession() as client:
+        async with client.get(door.url) as answer:
+            assert await answer.text() == "hello"
+        reader, writer = await asyncio.open_connection(*door.address)
+        await asyncio.sleep(0.05)
+        assert door.connections.open == 2
+        door.stop_accepting()
+        await asyncio.wait_for(door.wait_idle(), 5)
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_closing_cancels_what_does_not_finish():
     entered, gone = asyncio.Event(), asyncio.Event()
 
