@@ -2,22 +2,26 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
 
+from citadel_edge.config.shape import ListenerName
 from citadel_edge.simulator.options import SimulatorOptions
-from citadel_edge.simulator.server import Simulator
+from citadel_edge.simulator.server import Simulator, running
 from citadel_edge.simulator.timing import Timing
+from edges import Served
 from processes import EdgeProcess
 from servers import Postgres
 
 STREAMING = "streaming-api"
 MODEL = "sim-model"
 SLOW = SimulatorOptions(timing=Timing(first_token_ms=50, decode_ms=25), shortest=60, longest=90, slots=64)
+QUICK = replace(SLOW, timing=Timing())
+"""Says the same."""
 
 
 @dataclass
@@ -52,11 +56,15 @@ class Heard:
 
 
 @dataclass
-class Service:
-    """An edge in a process of its own, and its client."""
+class Client:
+    """Somebody with a key at one instance.
 
-    edge: EdgeProcess
-    client: aiohttp.ClientSession
+    Attributes:
+        url: the address of a path at a listener.
+    """
+
+    url: Callable[[str, str], str]
+    http: aiohttp.ClientSession
     keys: dict[str, str]
 
     def headers(self, key: str = "demo_key") -> dict[str, str]:
@@ -64,17 +72,17 @@ class Service:
 
     async def begin(self, body: dict[str, Any]) -> Heard:
         heard = Heard(body)
-        url = self.edge.url("/v1/streams", STREAMING)
-        async with self.client.post(url, json=body, headers=self.headers()) as answer:
+        url = self.url("/v1/streams", STREAMING)
+        async with self.http.post(url, json=body, headers=self.headers()) as answer:
             assert answer.status == 201, await answer.text()
             heard.id = (await answer.json())["id"]
         return heard
 
     async def read(self, heard: Heard) -> None:
         """Read on until the end, or until the connection breaks."""
-        url = self.edge.url(f"/v1/streams/{heard.id}/events", STREAMING)
+        url = self.url(f"/v1/streams/{heard.id}/events", STREAMING)
         headers = self.headers() | ({"Last-Event-ID": heard.cursor} if heard.cursor else {})
-        async with self.client.get(url, headers=headers) as answer:
+        async with self.http.get(url, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
             rest = ""
             async for data in answer.content.iter_any():
@@ -90,57 +98,104 @@ class Service:
             except (aiohttp.ClientError, ConnectionError):
                 await asyncio.sleep(0.1)
 
+    async def stop(self, heard: Heard) -> dict[str, Any]:
+        """Stop it; what that saved."""
+        url = self.url(f"/v1/streams/{heard.id}", STREAMING)
+        async with self.http.delete(url, headers=self.headers()) as answer:
+            assert answer.status == 200, await answer.text()
+            found: dict[str, Any] = await answer.json()
+            return found
+
     async def taken(self, user: str) -> int:
         """Tokens that the limits have counted for the user today."""
-        url = self.edge.url(f"/v1/users/{user}/quota", "rate-limiting-api")
-        async with self.client.get(url, headers=self.headers("admin_key")) as answer:
+        url = self.url(f"/v1/users/{user}/quota", "rate-limiting-api")
+        async with self.http.get(url, headers=self.headers("admin_key")) as answer:
             limits = {one["name"]: one for one in (await answer.json())["limits"]}
         return int(limits["tokens_per_day"]["limit"] - limits["tokens_per_day"]["remaining"])
 
 
+@dataclass(frozen=True)
+class Account:
+    """What the service says of all that was made, once it has written so many rows."""
+
+    outcomes: list[str]
+    tokens: int
+    taken: int
+
+
+async def account(client: Client, postgres: Postgres, dsn: str, expected: int) -> Account:
+    """Rows come and reservations are settled within moments; what does not come is for the test to see."""
+    sql = "SELECT user_id, outcome, tokens_in + tokens_out FROM usage_events"
+    database = dsn.partition("?")[0].rpartition("/")[2]
+    for _ in range(100):
+        lines = (await asyncio.to_thread(postgres.run, sql, database)).splitlines()
+        rows = [line.split("|") for line in lines]
+        if rows:
+            tokens, taken = sum(int(row[2]) for row in rows), await client.taken(rows[0][0])
+            if len(rows) >= expected and taken == tokens:
+                break
+        await asyncio.sleep(0.1)
+    assert rows
+    return Account([row[1] for row in rows], tokens, taken)
+
+
+async def check_each_is_whole_once(streams: list[Heard], found: Account) -> None:
+    """Each text is all that the model says to its request, with one row and one charge."""
+    async with running(QUICK) as simulator, aiohttp.ClientSession() as http:
+        texts = await asyncio.gather(*(_whole(http, simulator, one.body) for one in streams))
+    assert [one.text for one in streams] == texts
+    assert {one.end[0] if one.end else None for one in streams} == {"done"}
+    assert found.outcomes == ["done"] * len(streams)
+    assert found.taken == found.tokens
+
+
+async def _whole(http: aiohttp.ClientSession, simulator: Simulator, body: dict[str, Any]) -> str:
+    async with http.post(f"{simulator.url}/v1/chat/completions", json=body) as answer:
+        return str((await answer.json())["choices"][0]["message"]["content"])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for it; the test's own time bounds that."""
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def client_of(served: Served) -> Client:
+    """At an instance in this process."""
+    keys = {"demo_key": served.keys.demo_key, "admin_key": served.keys.admin_key}
+    return Client(lambda path, listener: served.url(path, ListenerName(listener)), served.client, keys)
+
+
 @asynccontextmanager
-async def service(edge: EdgeProcess, *, keys_of: EdgeProcess | None = None) -> AsyncIterator[Service]:
-    """Started; `keys_of` made the accounts if it did not itself. Stopped in good order, if it still runs."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
+async def started(edge: EdgeProcess, keys: dict[str, str] | None = None) -> AsyncIterator[Client]:
+    """An edge in a process of its own; stopped in good order, if it still runs. `keys`, if others made the accounts."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         edge.start()
         try:
             await edge.panel()
-            yield Service(edge, client, (keys_of or edge).keys)
+            yield Client(edge.url, http, keys or edge.keys)
             if edge.runs:
                 assert await edge.stop() == 0
         finally:
             edge.kill()
 
 
-def config(upstreams: list[dict[str, Any]], *, dsn: str, redis: str, **more: Any) -> dict[str, Any]:
+TIER: dict[str, Any] = {"name": "free", "concurrent": 100, "tokens_per_day": 10**6, "requests_per_minute": 10**4}
+
+
+def config(simulators: Sequence[Simulator], *, dsn: str, redis: str, **more: Any) -> dict[str, Any]:
+    """Of a process whose upstreams are these."""
+    upstreams = [{"id": f"sim-{n}", "url": sim.url, "engine": "vllm"} for n, sim in enumerate(simulators)]
     return {
-        "environment": "development",
+        "environment": "test",
         "redis": {"url": redis, "deadline_ms": 500},
         "postgres": {"dsn": dsn},
         "upstreams": upstreams,
         "models": [{"name": MODEL, "deployments": [{"upstream": one["id"]} for one in upstreams]}],
         "routing": {"probe_interval_s": 0.2},
-        "tiers": [{"name": "free", "concurrent": 100, "tokens_per_day": 10**6, "requests_per_minute": 10**4}],
+        "tiers": [TIER],
         **more,
     }
-
-
-async def uninterrupted(client: aiohttp.ClientSession, simulator: Simulator, body: dict[str, Any]) -> str:
-    """What the model says to that."""
-    async with client.post(f"{simulator.url}/v1/chat/completions", json=body) as answer:
-        return str((await answer.json())["choices"][0]["message"]["content"])
-
-
-async def all_rows(postgres: Postgres, dsn: str, expected: int) -> list[list[str]]:
-    """User, outcome and tokens of each request, once so many are there."""
-    sql = "SELECT user_id, outcome, tokens_in + tokens_out FROM usage_events"
-    database = dsn.partition("?")[0].rpartition("/")[2]
-    for _ in range(100):
-        lines = (await asyncio.to_thread(postgres.run, sql, database)).splitlines()
-        if len(lines) >= expected:
-            break
-        await asyncio.sleep(0.1)
-    return [line.split("|") for line in lines]
 
 
 def asked(number: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from citadel_edge.wire.sse import Decoder
-from kept_streams import service
+from kept_streams import started
 from llama_servers import MODEL, listens, llama_server, model_in
 from processes import EdgeProcess
 from servers import migrated_dsn, migrated_template, postgres_server, redis_url, valkey_server
@@ -85,7 +85,7 @@ async def test_the_model_goes_on_where_the_log_ends(tmp_path: Path, migrated_dsn
         assert await asyncio.to_thread(listens, log)
         async with tapped(url) as tap:
             edge.write_config(config(tap.url, migrated_dsn, redis_url))
-            async with service(edge) as served, asyncio.timeout(60), asyncio.TaskGroup() as readers:
+            async with started(edge) as served, asyncio.timeout(60), asyncio.TaskGroup() as readers:
                 heard = await served.begin(body)
                 reading = readers.create_task(served.read_to_the_end(heard))
                 while len(heard.pieces) < BEFORE:
