@@ -4,9 +4,11 @@ import asyncio
 import random
 import signal
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from citadel_edge.simulator.server import running
+from citadel_edge.simulator.timing import Timing
 from kept_streams import SLOW, Heard, account, asked, check_each_is_whole_once, config, started
 from processes import EdgeProcess
 from servers import Postgres, migrated_dsn, migrated_template, postgres_server, redis_url, valkey_server
@@ -14,6 +16,7 @@ from servers import Postgres, migrated_dsn, migrated_template, postgres_server, 
 __all__ = ["migrated_dsn", "migrated_template", "postgres_server", "redis_url", "valkey_server"]
 
 PLACES, AT_ONCE = 20, 24
+SLOWER = replace(SLOW, timing=Timing(first_token_ms=50, decode_ms=40))
 LONGEST_START = 50  # pieces that the first one has when no more are begun
 
 
@@ -22,7 +25,7 @@ async def test_killed_in_mid_answer_and_started_again_it_goes_on_with_all_of_the
 ) -> None:
     rng, edge = random.Random(6), EdgeProcess(tmp_path)
     async with AsyncExitStack() as stack:
-        simulators = [await stack.enter_async_context(running(SLOW)) for _ in range(2)]
+        simulators = [await stack.enter_async_context(running(SLOWER)) for _ in range(2)]
         edge.write_config(config(simulators, dsn=migrated_dsn, redis=redis_url))
         client = await stack.enter_async_context(started(edge))
         places: list[int] = []
