@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from citadel_edge.streams.names import SLOTS
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(240)
+REQUESTS = 120
 SWEEPS = 30  # the sweeper's own scripts, of which a slow machine sees more
 
 
@@ -16,11 +19,20 @@ SWEEPS = 30  # the sweeper's own scripts, of which a slow machine sees more
 def found(tmp_path_factory):
     """The figures of a short run."""
     path = tmp_path_factory.mktemp("checks") / "figures.json"
-    command = [sys.executable, "-m", "benchmarks.limits", "checks", "--requests=120", "--rounds=1", f"--json={path}"]
+    command = [sys.executable, "-m", "benchmarks.limits", "checks", f"--requests={REQUESTS}", "--rounds=1"]
+    command.append(f"--json={path}")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     sys.stdout.write(done.stdout)
     return json.loads(path.read_text())
+
+
+def besides(row):
+    """Scripts that ran meanwhile for nobody's check: the sweeper's, and for leases of streams, once a second.
+
+    Whoever asks is a program that takes a while to start.
+    """
+    return SWEEPS + SLOTS * (3 + REQUESTS / row["per_s"])
 
 
 def test_every_kind_is_measured_at_every_number_of_connections(found):
@@ -36,7 +48,8 @@ def test_every_kind_is_measured_at_every_number_of_connections(found):
 def test_a_check_is_one_script_and_at_most_one_round_trip(found):
     over_http, in_process = found["over_http"], found["in_process"]
     for connections in (1, 16, 64):
-        assert 1 <= over_http[f"check, {connections}"]["scripts"] < 1.1, "the sweeper runs one now and then"
+        row = over_http[f"check, {connections}"]
+        assert REQUESTS <= row["scripts"] * REQUESTS <= REQUESTS + besides(row)
     assert over_http["check, 64"]["trips"] < over_http["check, 1"]["trips"], "those of one turn of the loop go together"
     assert all(1 <= row["scripts"] < 1.1 for name, row in in_process.items() if not name.startswith("over"))
 
@@ -44,8 +57,9 @@ def test_a_check_is_one_script_and_at_most_one_round_trip(found):
 def test_who_is_known_to_be_over_a_limit_costs_redis_next_to_nothing(found):
     """A denial is believed for some seconds; when it is over, those who ask at the same moment ask together."""
     for rows in found.values():
-        scripts = {name: row["scripts"] * 120 for name, row in rows.items() if name.startswith("over")}
-        assert all(count <= int(name.split()[-1]) + SWEEPS for name, count in scripts.items()), scripts
+        for name, row in rows.items():
+            if name.startswith("over"):
+                assert row["scripts"] * REQUESTS <= int(name.split()[-1]) + besides(row), name
 
 
 def test_what_the_scripts_cost_redis_is_measured():
