@@ -40,7 +40,9 @@ class EventStream(EventSourceResponse):
         self._counted_bytes = 0
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the status and a first heartbeat."""
+        """Send the status and a first heartbeat; again, as aiohttp does in the end, does nothing."""
+        if self.prepared:
+            return await super().prepare(request)
         writer = await super().prepare(request)
         await self.say(PING)
         return writer
