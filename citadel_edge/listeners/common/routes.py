@@ -38,6 +38,7 @@ class Route:
         json_body: whether a JSON body is read, bounded, before a seat is taken.
         openai_errors: errors in OpenAI's shape rather than problem details.
         ends_with_key: whether a running request ends when its key does; a change of accounts may end its own key.
+        may_wait: 202 with the same answer says that it is accepted and carried out later.
         retell: what becomes of the answer to a request that failed, at whatever step, where its reader cannot relay it
             as it is.
         request: JSON Schema of the body. response: of the answer. query: names and descriptions.
@@ -55,6 +56,7 @@ class Route:
     response: Schema | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
+    may_wait: bool = False
     ends_with_key: bool = True
     retell: Retell | None = None
 
