@@ -39,14 +39,16 @@ class Gauges:
 
     Attributes:
         reading: None before the first.
+        adds: whether it tells of more than we know ourselves; else there are no others, and no pressure.
         read_at: when it was read.
         changed_at: when it last differed from the one before.
     """
 
-    __slots__ = ("_foreign", "_idle", "_kv_since", "_load_since", "_tight", "changed_at", "read_at", "reading")
+    __slots__ = ("_foreign", "_idle", "_kv_since", "_load_since", "_tight", "adds", "changed_at", "read_at", "reading")
 
     def __init__(self) -> None:
         self.reading: Reading | None = None
+        self.adds = False
         self.read_at = self.changed_at = -math.inf
         self._foreign = self._tight = 0.0
         self._load_since = math.inf  # its last change
@@ -67,6 +69,7 @@ class Gauges:
         self._idle = True
         self._foreign = float(min(places, max(0, reading.running + reading.waiting - own_in_flight)))
         self._tight = max(0.0, min(1.0, reading.kv or 0.0) - KV_TIGHT) / (1.0 - KV_TIGHT)
+        self.adds = bool(self._foreign or self._tight)
 
     def worked(self, now: float) -> None:
         """The replica was given work, or gave some back: its gauges should move."""
@@ -78,12 +81,18 @@ class Gauges:
         """Requests there that are not ours, as far as believed: those read, less our own of that moment."""
         if not self._foreign:
             return 0.0
-        still_s = now - min(self._load_since, self.read_at)
-        return self._foreign * max(0.0, min(1.0, 1.0 - still_s / STUCK_S))
+        part = 1.0 - (now - self._since(self._load_since)) / STUCK_S
+        if part <= 0.0:
+            return 0.0
+        return self._foreign * part if part < 1.0 else self._foreign
 
     def pressure(self, now: float) -> float:
         """1.0 while the KV cache has room, up to 2.0 when it is full, as far as believed."""
-        return 1.0 + self._tight * self._believed(self._kv_since, now) if self._tight else 1.0
+        if not self._tight:
+            return 1.0
+        still_s = now - self._since(self._kv_since)
+        return 1.0 + self._tight * exp2(-still_s / HALF_LIFE_S) if still_s > 0.0 else 1.0 + self._tight
 
-    def _believed(self, since: float, now: float) -> float:
-        return exp2(min(0.0, min(since, self.read_at) - now) / HALF_LIFE_S)
+    def _since(self, changed_at: float) -> float:
+        read_at = self.read_at
+        return changed_at if changed_at < read_at else read_at  # noqa: FURB136 - a third of what min() costs

@@ -78,15 +78,17 @@ class Signals:
         first = self._first.at(tokens_in + prefilling_tokens, load)
         return self.pace * (first + tokens_out * self._token.at(load, 0))
 
-    def split_s(self, tokens: float, tokens_out: int, load: float) -> tuple[float, float]:
-        """Seconds for `tokens` to prefill, those ahead included, and for `tokens_out` to decode, at a load."""
-        pace = self.pace
-        first = pace * self._first.at(tokens, load)
-        return first, pace * tokens_out * self._token.at(load, 0.0) if tokens_out else 0.0
+    def expected(self, tokens: float, tokens_out: int, load: float) -> tuple[float, float, float] | None:
+        """What the next call is expected to take at a load, in one look, as every request asks it of every replica.
 
-    def prefill_s(self, tokens: int) -> float:
-        """Seconds that so many prompt tokens cost, and that a cache which holds them saves."""
-        return self.pace * self._first.b * tokens
+        Seconds for `tokens` to prefill, those ahead included; for `tokens_out` to decode; and what one prompt token
+        costs, and a cache which holds it saves. None while no call taught anything.
+        """
+        first, token, pace = self._first, self._token, self.pace
+        if not first.calls and not token.calls:
+            return None
+        decode_s = pace * tokens_out * token.at(load, 0.0) if tokens_out else 0.0
+        return pace * first.at(tokens, load), decode_s, pace * first.b
 
     def observe_first_token(
         self, seconds: float, *, tokens_in: int, prefilling_tokens: int, load: int, now: float

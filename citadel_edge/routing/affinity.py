@@ -72,16 +72,20 @@ class PrefixIndex:
     def matched(self, row: Row, chain: tuple[int, ...]) -> int:
         """How many of the blocks the replica probably holds; none when it was away since, as a restart empties it."""
         held = self._held.get(row.id)
-        if held is None or not chain or held.since != row.healthy_since or chain[0] not in held:
-            return 0
-        low, high = 1, len(chain) + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if chain[middle - 1] in held:
-                low = middle
-            else:
-                high = middle
-        return low
+        return 0 if held is None or held.since != row.healthy_since else held.matched(chain)
+
+    def holders(self, places: Sequence[Deployment], chain: tuple[int, ...]) -> dict[str, int]:
+        """How many of the blocks each of the replicas probably holds, by its id, without those that hold none."""
+        found: dict[str, int] = {}
+        if not chain:
+            return found
+        first, all_held = chain[0], self._held
+        for place in places:
+            row = place.row
+            held = all_held.get(row.id)
+            if held is not None and (first in held.young or first in held.old) and held.since == row.healthy_since:
+                found[row.id] = held.matched(chain)
+        return found
 
     def _new(self, row: Row) -> "_Held":
         if len(self._held) >= self._max_rows and row.id not in self._held:
@@ -101,8 +105,20 @@ class _Held:
         self.young: set[int] = set()
         self.old: set[int] = set()
 
-    def __contains__(self, block: int) -> bool:
-        return block in self.young or block in self.old
+    def matched(self, chain: tuple[int, ...]) -> int:
+        """How many of the chain's blocks it holds: found by halving."""
+        young, old = self.young, self.old
+        if not chain or (chain[0] not in young and chain[0] not in old):
+            return 0
+        low, high = 1, len(chain) + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            block = chain[middle - 1]
+            if block in young or block in old:
+                low = middle
+            else:
+                high = middle
+        return low
 
 
 class Sessions:

@@ -6,8 +6,9 @@ Decides by looking at the rows of this moment. Refuses to change them, and to co
 Structs, because making one costs a seventh of a frozen dataclass, and every request makes one a replica.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from math import inf
 from typing import Final
 
 from msgspec import Struct
@@ -45,6 +46,12 @@ class Excluded(Struct, frozen=True, gc=False):
     lasting: bool = False
 
 
+# Bound ahead, here and in `chooser`: every replica is compared with them, and Python 3.11 takes longer to find a member
+# of an enum than for the comparison.
+_ACTIVE: Final = RowState.ACTIVE
+_HEALTHY: Final = Health.HEALTHY
+_CLOSED: Final = BreakerState.CLOSED
+_BREAKER: Final = Exclusion.BREAKER
 TRIED: Final = Excluded(Exclusion.TRIED, "it failed this request already", lasting=True)
 _TIGHT: Final = Excluded(
     Exclusion.CONTEXT, "the prompt may be too long for its context, and is not for another's", lasting=True
@@ -94,15 +101,25 @@ def obstacle(deployment: Deployment, now: float, *, context_tokens: int = 0) -> 
     `context_tokens` is an estimate: it is an obstacle where half of it is beyond what the engine says it can read. What
     is tight is left to the engine, whose refusal tells the client.
     """
-    row = deployment.row
-    if row.state is not RowState.ACTIVE or row.health is not Health.HEALTHY:
-        return _not_alive(row)
-    own = deployment.breaker
-    if (row.breaker.state is not BreakerState.CLOSED or own is not None) and not deployment.admits(now):
-        return _shut(deployment, now)
-    if now < row.cooling_until or row.in_flight >= row.slots or row.context_tokens:
-        return _no_room(deployment, now, context_tokens)
-    return None
+    return obstacles((deployment,), now, context_tokens=context_tokens)[0]
+
+
+def obstacles(deployments: Iterable[Deployment], now: float, *, context_tokens: int = 0) -> list[Excluded | None]:
+    """The obstacle of each."""
+    found: list[Excluded | None] = []
+    for one in deployments:
+        row, own = one.row, one.breaker
+        closed = row.breaker.state is _CLOSED and (own is None or own.state is _CLOSED)
+        room = CLEARLY * row.context_tokens.get(one.model, inf)
+        if row.state is not _ACTIVE or row.health is not _HEALTHY:
+            found.append(_not_alive(row))
+        elif not closed and not one.admits(now):
+            found.append(_shut(one, now))
+        elif context_tokens > room or now < row.cooling_until or row.in_flight >= row.slots:
+            found.append(_no_room(one, now, context_tokens))
+        else:
+            found.append(None)
+    return found
 
 
 def _not_alive(row: Row) -> Excluded:
@@ -151,34 +168,35 @@ def past_breakers(
     Envoy's panic threshold: when most seem broken, the judgement is more likely to be wrong than all of them. Those
     that fail their probes or that an operator took out are not alive, and stay out.
     """
+    shut = sum(1 for excluded in out if excluded is not None and excluded.code is _BREAKER)
+    if not shut:
+        return None
     alive = sum(1 for excluded in out if excluded is None or excluded.code not in _DEAD)
-    shut = sum(1 for excluded in out if excluded is not None and excluded.code is Exclusion.BREAKER)
     if (alive - shut) * 2 >= alive:
         return None
     return [
         _no_room(one, now, context_tokens)
-        if excluded is not None and excluded.code is Exclusion.BREAKER and not held(one)
+        if excluded is not None and excluded.code is _BREAKER and not held(one)
         else excluded
         for one, excluded in zip(deployments, out, strict=True)
     ]
 
 
-def tight(deployment: Deployment, context_tokens: int) -> bool:
-    """Whether a prompt does not fit by the estimate itself, which may err."""
-    room = deployment.row.context_tokens
-    return bool(room) and context_tokens > room.get(deployment.model, context_tokens)
+def narrow(deployments: Iterable[Deployment], context_tokens: int) -> list[bool]:
+    """Of each whether a prompt does not fit by the estimate itself, which may err."""
+    return [context_tokens > one.row.context_tokens.get(one.model, context_tokens) for one in deployments]
 
 
 def roomy(
     deployments: Sequence[Deployment], out: list[Excluded | None], *, context_tokens: int
 ) -> list[Excluded | None]:
     """The obstacles, with those that are tight out too where another one, free or worth waiting for, is not."""
-    narrow = [tight(one, context_tokens) for one in deployments]
-    if not any(narrow) or all(
-        small or (excluded is not None and excluded.lasting) for small, excluded in zip(narrow, out, strict=True)
+    tight = narrow(deployments, context_tokens)
+    if True not in tight or all(
+        small or (excluded is not None and excluded.lasting) for small, excluded in zip(tight, out, strict=True)
     ):
         return out
-    return [_TIGHT if small and excluded is None else excluded for small, excluded in zip(narrow, out, strict=True)]
+    return [_TIGHT if small and excluded is None else excluded for small, excluded in zip(tight, out, strict=True)]
 
 
 class Waiting(Struct, frozen=True, gc=False):

@@ -4,8 +4,7 @@ Decides in three steps: who may be asked (`candidates`), what each would cost (`
 looked at while they are few and one router sees them all; two drawn by chance and whoever holds the prompt or the
 session otherwise, for many eyes on one minimum make a crowd (Mitzenmacher, 2001). They are drawn by their weights: a
 heavy one among many light ones would hardly be seen else. Who is asked in turn is asked in turn, however many look.
-Refuses to take the replica: whoever
-asks does so in the same turn of the loop, as `fleet.table` demands.
+Refuses to take the replica: whoever asks does so in the same turn of the loop, as `fleet.table` demands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,26 +19,29 @@ from citadel_edge.routing.affinity import PrefixIndex, Sessions
 from citadel_edge.routing.ask import Ask
 from citadel_edge.routing.candidates import (
     NO_WAITING,
-    PARTS,
     TRIED,
     Candidate,
     Excluded,
     Exclusion,
     Waiting,
+    narrow,
     obstacle,
+    obstacles,
     past_breakers,
     roomy,
-    tight,
     waiting,
 )
 from citadel_edge.routing.lots import Lots, Rng
-from citadel_edge.routing.scores import Look, new_tokens
-from citadel_edge.routing.strategies import KNOWS_PREFIXES, KNOWS_SESSIONS, PART_NAMES, SCORES, Turns
+from citadel_edge.routing.scores import Look, mean_s, new_tokens
+from citadel_edge.routing.strategies import WAYS, Turns, Way
 
 MOST_SCANNED: Final = 100
 MOST_SHOWN: Final = 32
 """Where two are drawn, all are looked at and shown up to so many."""
 _DRAWS: Final = 8
+_PEAK_EWMA: Final = StrategyName.PEAK_EWMA
+_ROUND_ROBIN: Final = StrategyName.ROUND_ROBIN
+_SESSION: Final = StrategyName.SESSION
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -81,7 +83,9 @@ class _Seen(Struct):
     panic: bool = False
     owner: str | None = None
 
-    def free(self) -> list[Deployment]:
+    def free(self) -> Sequence[Deployment]:
+        if self.out.count(None) == len(self.out):
+            return self.places
         return [place for place, excluded in zip(self.places, self.out, strict=True) if excluded is None]
 
 
@@ -120,77 +124,69 @@ class Chooser:
             instances: how many processes share the fleet.
             explain: look at all of them and compare all, however many, and take nobody's turn.
         """
-        crowd = len(deployments) > MOST_SCANNED or instances > 1 or strategy is StrategyName.PEAK_EWMA
-        pair = crowd and not explain and strategy is not StrategyName.ROUND_ROBIN
-        seen = None
-        if pair and len(deployments) > MOST_SHOWN:
-            seen = self._draw(deployments, ask, strategy, now, tried)
-        drawn = seen is not None
-        if seen is None:
-            seen = _survey(deployments, ask, now, tried)
-        free = seen.free()
+        way = WAYS[strategy]
+        crowd = len(deployments) > MOST_SCANNED or instances > 1 or strategy is _PEAK_EWMA
+        pair = crowd and not explain and strategy is not _ROUND_ROBIN
+        drawn = self._draw(deployments, ask, way, now, tried) if pair and len(deployments) > MOST_SHOWN else None
+        seen = _survey(deployments, ask, now, tried) if drawn is None else drawn
+        free, owner = seen.free(), seen.owner
         if not free:
-            return _nobody(seen, strategy)
-        look = Look(ask, now=now, index=self.index, peers=seen.places)
-        if drawn:
-            look.owner = seen.owner
-        elif ask.session is not None and strategy in KNOWS_SESSIONS:
-            look.owner = free[self._sessions.owner(ask.session, free)].row.id
-        compared = self._pair(free, ask, strategy, look) if pair and not drawn else free
-        return self._best(seen, compared, look, strategy, peek=explain)
+            return _nobody(seen, way)
+        if drawn is None and ask.session is not None and way.sessions:
+            owner = free[self._sessions.owner(ask.session, free)].row.id
+        compared = self._pair(free, ask, way, owner) if pair and drawn is None else free
+        held = self.index.holders(compared, ask.prefix) if way.prefixes else {}
+        look = Look(ask, now=now, held=held, peers=seen.places, owner=owner)
+        return self._best(seen, compared, look, way, peek=explain)
 
-    def _best(
-        self, seen: _Seen, compared: Sequence[Deployment], look: Look, strategy: StrategyName, *, peek: bool
-    ) -> Choice:
+    def _best(self, seen: _Seen, compared: Sequence[Deployment], look: Look, way: Way, *, peek: bool) -> Choice:
         """Score those that are compared, and write down what was seen of all."""
-        ask, score_of, names = look.ask, SCORES[strategy], PART_NAMES.get(strategy, PARTS)
-        forced = self._forced(compared, look, strategy, peek=peek)
+        ask, score_of, names = look.ask, way.score, way.parts
+        forced = self._forced(compared, look, way, peek=peek)
         looked_at = None if len(compared) == len(seen.places) else set(map(id, compared))
         best, least, turn, candidates = None, inf, 0, []
         for place, excluded in zip(seen.places, seen.out, strict=True):
-            row = place.row
+            row, share = place.row, place.share
             if excluded is not None or (looked_at is not None and id(place) not in looked_at):
-                candidates.append(Candidate(row.id, place.model, place.share, row.in_flight, excluded))
+                candidates.append(Candidate(row.id, place.model, share, row.in_flight, excluded))
                 continue
-            score, numbers = score_of(place, look)
-            candidates.append(Candidate(row.id, place.model, place.share, row.in_flight, None, score, numbers, names))
+            score, numbers = score_of(place, share, look)
+            candidates.append(Candidate(row.id, place.model, share, row.in_flight, None, score, numbers, names))
             if forced is None and (best is None or score < least or (score == least and row.turn < turn)):
                 best, least, turn = place, score, row.turn
         chosen = best if forced is None else forced
         if chosen is None:
-            return _nobody(seen, strategy)
-        tokens = new_tokens(chosen.row, look)
+            return _nobody(seen, way)
+        tokens = new_tokens(ask, self.index.matched(chosen.row, ask.prefix))
         ttft_s, total_s = _predict(chosen, tokens, ask, seen.places)
         return Choice(
             deployment=chosen,
             candidates=tuple(candidates),
-            strategy=strategy,
+            strategy=way.name,
             panic=seen.panic,
             new_tokens=tokens,
             predicted_ttft_s=ttft_s,
             predicted_total_s=total_s if ask.tokens_out else ttft_s,
         )
 
-    def _forced(
-        self, free: Sequence[Deployment], look: Look, strategy: StrategyName, *, peek: bool
-    ) -> Deployment | None:
+    def _forced(self, free: Sequence[Deployment], look: Look, way: Way, *, peek: bool) -> Deployment | None:
         """Whom a strategy takes whatever the scores."""
-        if strategy is StrategyName.ROUND_ROBIN:
+        if way.name is _ROUND_ROBIN:
             return self._turns.peek(free) if peek else self._turns.take(free)
-        if strategy is StrategyName.SESSION and look.owner is not None:
+        if way.name is _SESSION and look.owner is not None:
             return next((one for one in free if one.row.id == look.owner), None)
         return None
 
     def _draw(
-        self, deployments: Sequence[Deployment], ask: Ask, strategy: StrategyName, now: float, tried: Mapping[str, bool]
+        self, deployments: Sequence[Deployment], ask: Ask, way: Way, now: float, tried: Mapping[str, bool]
     ) -> _Seen | None:
         """Two by chance that may be asked, and whoever has an affinity.
 
         None when a session's replica is out, or a breaker, a tight context or bad luck asks for a look at all.
         """
-        places = self._holders(deployments, ask) if ask.prefix and strategy in KNOWS_PREFIXES else {}
+        places = self._holder(deployments, ask) if way.prefixes else {}
         owner = None
-        if ask.session is not None and strategy in KNOWS_SESSIONS:
+        if ask.session is not None and way.sessions:
             at = self._sessions.owner(ask.session, deployments)
             places[at] = deployments[at]
             owner = deployments[at].row.id
@@ -209,30 +205,29 @@ class Chooser:
                     return None
                 wanted += 1
             if len(places) == wanted:
-                if any(tight(place, ask.context_tokens) for place in places.values()):
+                if True in narrow(places.values(), ask.context_tokens):
                     return None
                 return _Seen(tuple(places.values()), list(out.values()), owner=owner)
         return None
 
-    def _pair(self, free: Sequence[Deployment], ask: Ask, strategy: StrategyName, look: Look) -> Sequence[Deployment]:
+    def _pair(self, free: Sequence[Deployment], ask: Ask, way: Way, owner: str | None) -> Sequence[Deployment]:
         """Two by chance, and whoever has an affinity."""
         if len(free) <= 2:  # noqa: PLR2004 - two
             return free
         drawn = {at: free[at] for at in self._lots.two(free)}
-        if ask.prefix and strategy in KNOWS_PREFIXES:
-            drawn |= self._holders(free, ask)
-        if look.owner is not None:
-            drawn |= {at: place for at, place in enumerate(free) if place.row.id == look.owner}
+        if way.prefixes:
+            drawn |= self._holder(free, ask)
+        if owner is not None:
+            drawn |= {at: place for at, place in enumerate(free) if place.row.id == owner}
         return tuple(drawn.values())
 
-    def _holders(self, free: Sequence[Deployment], ask: Ask) -> dict[int, Deployment]:
-        """The one that probably holds most of the prompt."""
-        most, found = 0, {}
-        for at, place in enumerate(free):
-            matched = self.index.matched(place.row, ask.prefix)
-            if matched > most:
-                most, found = matched, {at: place}
-        return found
+    def _holder(self, free: Sequence[Deployment], ask: Ask) -> dict[int, Deployment]:
+        """The one that probably holds most of the prompt, if any does, by its position."""
+        held = self.index.holders(free, ask.prefix)
+        if not held:
+            return {}
+        most = max(held, key=held.__getitem__)
+        return next({at: place} for at, place in enumerate(free) if place.row.id == most)
 
 
 def _out(place: Deployment, ask: Ask, now: float, tried: Mapping[str, bool]) -> Excluded | None:
@@ -245,9 +240,9 @@ def _out(place: Deployment, ask: Ask, now: float, tried: Mapping[str, bool]) -> 
 def _survey(deployments: Sequence[Deployment], ask: Ask, now: float, tried: Mapping[str, bool]) -> _Seen:
     """All of them. Without another left, one that failed this request may be asked again where that makes sense."""
     tokens = ask.context_tokens
-    out = [obstacle(place, now, context_tokens=tokens) for place in deployments]
+    out = obstacles(deployments, now, context_tokens=tokens)
     panic = False
-    if any(excluded is not None and excluded.code is Exclusion.BREAKER for excluded in out):
+    if out.count(None) < len(out):
         passed = past_breakers(deployments, out, now, context_tokens=tokens)
         if passed is not None:
             out, panic = passed, True
@@ -263,12 +258,12 @@ def _survey(deployments: Sequence[Deployment], ask: Ask, now: float, tried: Mapp
     return _Seen(deployments, roomy(deployments, out, context_tokens=tokens) if tokens else out, panic)
 
 
-def _nobody(seen: _Seen, strategy: StrategyName) -> Choice:
+def _nobody(seen: _Seen, way: Way) -> Choice:
     candidates = tuple(
         Candidate(place.row.id, place.model, place.share, place.row.in_flight, excluded)
         for place, excluded in zip(seen.places, seen.out, strict=True)
     )
-    return Choice(deployment=None, candidates=candidates, strategy=strategy, waiting=waiting(seen.out))
+    return Choice(deployment=None, candidates=candidates, strategy=way.name, waiting=waiting(seen.out))
 
 
 def _predict(
@@ -276,10 +271,10 @@ def _predict(
 ) -> tuple[float | None, float | None]:
     """Seconds to the first token and to the last; of a replica not known yet what its like would take in its place."""
     row = place.row
-    known = [row.signals] if row.signals.known else [one.row.signals for one in peers if one.row.signals.known]
-    if not known:
-        return None, None
     ahead, load = tokens + row.prefilling_tokens, row.in_flight + 1.0
-    splits = [one.split_s(ahead, ask.tokens_out, load) for one in known]
-    prefill = sum(first for first, _ in splits) / len(splits)
-    return prefill, prefill + sum(rest for _, rest in splits) / len(splits)
+    expected = row.signals.expected(ahead, ask.tokens_out, load)
+    typical = mean_s(peers, ahead, ask.tokens_out, load) if expected is None else expected[:2]
+    if typical is None:
+        return None, None
+    prefill, decode = typical
+    return prefill, prefill + decode

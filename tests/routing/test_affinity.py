@@ -1,6 +1,7 @@
 """Who has seen a prompt's beginning, and whom a session belongs to."""
 
 from collections import Counter
+from itertools import accumulate
 from math import ceil
 from uuid import NAMESPACE_URL, uuid5
 
@@ -37,11 +38,25 @@ def test_a_match_is_as_long_as_the_common_beginning(held, asked, common):
 
 
 def test_a_replica_that_was_away_holds_nothing():
-    row = next(iter(fleet(1).rows.values()))
-    index = PrefixIndex()
+    places, index = fleet(1).deployments("m"), PrefixIndex()
+    row = places[0].row
     index.put(row, (1, 2, 3))
     row.healthy_since = 5.0
     assert index.matched(row, (1, 2, 3)) == 0
+    assert index.holders(places, (1, 2, 3)) == {}
+
+
+chains = st.lists(st.integers(0, 1), max_size=6).map(lambda path: tuple(accumulate(path, lambda *two: hash(two))))
+
+
+@given(st.lists(st.lists(chains, max_size=3), min_size=1, max_size=5), chains)
+def test_those_that_hold_any_of_a_prompt_are_its_holders(caches, asked):
+    places, index = fleet(*[1] * len(caches)).deployments("m"), PrefixIndex()
+    for place, prompts in zip(places, caches, strict=True):
+        for chain in prompts:
+            index.put(place.row, chain)
+    matched = {place.row.id: index.matched(place.row, asked) for place in places}
+    assert index.holders(places, asked) == {name: blocks for name, blocks in matched.items() if blocks}
 
 
 def test_the_index_forgets_what_is_old_and_keeps_what_is_asked_for():

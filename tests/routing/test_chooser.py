@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citadel_edge.config.shape import StrategyName
+from citadel_edge.fleet.gauges import Reading
 from citadel_edge.fleet.table import Health, RowState, Verdict
 from citadel_edge.routing.ask import Ask
 from citadel_edge.routing.candidates import Exclusion
@@ -325,6 +326,19 @@ def test_what_is_unknown_is_expected_to_take_forever():
     table = fleet(1)
     teach(table, (0.2,))
     assert pick(table).expected_s(stream=False) == pytest.approx(0.2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("reading", "part"), [(Reading(3, 1), ("load", 4.0)), (Reading(0, 0, 1.0), ("kv_pressure", 2.0))]
+)
+def test_what_others_do_there_counts(reading, part):
+    table = fleet(1, 1)
+    teach(table, (0.1, 0.1))
+    table.rows["u0"].gauges.read(reading, now=NOW, own_in_flight=0)
+    choice = pick(table)
+    assert choice.deployment.row.id == "u1"
+    assert part in choice.candidates[0].parts().items()
+    assert (choice.candidates[1].parts()["load"], choice.candidates[1].parts()["kv_pressure"]) == (0.0, 1.0)
 
 
 def test_an_unknown_gauge_that_is_stuck_costs_no_fairness():
