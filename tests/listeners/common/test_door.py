@@ -282,7 +282,7 @@ async def test_who_gives_up_waiting_for_a_client_to_take_bytes_takes_no_others_w
 
     async with opened(handler=stuck) as door:
         reader, writer = await asyncio.open_connection(*door.address, limit=1024)
-        writer.write(GET)
+        writer.write(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         assert await asyncio.wait_for(done, 10) is False
         while await asyncio.wait_for(reader.read(2**20), 10):
             pass
