@@ -10,6 +10,7 @@ from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.news import News, Subject
 from citadel_edge.completions.generation import Generation, Why
 from citadel_edge.completions.pipeline import Pace
+from citadel_edge.streams import commit
 from citadel_edge.streams.values import State
 from completions.bench import OpenBench
 from completions.interrupting import interrupted
@@ -52,7 +53,10 @@ ENDS: dict[str, Callable[[Studio, Generation], object]] = {
 
 
 @pytest.mark.parametrize("how", ENDS)
-async def test_ended_at_any_await_nothing_is_left(open_bench: OpenBench, how: str) -> None:
+async def test_ended_at_any_await_nothing_is_left(
+    open_bench: OpenBench, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "LET_GO_S", 0.1)  # there is no log here that would hear of it
     group = Interrupting()
     async with studio(open_bench, SLOW, group=group, pace=Pace(begin_within_s=0.005, heartbeat_s=0.005)) as made:
         rows, done = made.bench.ledger.rows, False

@@ -1,8 +1,11 @@
-"""One embedded edge's home for all tests of a session: the model is prepared once."""
+"""What tests of processes share: servers from wheels, and one embedded edge's home, whose model is prepared once."""
 
 import pytest
 
 from processes import EdgeProcess
+from servers import migrated_dsn, migrated_template, postgres_server, redis_url, valkey_server
+
+__all__ = ["migrated_dsn", "migrated_template", "postgres_server", "redis_url", "valkey_server"]
 
 
 @pytest.fixture(scope="session")

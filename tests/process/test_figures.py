@@ -9,9 +9,6 @@ from citadel_edge.config.shape import ListenerName
 from citadel_edge.process.figures import figures, resident_bytes, sample
 from citadel_edge.telemetry.hub import Topic
 from edges import serving
-from servers import migrated_dsn, migrated_template, postgres_server, redis_url, valkey_server
-
-__all__ = ["migrated_dsn", "migrated_template", "postgres_server", "redis_url", "valkey_server"]
 
 
 @pytest.fixture

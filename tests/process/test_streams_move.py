@@ -27,9 +27,7 @@ from kept_streams import (
     until,
 )
 from processes import EdgeProcess
-from servers import Postgres, migrated_dsn, migrated_template, postgres_server, redis_url, valkey_server
-
-__all__ = ["migrated_dsn", "migrated_template", "postgres_server", "redis_url", "valkey_server"]
+from servers import Postgres
 
 STREAMS = 4
 GRACE_S = 2.0

@@ -11,9 +11,7 @@ from citadel_edge.simulator.server import running
 from citadel_edge.simulator.timing import Timing
 from kept_streams import SLOW, Heard, account, asked, check_each_is_whole_once, config, started
 from processes import EdgeProcess
-from servers import Postgres, migrated_dsn, migrated_template, postgres_server, redis_url, valkey_server
-
-__all__ = ["migrated_dsn", "migrated_template", "postgres_server", "redis_url", "valkey_server"]
+from servers import Postgres
 
 PLACES, AT_ONCE = 20, 24
 SLOWER = replace(SLOW, timing=Timing(first_token_ms=50, decode_ms=40))

