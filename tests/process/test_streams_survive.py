@@ -9,13 +9,13 @@ from pathlib import Path
 
 from citadel_edge.simulator.server import running
 from citadel_edge.simulator.timing import Timing
-from kept_streams import SLOW, Heard, account, asked, check_each_is_whole_once, config, started
+from kept_streams import SLOW, Heard, account, asked, check_each_is_whole_once, config, started, until
 from processes import EdgeProcess
 from servers import Postgres
 
 PLACES, AT_ONCE = 20, 24
 SLOWER = replace(SLOW, timing=Timing(first_token_ms=50, decode_ms=40))
-LONGEST_START = 50  # pieces that the first one has when no more are begun
+WITHIN_S = 1.2  # they begin
 
 
 async def test_killed_in_mid_answer_and_started_again_it_goes_on_with_all_of_them(
@@ -30,12 +30,17 @@ async def test_killed_in_mid_answer_and_started_again_it_goes_on_with_all_of_the
         everything: list[Heard] = []
         while len(places) < PLACES:
             streams: list[Heard] = []
+
+            async def tell(number: int, after_s: float, streams: list[Heard] = streams) -> None:
+                await asyncio.sleep(after_s)
+                heard = await client.begin(asked(number))
+                streams.append(heard)
+                await client.read_to_the_end(heard)
+
             async with asyncio.timeout(60), asyncio.TaskGroup() as readers:
-                while len(streams) < AT_ONCE and not (streams and len(streams[0].pieces) > LONGEST_START):
-                    heard = await client.begin(asked(len(everything) + len(streams)))
-                    streams.append(heard)
-                    readers.create_task(client.read_to_the_end(heard))
-                    await asyncio.sleep(rng.uniform(0, 0.04))
+                for number in range(AT_ONCE):
+                    readers.create_task(tell(len(everything) + number, rng.uniform(0, WITHIN_S)))
+                await until(lambda streams=streams: len(streams) == AT_ONCE)
                 edge.send(signal.SIGKILL)
                 await edge.exited(10)
                 places += [len(heard.pieces) for heard in streams if heard.end is None]
