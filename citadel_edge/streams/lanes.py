@@ -80,6 +80,7 @@ class Lanes:
         self._group = group
         self._log = log
         self._lanes = [_Lane() for _ in range(SLOTS)]
+        self._loop = asyncio.get_running_loop()
 
     @property
     def late(self) -> bool:
@@ -92,14 +93,13 @@ class Lanes:
 
     def touch(self, page: Page) -> None:
         """It has something to say."""
-        now_s = asyncio.get_running_loop().time()
         lane = self._lanes[page.slot]
         if lane.late:
             self._on_late(page)
         if not lane.dirty:
-            lane.since_s = now_s
+            lane.since_s = self._loop.time()
         lane.dirty[page] = None
-        if not (lane.late and now_s < lane.again_s):
+        if not lane.busy and not (lane.late and self._loop.time() < lane.again_s):
             self._start(lane)
 
     def drop(self, page: Page) -> None:
