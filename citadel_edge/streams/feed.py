@@ -7,7 +7,7 @@ to know where events come from and where they are kept besides. Belongs to one e
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from citadel_edge.errors import RequestError
@@ -104,15 +104,14 @@ class Feed:
         """Whether somebody waits."""
         return bool(self._waiting)
 
-    def append(self, payload: bytes, came_s: float | None = None) -> int:
-        """Put an event behind the others, not yet visible; its number. Raises what `hold` raises, and keeps nothing."""
-        size = len(payload) + OVERHEAD_BYTES
+    def extend(self, payloads: Sequence[bytes], came_s: float | None = None) -> None:
+        """Put events behind the others, not yet visible. Raises what `hold` raises, and keeps none."""
+        count = len(payloads)
+        size = sum(map(len, payloads)) + OVERHEAD_BYTES * count
         self._hold(size)
         self.bytes += size
-        payloads = self._payloads
-        payloads.append(payload)
-        self._came_s.append(came_s)
-        return self.first + len(payloads) - 1
+        self._payloads += payloads
+        self._came_s += (came_s,) * count
 
     def show(self, upto: int, terminal: Terminal | None = None) -> bool:
         """Let readers have the events up to this one, and the end; whether any of it is new to them."""
