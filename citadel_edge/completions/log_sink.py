@@ -76,14 +76,14 @@ class LogSink:
             return
         if data == PING:
             return
-        live = self._live
-        for payload in data[len(_FRAME) : -2].split(_BETWEEN):
-            if payload.startswith(_ERROR):
-                self.error = msgspec.json.decode(payload)["error"]
-            elif payload == _DONE:
-                self.whole = True
-            else:
-                live.append(payload)
+        live, payloads = self._live, data[len(_FRAME) : -2].split(_BETWEEN)
+        if payloads[-1] == _DONE:
+            self.whole = True
+            payloads.pop()
+        elif payloads[-1].startswith(_ERROR):
+            self.error = msgspec.json.decode(payloads.pop())["error"]
+        if payloads:
+            live.extend(payloads)
         if live.crowded:
             await live.room()
 

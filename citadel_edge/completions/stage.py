@@ -76,7 +76,8 @@ class Stage:
             await asyncio.wait({self._beat})
         self._writing = True
         try:
-            await self._begin()
+            if not self.begun:
+                await self._begin()
             await self._sink.write(data)
         finally:
             self._writing = False

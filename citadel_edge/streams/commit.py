@@ -259,11 +259,11 @@ class Commits:
     def _advance(self, page: Page, heard: Heard) -> None:
         live, feed = page.live, page.live.feed
         feed.durable, feed.floor = heard.last, max(feed.floor, heard.first)
-        feed.show(feed.durable, live.terminal if page.ended else None)
+        shown = feed.show(feed.durable, live.terminal if page.ended else None)
         feed.settle()
         feed.trim(TAIL_BYTES, feed.durable)
-        if feed.wanted:
-            feed.wake()
+        if not shown:
+            feed.wake()  # some wait for the log alone
         _wish(live, heard)
 
     def _heal(self, page: Page, heard: Heard) -> None:

@@ -7,7 +7,7 @@ to know where events come from and where they are kept besides. Belongs to one e
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from citadel_edge.errors import RequestError
@@ -52,6 +52,7 @@ class Feed:
     __slots__ = (
         "_came_s",
         "_hold",
+        "_loop",
         "_payloads",
         "_waiting",
         "bytes",
@@ -88,9 +89,10 @@ class Feed:
         self.on_readers: Callable[[], None] | None = None
         self.on_wanted: Callable[[], None] | None = None
         self._hold = hold
+        self._loop = asyncio.get_running_loop()
         self._payloads: list[bytes] = []
         self._came_s: list[float | None] = []
-        self._waiting: dict[asyncio.Future[None], None] = {}
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool] | None] = {}
 
     @property
     def last(self) -> int:
@@ -102,22 +104,23 @@ class Feed:
         """Whether somebody waits."""
         return bool(self._waiting)
 
-    def append(self, payload: bytes, came_s: float | None = None) -> int:
-        """Put an event behind the others, not yet visible; its number. Raises what `hold` raises, and keeps nothing."""
-        size = len(payload) + OVERHEAD_BYTES
+    def extend(self, payloads: Sequence[bytes], came_s: float | None = None) -> None:
+        """Put events behind the others, not yet visible. Raises what `hold` raises, and keeps none."""
+        count = len(payloads)
+        size = sum(map(len, payloads)) + OVERHEAD_BYTES * count
         self._hold(size)
         self.bytes += size
-        self._payloads.append(payload)
-        self._came_s.append(came_s)
-        return self.last
+        self._payloads += payloads
+        self._came_s += (came_s,) * count
 
-    def show(self, upto: int, terminal: Terminal | None = None) -> None:
-        """Let readers have the events up to this one, and the end."""
+    def show(self, upto: int, terminal: Terminal | None = None) -> bool:
+        """Let readers have the events up to this one, and the end; whether any of it is new to them."""
         if upto <= self.visible and (terminal is None or self.terminal is not None):
-            return
+            return False
         self.visible = max(upto, self.visible)
         self.terminal = self.terminal or terminal
         self.wake()
+        return True
 
     def show_early(self, terminal: Terminal | None, new_epoch: Callable[[], str]) -> None:
         """Let readers have everything, though the log has not."""
@@ -148,15 +151,21 @@ class Feed:
 
     def wake(self) -> None:
         """Let everybody who waits look again."""
-        waiting, self._waiting = self._waiting, {}
-        for waiter in waiting:
+        for waiter, at_once in list(self._waiting.items()):
+            if waiter.done() or (at_once is not None and at_once()):
+                continue
+            self._waiting.pop(waiter, None)
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def changed(self) -> None:
-        """Return when there may be something new. Look before: nothing is remembered."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting[waiter] = None
+    async def changed(self, at_once: Callable[[], bool] | None = None) -> None:
+        """Return when there may be something new. Look before: nothing is remembered.
+
+        `at_once` looks first, in the very turn; while it says that it has seen to it, waiting goes on. It raises
+        nothing.
+        """
+        waiter = self._loop.create_future()
+        self._waiting[waiter] = at_once
         if self.on_wanted is not None:
             self.on_wanted()
         try:

@@ -188,8 +188,7 @@ def _extend(feed: Feed, part: Part) -> None:
     if part.start > feed.last + 1:
         feed.restart(part.start)
     try:
-        for payload in part.payloads:
-            feed.append(payload)
+        feed.extend(part.payloads)
     except RequestError:  # nothing may be held: each reader asks the log for itself
         feed.restart(part.start + len(part.payloads))
     feed.durable = feed.last

@@ -18,23 +18,32 @@ from citadel_edge.streams.page import Page
 SECOND_LOOK_S: Final = 0.005
 """What the log has answered while the loop was held up is read before it is called late."""
 PACE_S: Final = 0.002
-"""Writes of a slot begin so far apart: an idle process does not notice, a busy one writes larger groups."""
+"""Writes of a slot begin at least so far apart: an idle process does not notice, a busy one writes larger groups."""
+PACE_EACH_S: Final = 0.0001
+MOST_PACE_S: Final = 0.005
+"""And for each stream of the last write a little more, up to this: what a write costs by itself is shared by more."""
 AGAIN_S: Final = 0.25
 """After a write that failed, the log is left alone for so long."""
 MOST_TOGETHER: Final = 64
 
 
 class _Lane:
-    """One slot's way. `since_s`: since when something waits to be said; `began_s`: when the last write began."""
+    """One slot's way.
 
-    __slots__ = "again_s", "began_s", "busy", "dirty", "late", "since_s"
+    `since_s`: since when something waits to be said; `began_s`: when the last write began; `pace_s`: how long after
+    that the next one may; `unseen`: what was touched in this turn although the log is late.
+    """
+
+    __slots__ = "again_s", "began_s", "busy", "dirty", "late", "pace_s", "since_s", "unseen"
 
     def __init__(self) -> None:
         self.dirty: dict[Page, None] = {}
+        self.unseen: dict[Page, None] = {}
         self.busy = False
         self.late = False
         self.since_s = self.began_s = 0.0
         self.again_s = 0.0
+        self.pace_s = PACE_S
 
 
 class _Watch:
@@ -80,6 +89,7 @@ class Lanes:
         self._group = group
         self._log = log
         self._lanes = [_Lane() for _ in range(SLOTS)]
+        self._loop = asyncio.get_running_loop()
 
     @property
     def late(self) -> bool:
@@ -92,19 +102,29 @@ class Lanes:
 
     def touch(self, page: Page) -> None:
         """It has something to say."""
-        now_s = asyncio.get_running_loop().time()
         lane = self._lanes[page.slot]
         if lane.late:
-            self._on_late(page)
+            self._touch_late(lane, page)
         if not lane.dirty:
-            lane.since_s = now_s
+            lane.since_s = self._loop.time()
         lane.dirty[page] = None
-        if not (lane.late and now_s < lane.again_s):
+        if not lane.busy and not (lane.late and self._loop.time() < lane.again_s):
             self._start(lane)
+
+    def _touch_late(self, lane: _Lane, page: Page) -> None:
+        """Readers see what came in a turn together; more of one stream at once, so that memory stays bounded."""
+        if page in lane.unseen:
+            self._on_late(page)
+            return
+        if not lane.unseen:
+            self._loop.call_soon(self._let_see, lane)
+        lane.unseen[page] = None
 
     def drop(self, page: Page) -> None:
         """It has nothing to say any more."""
-        self._lanes[page.slot].dirty.pop(page, None)
+        lane = self._lanes[page.slot]
+        lane.dirty.pop(page, None)
+        lane.unseen.pop(page, None)
 
     def retry(self) -> None:
         """Say again what could not be said."""
@@ -122,13 +142,14 @@ class Lanes:
         loop = asyncio.get_running_loop()
         try:
             while lane.dirty:
-                early_s = lane.began_s + PACE_S - loop.time()
+                early_s = lane.began_s + lane.pace_s - loop.time()
                 if early_s > 0:
                     await asyncio.sleep(early_s)
                 lane.began_s = loop.time()
                 pages = list(lane.dirty)[:MOST_TOGETHER]
                 for page in pages:
                     del lane.dirty[page]
+                lane.pace_s = min(PACE_S + len(pages) * PACE_EACH_S, MOST_PACE_S)
                 if not await self._try(lane, pages):
                     return
         finally:
@@ -157,6 +178,12 @@ class Lanes:
         lane.dirty = {**dict.fromkeys(pages), **lane.dirty}
         lane.again_s = asyncio.get_running_loop().time() + AGAIN_S
         self._be_late(lane, pages)
+
+    def _let_see(self, lane: _Lane) -> None:
+        unseen, lane.unseen = lane.unseen, {}
+        if lane.late:
+            for page in unseen:
+                self._on_late(page)
 
     def _be_late(self, lane: _Lane, pages: Sequence[Page]) -> None:
         lane.late = True

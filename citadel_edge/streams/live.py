@@ -5,7 +5,7 @@ Refuses to know how events reach the log, and what its producer does about what 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from citadel_edge.streams.cursor import Cursor
@@ -120,18 +120,21 @@ class Live:
         self._watcher = watcher
 
     def append(self, payload: bytes) -> int:
-        """Say one event; its number.
+        """Say one event; its number. Raises as `extend`."""
+        self.extend((payload,))
+        return self.feed.last
+
+    def extend(self, payloads: Sequence[bytes]) -> None:
+        """Say events.
 
         Raises:
-            RequestError: OVERLOADED, the listener may not hold more; nothing was appended.
+            RequestError: OVERLOADED, the listener may not hold more; none was appended.
         """
         if self.terminal is not None:
             raise RuntimeError("an event after the stream's end")
-        if self.deposed:
-            return self.feed.last
-        seq = self.feed.append(payload, self._clock.monotonic_s())
-        self._journal.touch(self)
-        return seq
+        if not self.deposed:
+            self.feed.extend(payloads, self._clock.monotonic_s())
+            self._journal.touch(self)
 
     async def room(self) -> None:
         """Wait while too much is on its way to the log; hardly ever for longer than 50 ms."""

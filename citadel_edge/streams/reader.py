@@ -39,13 +39,14 @@ class Reader:
     """Reads one stream, for one task at a time. An async iterator of batches, and a context manager.
 
     `next` may be cancelled at any time (`asyncio.timeout` around it, for a heartbeat): nothing is lost by it. `close`
-    it: the stream's life may hang on whether anybody reads.
+    it: the stream's life may hang on whether anybody reads. Where a task's waking for each token costs too much, see
+    `offer_to`.
 
     Attributes:
         after: the number of the last event that was read.
     """
 
-    __slots__ = ("_feed", "_fetch", "_lost", "_open", "_over", "_rewinds", "after")
+    __slots__ = ("_feed", "_fetch", "_lost", "_open", "_over", "_rewinds", "_take", "after")
 
     def __init__(self, feed: Feed, fetch: Fetch, *, after: int, lost: tuple[int, int] | None = None) -> None:
         self.after = after
@@ -55,7 +56,16 @@ class Reader:
         self._rewinds = len(feed.rewinds)
         self._over = False
         self._open = True
+        self._take: Callable[[Batch], bool] | None = None
         feed.enter()
+
+    def offer_to(self, take: Callable[[Batch], bool]) -> None:
+        """Offer the events that come while `next` waits to `take` first, in the turn in which they may be read.
+
+        What it takes `next` does not return. It is asked for events alone: an end, a loss or older events are for
+        `next`. It raises nothing.
+        """
+        self._take = take
 
     async def next(self) -> Batch:
         """All there is now; waits while there is nothing.
@@ -73,7 +83,7 @@ class Reader:
                     return batch
                 if feed.failure is not None:
                     raise feed.failure()
-                await feed.changed()
+                await feed.changed(None if self._take is None else self._offer)
             elif self.after + 1 < feed.floor:
                 self._miss(self.after + 1, feed.floor - 1)
                 self.after = feed.floor - 1
@@ -100,6 +110,19 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _offer(self) -> bool:
+        """Whether there is nothing for `next` to do: nothing is new, or somebody has taken it."""
+        feed = self._feed
+        if feed.terminal is not None or feed.moved or feed.failure is not None or self._lost is not None:
+            return False
+        if self._take is None or self._rewinds != len(feed.rewinds) or feed.first > self.after + 1:
+            return False
+        batch = self._from_memory()
+        if batch is None or self._take(batch):
+            return True
+        self.after = batch.first - 1
+        return False
 
     def _from_memory(self) -> Batch | None:
         feed = self._feed

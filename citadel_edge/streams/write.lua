@@ -9,12 +9,16 @@
 -- if events are missing before these; its first and last event; whether it is to stop; how long it is followed.
 local FIELDS = 10
 local DISCARDED_MS = 10000
-local leases, now, answer = KEYS[1], clock(), {}
+local leases, answer, now = KEYS[1], {}, nil
 
 local function add(meta, log, last, bytes, first, data, most)
   call('XADD', log, last .. '-0', 'd', data)
   if bytes == 0 then call('PEXPIRE', log, ARGV[2]) end
   bytes = bytes + #data
+  if bytes <= most then
+    call('HSET', meta, 'last', last, 'bytes', bytes)
+    return first
+  end
   while bytes > most do
     local oldest = call('XRANGE', log, '-', '+', 'COUNT', 2)
     if #oldest < 2 then break end
@@ -38,36 +42,48 @@ local function note(meta, field, value)
   if value ~= '' then call('HSET', meta, field, value) end
 end
 
-local function write(meta, log, id, fence, from, upto, data, epochs, begun, reserved, terminal, last_word)
-  local known = call('HMGET', meta, 'fence', 'first', 'last', 'bytes', 'stop', 'followers', 'orphaned')
-  local theirs = tonumber(known[1] or 0)
-  if theirs ~= fence then return theirs > fence and -1 or -2, 0, 0, 0, 0 end
-  local first, last, news = tonumber(known[2]), tonumber(known[3]), terminal ~= ''
-  if upto > last then
-    if from ~= last + 1 then return -3, first, last, 0, 0 end
-    first, last, news = add(meta, log, upto, tonumber(known[4]), first, data, tonumber(ARGV[3])), upto, true
-    if known[7] then call('HDEL', meta, 'orphaned') end
-  end
-  note(meta, 'epochs', epochs)
-  note(meta, 'begun', begun)
-  note(meta, 'reserved', reserved)
-  note(meta, 'terminal', terminal)
-  if terminal ~= '' then
-    call('ZREM', leases, id)
-    call('PEXPIRE', meta, ARGV[1])
-    call('PEXPIRE', log, ARGV[1])
-    if last_word == 'd' then discard(meta, log, id) end
-  elseif last_word == 'g' then
-    call('ZADD', leases, 0, id)
-  end
-  local stop, followed = wishes(known[5], known[6], now, news and function(name) tell(name, 'n', id) end)
-  return 1, first, last, stop, followed
+local function finish(meta, log, id, last_word)
+  call('ZREM', leases, id)
+  call('PEXPIRE', meta, ARGV[1])
+  call('PEXPIRE', log, ARGV[1])
+  if last_word == 'd' then discard(meta, log, id) end
 end
 
+local function followed(id, following, news)
+  now = now or clock()
+  return math.max(0, followers(following, now, news and function(name) tell(name, 'n', id) end) - now)
+end
+
+-- Runs for every token: nothing is called or made that a stream with nothing but events can do without.
+local function write(meta, log, place)
+  local known = call('HMGET', meta, 'fence', 'first', 'last', 'bytes', 'stop', 'followers')
+  local theirs, fence = tonumber(known[1] or 0), tonumber(ARGV[place + 1])
+  if theirs ~= fence then return theirs > fence and -1 or -2, 0, 0, 0, 0 end
+  local first, last, upto = tonumber(known[2]), tonumber(known[3]), tonumber(ARGV[place + 3])
+  local terminal, last_word = ARGV[place + 8], ARGV[place + 9]
+  local news = terminal ~= ''
+  if upto > last then
+    if tonumber(ARGV[place + 2]) ~= last + 1 then return -3, first, last, 0, 0 end
+    first = add(meta, log, ARGV[place + 3], tonumber(known[4]), first, ARGV[place + 4], tonumber(ARGV[3]))
+    last, news = upto, true
+    if fence > 1 then call('HDEL', meta, 'orphaned') end
+  end
+  note(meta, 'epochs', ARGV[place + 5])
+  note(meta, 'begun', ARGV[place + 6])
+  note(meta, 'reserved', ARGV[place + 7])
+  note(meta, 'terminal', terminal)
+  if terminal ~= '' then
+    finish(meta, log, ARGV[place], last_word)
+  elseif last_word == 'g' then
+    call('ZADD', leases, 0, ARGV[place])
+  end
+  return 1, first, last, known[5] and 1 or 0, known[6] and followed(ARGV[place], known[6], news) or 0
+end
+
+local at = 0
 for place = 4, #ARGV, FIELDS do
-  local stream = (place - 4) / FIELDS
-  local id, fence, from, upto = ARGV[place], tonumber(ARGV[place + 1]), tonumber(ARGV[place + 2]), tonumber(ARGV[place + 3])
-  local said = {write(KEYS[2 + 2 * stream], KEYS[3 + 2 * stream], id, fence, from, upto, unpack(ARGV, place + 4, place + FIELDS - 1))}
-  for i = 1, 5 do answer[#answer + 1] = said[i] end
+  local key = 2 * (place - 4) / FIELDS
+  answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4], answer[at + 5] = write(KEYS[key + 2], KEYS[key + 3], place)
+  at = at + 5
 end
 return answer

@@ -271,9 +271,9 @@ def test_a_policy_that_makes_no_sense_is_refused(fields: bytes, param: str) -> N
 async def test_nothing_of_an_answer_waits_for_the_collector(open_bench: OpenBench) -> None:
     async with studio(open_bench, says(*SPOKEN)) as made:
         async with made.start() as produced:
-            await read(produced.reader)
             generation = weakref.ref(made.production.running[produced.id])
             request = weakref.ref(generation().call.tenure)
+            await read(produced.reader)
             await made.idle()
         gc.disable()
         try:

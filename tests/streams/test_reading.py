@@ -72,6 +72,36 @@ async def test_two_hundred_readers_of_one_stream_get_the_same(redis_url):
     assert (one.held, other.held) == (0, 0)
 
 
+@pytest.mark.parametrize("here", [True, False])
+async def test_what_comes_while_a_reader_waits_is_offered_first_and_read_if_it_is_refused(redis_url, here):
+    async with instance(redis_url) as one, instance(redis_url) as other:
+        live = await one.start()
+        await live.stored()
+        offered, wanted = [], {event(1), event(2), event(4)}
+
+        def take(batch):
+            offered.append(batch)
+            return wanted.issuperset(batch.payloads)
+
+        with await (one if here else other).streams.open(live.id) as opened:
+            reader = opened.reader
+            reader.offer_to(take)
+            for seq, refused in ((2, 3), (4, 5)):
+                reading = asyncio.create_task(reader.next())  # noqa: TID251 - awaited below
+                for taken in range(reader.after + 1, seq + 1):
+                    await one.say(live, taken, taken)
+                    await until(lambda taken=taken: reader.after == taken)
+                    assert not reading.done()
+                live.append(event(refused))
+                batch = await reading
+                assert (batch.first, batch.payloads, batch.durable) == (refused, [event(refused)], True)
+            reading = asyncio.create_task(reader.next())  # noqa: TID251 - awaited below
+            await until(lambda: live.feed.wanted or not here)
+            live.end(DONE)
+            assert (await reading).terminal == DONE
+            assert [seq for batch in offered for seq in range(batch.first, batch.last + 1)] == [1, 2, 3, 4, 5]
+
+
 async def test_a_reader_elsewhere_is_told_at_once_and_counts_for_the_producer(redis_url):
     async with instance(redis_url) as one, instance(redis_url) as other:
         live = await one.start()

@@ -19,7 +19,7 @@ from citadel_edge.listeners.streaming.sse import EventStream
 from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.metrics import Delivery, Transport
 from citadel_edge.streams.reader import Reader
-from citadel_edge.streams.values import Info, Recovery
+from citadel_edge.streams.values import Batch, Info, Recovery
 
 _ENDED = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
 
@@ -73,6 +73,7 @@ class _Telling:
     async def tell(self, reader: Reader, came_back: tuple[Info, Recovery] | None) -> None:
         if came_back is not None and (said := self._script.recovered(*came_back)):
             await self._answer.say(said)
+        reader.offer_to(self._tell_at_once)
         async for batch in reader:
             data = self._script.batch(batch)
             if data:
@@ -81,6 +82,15 @@ class _Telling:
             self._last = batch.cursor
             if batch.moved:
                 await self._answer.say(self._last_words(Reason.DRAINING))
+            del batch, data  # not to be held while nothing comes
+
+    def _tell_at_once(self, batch: Batch) -> bool:
+        """Without waking the task, where nothing has to be waited for. Never the first batch, which may say more."""
+        if self._last is None or not self._answer.say_at_once(self._script.batch(batch)):
+            return False
+        self._delivery.wrote(batch.came_s, len(batch.payloads))
+        self._last = batch.cursor
+        return True
 
     async def end(self, error: asyncio.CancelledError) -> None:
         """A connection that we end ourselves gets a last word; one whose client left is left alone."""

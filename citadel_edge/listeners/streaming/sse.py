@@ -70,6 +70,23 @@ class EventStream(EventSourceResponse):
         if (waiting := self._waiting()) != self._counted_bytes:
             self._count(waiting)
 
+    def say_at_once(self, data: bytes) -> bool:
+        """Send whole events if nothing has to be waited for, because all before is out. False: nothing was sent."""
+        writer = self._payload_writer
+        if writer is None or self._saying or self._counted_bytes or len(data) > NEVER_WAITS_BYTES or self._waiting():
+            return False
+        writing = writer.write(data)
+        try:
+            writing.send(None)  # into an empty buffer: it cannot wait
+        except StopIteration:
+            self._said_s = self._loop.time()
+            return True
+        except ConnectionError:
+            return False  # whoever says more is told why
+        finally:
+            writing.close()
+        return True
+
     async def part(self, last_words: bytes) -> bool:
         """End with an event for a client that may hardly read; whether it took it. If not, it is cut off."""
         try:
