@@ -10,12 +10,15 @@ to go on with it. Refuses to know sockets, time and what is done about a failure
 
 from typing import Any, Final
 
+from citadel_edge.completions.seam import LONGEST_END
 from citadel_edge.errors import UpstreamError, UpstreamFault
 from citadel_edge.fleet.engines.dialect import Dialect, UsageAlong
 from citadel_edge.wire.openai import Choice, Chunk, Delta, Usage, counts, decode_answer, decode_chunk, without_field
 from citadel_edge.wire.sse import Decoder, SseError
 
 MOST_SAID: Final = 2**18
+LAST_PARTS: Final = LONGEST_END + 1
+"""So many of a text's parts are kept apart: a cut moves back over no more. All before are one."""
 _DONE: Final = b"[DONE]"
 _STATUSES: Final = range(400, 600)
 _INTERNAL: Final = 500
@@ -34,7 +37,7 @@ class Relay:
         content_chunks: chunks that bore text, reasoning or tool calls.
         done: the engine's own terminal came.
         failure: why the stream is of no use from here on; what `feed` returned before it is good.
-        said: the text of choice 0 that passed, chunk by chunk; None when it is not written down.
+        said: the text of choice 0 that passed, the last chunks apart; None when it is not written down.
         unfit: why what was said is not the whole of it, in words; None while it is.
         first: the first chunk that passed.
         usage_passed: the client has got the usage chunk.
@@ -207,6 +210,8 @@ class Relay:
             self._room -= len(text)
             if self._room >= 0 and self.said is not None:
                 self.said.append(text)
+                if len(self.said) >= 2 * LAST_PARTS:
+                    self.said[:-LAST_PARTS] = ["".join(self.said[:-LAST_PARTS])]
                 return
             unfit = f"its text is longer than {MOST_SAID} characters"
         self.unfit = unfit

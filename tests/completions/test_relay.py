@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citadel_edge.completions.relay import Relay, read_whole
+from citadel_edge.completions.relay import LAST_PARTS, Relay, read_whole
 from citadel_edge.errors import UpstreamError, UpstreamFault
 from citadel_edge.fleet.engines.dialect import UsageAlong
 from completions.scripted import DONE, SPOKEN, chunk, event, usage_chunk
@@ -299,6 +299,16 @@ def test_what_is_said_is_written_down_only_when_told_to() -> None:
     assert relay.said == ["a", " b", " c"]
     assert relayed(chunk("a"))[1].said is None
     assert relay.first == opening().removeprefix(b"data: ").rstrip()
+
+
+def test_of_a_long_text_only_the_last_parts_are_kept_apart() -> None:
+    relay = Relay(strip_usage=True, recording=True)
+    parts = [f" {number}" for number in range(5 * LAST_PARTS)]
+    for part in parts:
+        relay.feed(chunk(part))
+    assert "".join(relay.said) == "".join(parts)
+    assert relay.said[-LAST_PARTS:] == parts[-LAST_PARTS:]
+    assert len(relay.said) < 2 * LAST_PARTS
 
 
 def test_an_answer_is_finished_when_every_choice_is() -> None:
