@@ -118,11 +118,11 @@ class Reader:
             return False
         if self._take is None or self._rewinds != len(feed.rewinds) or feed.first > self.after + 1:
             return False
-        batch = self._from_memory()
-        if batch is None or self._take(batch):
-            return True
-        self.after = batch.first - 1
-        return False
+        while (batch := self._from_memory()) is not None:
+            if not self._take(batch):
+                self.after = batch.first - 1
+                return False
+        return True
 
     def _from_memory(self) -> Batch | None:
         feed = self._feed

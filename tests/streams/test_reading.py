@@ -102,6 +102,26 @@ async def test_what_comes_while_a_reader_waits_is_offered_first_and_read_if_it_i
             assert [seq for batch in offered for seq in range(batch.first, batch.last + 1)] == [1, 2, 3, 4, 5]
 
 
+async def test_everything_that_may_be_read_is_offered_in_the_same_turn(redis_url):
+    """What the log has and what is shown before it has it are two batches."""
+    async with instance(redis_url) as one:
+        live = await one.start()
+        await live.stored()
+        offered, feed = [], live.feed
+        with await one.streams.open(live.id) as opened:
+            opened.reader.offer_to(lambda batch: offered.append((batch.payloads, batch.durable)) is None)
+            reading = asyncio.create_task(opened.reader.next())  # noqa: TID251 - awaited below
+            await until(lambda: feed.wanted)
+            feed.extend([event(1), event(2), event(3)])
+            feed.durable = 2
+            feed.show_early(None, lambda: "early")
+            assert offered == [([event(1), event(2)], True), ([event(3)], False)]
+            assert not reading.done()
+            live.discard()
+            reading.cancel()
+            await asyncio.wait({reading})
+
+
 async def test_a_reader_elsewhere_is_told_at_once_and_counts_for_the_producer(redis_url):
     async with instance(redis_url) as one, instance(redis_url) as other:
         live = await one.start()

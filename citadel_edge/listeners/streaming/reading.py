@@ -69,6 +69,7 @@ class _Telling:
         self._script = script
         self._delivery = delivery
         self._last: Cursor | None = None
+        self._all_said = False
 
     async def tell(self, reader: Reader, came_back: tuple[Info, Recovery] | None) -> None:
         if came_back is not None and (said := self._script.recovered(*came_back)):
@@ -82,6 +83,7 @@ class _Telling:
             self._last = batch.cursor
             if batch.moved:
                 await self._answer.say(self._last_words(Reason.DRAINING))
+            self._all_said = batch.moved or batch.terminal is not None
             del batch, data  # not to be held while nothing comes
 
     def _tell_at_once(self, batch: Batch) -> bool:
@@ -98,7 +100,7 @@ class _Telling:
         if reason is None or task is None or not self._answer.prepared:
             raise error
         task.uncancel()
-        if not await self._answer.part(self._last_words(reason)):
+        if not await self._answer.part(b"" if self._all_said else self._last_words(reason)):
             raise error from None
 
     def _last_words(self, reason: Reason) -> bytes:

@@ -88,10 +88,11 @@ class EventStream(EventSourceResponse):
         return True
 
     async def part(self, last_words: bytes) -> bool:
-        """End with an event for a client that may hardly read; whether it took it. If not, it is cut off."""
+        """End with an event, if any, for a client that may hardly read; whether it took it. If not, it is cut off."""
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                await self.write(last_words)
+                if last_words:
+                    await self.write(last_words)
                 await self.write_eof()
         except (TimeoutError, ConnectionError):
             self._abort_transport()
@@ -102,7 +103,11 @@ class EventStream(EventSourceResponse):
         """Stop the heartbeat."""
         self._count(0)
         self.stop_streaming()
-        await self.wait()
+        ping = self._ping_task
+        if ping is not None:
+            await asyncio.wait({ping})  # not by awaiting it: who is cancelled meanwhile is to hear why
+            if not ping.cancelled():
+                ping.result()
 
     async def _ping(self) -> None:
         while True:

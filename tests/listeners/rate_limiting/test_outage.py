@@ -17,6 +17,7 @@ COMMAND = (sys.executable, "-m", "benchmarks.limits", "outage", "--outage-s=3", 
 ADDED_MS = 250.0
 """The promise is 60, shown by the benchmark on a quiet machine. This one may be busy: what it does to an answer that
 nothing was decided about is granted twice over besides."""
+TOO_BUSY_MS = 400.0
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,12 @@ def both(tmp_path_factory):
 
 @pytest.fixture(params=["kill", "freeze"])
 def found(both, request):
-    """The figures of one way."""
-    return both[request.param]
+    """The figures of one way. On a machine where answers take so long that are decided by nobody, they tell nothing."""
+    told = both[request.param]
+    onlooker_ms = max(told["latencies"][phase]["live"]["p99_ms"] for phase in ("before", "during", "after"))
+    if onlooker_ms > TOO_BUSY_MS:
+        pytest.skip(f"the machine is too busy for deadlines of 50 ms: a bare answer takes it {onlooker_ms:.0f} ms")
+    return told
 
 
 def test_nobody_is_answered_with_an_error_of_the_server(found):
