@@ -54,7 +54,22 @@ class Instance:
 
     async def settled(self):
         """Return when nothing waits for Redis."""
-        await until(lambda: not len(self.parts.settling))
+        await until(lambda: not len(self.parts.settling) and not len(self.parts.elsewhere))
+
+
+class Bill:
+    """So much was spent, whatever the claim carried. `told`: what the claims carried that were settled with it."""
+
+    def __init__(self, spent, model=""):
+        self.spent = spent
+        self.model = model
+        self.told = []
+
+    def charge(self, _):
+        return self.spent, self.model
+
+    def settled(self, meta):
+        self.told.append(meta)
 
 
 @contextlib.asynccontextmanager

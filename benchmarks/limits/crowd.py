@@ -20,8 +20,6 @@ from citadel_edge.config.shape import ListenerName
 PATIENCE_S: Final = 20.0
 SERVED_S: Final = 0.05
 """So long a gateway takes between its check and its settlement."""
-MOST_TRIES: Final = 60
-"""So often a settlement is tried while it is answered that it cannot be carried out now."""
 GIVEN_BACK: Final = 0.25
 """The part of what was checked that the settlement gives back."""
 
@@ -74,7 +72,7 @@ class Shot:
 
     Attributes:
         status: HTTP's; 0: the connection failed.
-        allowed: it was served, or may be.
+        allowed: it was served, or may be; of a settlement, that it was accepted.
         degraded: the answer said that it was made without Redis.
         tokens: that the answer took, or the settlement says so.
         words: the beginning of an answer that is none.
@@ -150,11 +148,7 @@ class Crowd:
             url = self.instances[(place + 1) % len(self.instances)].urls[ListenerName.RATE_LIMITING]
         used = round(tokens * (1 - GIVEN_BACK))
         body = {"reservation": answer["reservation"], "tokens_in": used, "tokens_out": 0}
-        for _ in range(MOST_TRIES):
-            settled = await self._post(person, Part.SETTLE, f"{url}/v1/settle", body, self.admin_key)
-            if settled.get("code") != "overloaded":
-                return
-            await asyncio.sleep(settled["retry_after_s"])
+        await self._post(person, Part.SETTLE, f"{url}/v1/settle", body, self.admin_key)
 
     async def _post(self, person: Person, part: Part, url: str, body: Mapping[str, Any], key: str) -> dict[str, Any]:
         return await self._shoot(person, part, url, body=body, key=key)
@@ -173,7 +167,7 @@ class Crowd:
             said = f"{type(error).__name__}: {error}".encode()
         ended = clock()
         found: dict[str, Any] = json.loads(said) if status else {}
-        allowed = status == 200 and found.get("allowed", True)
+        allowed = status in {200, 202} and found.get("allowed", True)
         self.shots.append(
             Shot(
                 person=person,

@@ -136,7 +136,9 @@ def _granted(name: str, shots: Sequence[Shot], moments: Moments, tiers: Mapping[
         held_before = sum(shot.allowed and shot.began < moments.left < shot.ended for shot in own)
         return told | {"granted": most_at_once(got), "bound": tier[limit], "held_before": held_before}
     units = [shot.tokens if limit == "tokens_per_minute" else 1 for shot in got]
-    everything = [(shot.began, shot.tokens if limit == "tokens_per_minute" else 1) for shot in own if shot.allowed]
+    everything = [
+        (shot.began, shot.ended, shot.tokens if limit == "tokens_per_minute" else 1) for shot in own if shot.allowed
+    ]
     burst = tier["burst"] * tier[limit]
     largest = max(units, default=0)
     allowed = tier[limit] * (moments.asked_back - moments.left) / 60 + max(burst, INSTANCES * largest)
@@ -148,17 +150,18 @@ def _granted(name: str, shots: Sequence[Shot], moments: Moments, tiers: Mapping[
     }
 
 
-def worst_window(taken: Sequence[tuple[float, int]], window_s: float) -> int:
-    """The most units in any window of so many seconds."""
-    ordered = sorted(taken)
-    worst = inside = first = 0
-    for at, units in ordered:
-        inside += units
-        while ordered[first][0] <= at - window_s:
-            inside -= ordered[first][1]
-            first += 1
-        worst = max(worst, inside)
-    return worst
+def worst_window(taken: Sequence[tuple[float, float, int]], window_s: float) -> int:
+    """The most units surely taken within any window of so many seconds; each by when it was asked and answered.
+
+    It was decided somewhere between: only what was asked and answered inside counts.
+    """
+    return max(
+        (
+            sum(units for asked, answered, units in taken if began <= asked and answered <= began + window_s)
+            for began, _, _ in taken
+        ),
+        default=0,
+    )
 
 
 def most_at_once(shots: Sequence[Shot]) -> int:

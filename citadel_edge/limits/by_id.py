@@ -1,23 +1,41 @@
 """Reservations of services, which know only an id, and may have it from another instance.
 
 Decides who is asked: this instance, where it is one of ours that Redis does not know or cannot be asked about; else
-Redis. Those that a running request of any instance holds are nobody's here. While Redis is away a settlement or release
-is accepted and carried out later, of ours or not; what one carries that is not ours is then not known. Right after an
-outage one that Redis does not know may be one that another instance has yet to tell it of.
+Redis. Those that a running request of any instance holds are nobody's here. While Redis is away everything is accepted;
+what is not ours is carried out later (`elsewhere`). So it is right after an outage with one that Redis does not know:
+another instance may have yet to tell it of that one.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
 from citadel_edge.errors import Code, RedisUnavailable, RequestError
-from citadel_edge.limits.claims import Home, Reservation
+from citadel_edge.limits.claims import Bill, Home, Reservation
+from citadel_edge.limits.elsewhere import Elsewhere
 from citadel_edge.limits.endings import Endings
 from citadel_edge.limits.lifeline import TOLD_S, Lifeline
 from citadel_edge.limits.local_store import LocalStore
 from citadel_edge.limits.open_reservations import OpenReservations
 from citadel_edge.limits.redis_store import RedisStore, organisation_of
 from citadel_edge.limits.server_time import ServerTime
-from citadel_edge.limits.settling import Settlement, Settling
+from citadel_edge.limits.settling import Settling
 from citadel_edge.limits.sweeper import Sweeper
-from citadel_edge.limits.values import Ended, Spent
+from citadel_edge.limits.values import NOTHING, Ended, Spent
 from citadel_edge.telemetry.clock import Clock
+
+
+class _GivenBack:
+    """The bill of what took nothing."""
+
+    def charge(self, _: bytes) -> tuple[Spent, str]:
+        return NOTHING, ""
+
+    def settled(self, _: bytes) -> None:
+        """There is nothing to write down."""
+
+
+GIVEN_BACK: Final[Bill] = _GivenBack()
 
 
 class ById:
@@ -30,6 +48,7 @@ class ById:
         open_: OpenReservations,
         *,
         settling: Settling,
+        elsewhere: Elsewhere,
         sweeper: Sweeper,
         lifeline: Lifeline,
         time: ServerTime,
@@ -40,92 +59,106 @@ class ById:
         self._local = local
         self._open = open_
         self._settling = settling
+        self._elsewhere = elsewhere
         self._sweeper = sweeper
         self._lifeline = lifeline
         self._time = time
         self._clock = clock
         self._endings = endings
 
-    async def settle(self, reservation_id: str, spent: Spent, model: str) -> Ended | None:
+    async def settle(self, reservation_id: str, bill: Bill) -> Ended | None:
         """See `Limiter.settle_id`."""
         own = self._own(reservation_id)
-        if self._lifeline.serves and (own is None or own.home is Home.REDIS):
+        if self._asks_redis(own):
             try:
-                ended = await self._store.settle(reservation_id, spent, model, by_id=True)
+                return await self._settle(reservation_id, own, bill)
             except RedisUnavailable as error:
                 self._lifeline.failed(self._clock.monotonic_s(), error)
-            except BaseException:
-                self._later(reservation_id, own, spent, model)
+            except RequestError:
                 raise
-            else:
-                if own is not None:
-                    self._endings.over(own)
-                if ended is None:
-                    raise self._missing(reservation_id, own)
-                self._endings.counted(own, spent, model)
-                return ended
-        return self._later(reservation_id, own, spent, model)
+            except BaseException:
+                with suppress(RequestError):
+                    self._later(reservation_id, own, bill)
+                raise
+        return self._later(reservation_id, own, bill)
 
-    async def renew(self, reservation_id: str, ttl_s: float, kept: Spent | None) -> None:
+    async def renew(self, reservation_id: str, ttl_s: float, kept: Callable[[bytes], Spent] | None) -> bool:
         """See `Limiter.renew_id`."""
         own = self._own(reservation_id)
-        ttl_ms, now_s = round(ttl_s * 1000), self._clock.monotonic_s()
-        if self._lifeline.serves and (own is None or own.home is Home.REDIS):
+        expires_s = self._clock.monotonic_s() + ttl_s
+        if self._asks_redis(own):
             try:
-                alive = await self._store.renew(reservation_id, ttl_ms=ttl_ms, kept=kept, by_id=True)
+                return await self._renew(reservation_id, own, ttl_s, kept)
             except RedisUnavailable as error:
                 self._lifeline.failed(self._clock.monotonic_s(), error)
-            else:
-                self._renewed(reservation_id, own, now_s + ttl_s, alive=alive)
-                return
         if own is None:
-            raise _not_now()
-        self._local.renew(own, ttl_ms, self._time.now_ms())
-        own.expires_s = now_s + ttl_s
+            self._elsewhere.renew(reservation_id, expires_s, kept)
+            return False
+        self._local.renew(own, round(ttl_s * 1000), self._time.now_ms())
+        own.expires_s = expires_s
+        return True
 
-    async def meta(self, reservation_id: str) -> bytes:
-        """See `Limiter.meta_of`."""
-        own = self._own(reservation_id)
+    def _asks_redis(self, own: Reservation | None) -> bool:
+        return self._lifeline.serves and (own is None or own.home is Home.REDIS)
+
+    async def _settle(self, reservation_id: str, own: Reservation | None, bill: Bill) -> Ended | None:
+        meta = own.order.meta if own is not None else await self._store.meta(reservation_id)
+        if meta is None:
+            if not self._untold():
+                raise _unknown(reservation_id)
+            self._elsewhere.settle(reservation_id, bill)
+            return None
+        spent, model = bill.charge(meta)
+        ended = await self._store.settle(reservation_id, spent, model, by_id=True)
         if own is not None:
-            return own.order.meta
-        found = await self._store.meta(reservation_id)
-        if found is None:
-            raise self._missing(reservation_id, None)
-        return found
+            self._endings.over(own)
+        if ended is None:
+            raise _unknown(reservation_id)
+        self._endings.counted(own, spent, model)
+        bill.settled(meta)
+        return ended
 
-    def _renewed(self, reservation_id: str, own: Reservation | None, expires_s: float, *, alive: bool) -> None:
-        if not alive:
+    async def _renew(
+        self, reservation_id: str, own: Reservation | None, ttl_s: float, kept: Callable[[bytes], Spent] | None
+    ) -> bool:
+        now_s, keeps = self._clock.monotonic_s(), None
+        if kept is not None:
+            meta = own.order.meta if own is not None else await self._store.meta(reservation_id)
+            keeps = None if meta is None else kept(meta)
+        alive = await self._store.renew(reservation_id, ttl_ms=round(ttl_s * 1000), kept=keeps, by_id=True)
+        if alive:
+            self._sweeper.seen(organisation_of(reservation_id) or "", self._clock.monotonic_s())
             if own is not None:
-                self._endings.over(own)
-            raise self._missing(reservation_id, own)
-        self._sweeper.seen(organisation_of(reservation_id) or "", self._clock.monotonic_s())
+                own.expires_s = now_s + ttl_s
+            return True
         if own is not None:
-            own.expires_s = expires_s
+            self._endings.over(own)
+        elif self._untold():
+            self._elsewhere.renew(reservation_id, now_s + ttl_s, kept)
+            return False
+        raise _unknown(reservation_id)
 
     def _own(self, reservation_id: str) -> Reservation | None:
         """It, if it is one of ours and open; raises where it is none that is ended by its id."""
         own = self._open.get(reservation_id)
         held = own is not None and own.held
-        if held or organisation_of(reservation_id) is None or reservation_id in self._settling:
+        ending = reservation_id in self._settling or self._elsewhere.settles(reservation_id)
+        if held or ending or organisation_of(reservation_id) is None:
             raise _unknown(reservation_id)
         return own
 
-    def _missing(self, reservation_id: str, own: Reservation | None) -> RequestError:
-        """What to say of one that Redis does not know."""
-        untold = own is None and self._clock.monotonic_s() - self._lifeline.back_s < TOLD_S
-        return _not_now() if untold else _unknown(reservation_id)
+    def _untold(self) -> bool:
+        """Whether others may have yet to tell Redis of what they granted without it."""
+        return self._clock.monotonic_s() - self._lifeline.back_s < TOLD_S
 
-    def _later(self, reservation_id: str, own: Reservation | None, spent: Spent, model: str) -> Ended | None:
+    def _later(self, reservation_id: str, own: Reservation | None, bill: Bill) -> Ended | None:
         if own is None:
-            self._settling.put(Settlement(id=reservation_id, spent=spent, model=model, by_id=True))
+            self._elsewhere.settle(reservation_id, bill)
             return None
+        spent, model = bill.charge(own.order.meta)
         self._endings.settle(own, spent, model)
+        bill.settled(own.order.meta)
         return Ended(late=False, meta=own.order.meta)
-
-
-def _not_now() -> RequestError:
-    text = "The reservation cannot be looked up at the moment. Try again soon."
-    return RequestError(Code.OVERLOADED, text, retry_after_s=1)
 
 
 def _unknown(reservation_id: str) -> RequestError:

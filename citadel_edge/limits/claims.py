@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -81,6 +81,20 @@ class Claim(Struct, frozen=True, kw_only=True):
             return own
         others = (one for who in self.also for one in dimensions(who, now_ms))
         return tuple({(one.subject, one.name): one for one in (*own, *others)}.values())
+
+
+class Bill(Protocol):
+    """What a service asks a reservation to be settled for. It may be another instance's, and then wait for Redis."""
+
+    def charge(self, meta: bytes) -> tuple[Spent, str]:
+        """What was spent, and by which model, given what the claim carried.
+
+        Raises:
+            RequestError: NOT_FOUND, a service has nothing to do with what carries this.
+        """
+
+    def settled(self, meta: bytes) -> None:
+        """It is ended with that charge; told once."""
 
 
 class Home(Enum):

@@ -5,18 +5,19 @@ twin's), and who is asked `deciding`'s. Sees to it that what was taken is settle
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.accounts.entitlement import Entitlement
-from citadel_edge.limits.claims import Claim, Decision, Home, LimiterState, Reservation
+from citadel_edge.limits.by_id import GIVEN_BACK
+from citadel_edge.limits.claims import Bill, Claim, Decision, Home, LimiterState, Reservation
 from citadel_edge.limits.left_behind import LeftBehind
 from citadel_edge.limits.metrics import LimitsMetrics
 from citadel_edge.limits.open_reservations import reservation_id
-from citadel_edge.limits.parts import Parts
+from citadel_edge.limits.parts import Parts, Worker
 from citadel_edge.limits.plan import Who
 from citadel_edge.limits.restoring import LedgerUsage
 from citadel_edge.limits.standings import remaining
@@ -33,13 +34,6 @@ LOOK_TOGETHER: Final = 16
 """So many models and endpoints are looked at in one question."""
 LOOKS_AT_ONCE: Final = 4
 _UNLIMITED: Final = Decision(allowed=True)
-
-
-class Worker(Protocol):
-    """Something that runs until it is cancelled."""
-
-    async def run(self) -> None:
-        """Run."""
 
 
 class Limiter:
@@ -177,34 +171,27 @@ class Limiter:
         """
         return await self._left_behind.take_back(reservation_id)
 
-    async def settle_id(self, reservation_id: str, spent: Spent, model: str = "") -> Ended | None:
-        """Settle by id alone; null: accepted, and carried out when Redis is back.
+    async def settle_id(self, reservation_id: str, bill: Bill) -> Ended | None:
+        """Settle by id alone; null: accepted, and carried out when Redis is back and knows it.
 
         Raises:
-            RequestError: NOT_FOUND, nobody knows it or it has ended.
+            RequestError: NOT_FOUND, nobody knows it or it has ended; OVERLOADED, too many wait for Redis.
         """
-        return await self._parts.by_id.settle(reservation_id, spent, model)
+        return await self._parts.by_id.settle(reservation_id, bill)
 
     async def release_id(self, reservation_id: str) -> Ended | None:
         """Give back all of it; as `settle_id`."""
-        return await self._parts.by_id.settle(reservation_id, NOTHING, "")
+        return await self._parts.by_id.settle(reservation_id, GIVEN_BACK)
 
-    async def renew_id(self, reservation_id: str, ttl_s: float, kept: Spent | None = None) -> None:
-        """Let it live `ttl_s` from now; `kept` is what stays if it is not settled, null: as before.
+    async def renew_id(self, reservation_id: str, ttl_s: float, kept: Callable[[bytes], Spent] | None = None) -> bool:
+        """Let it live `ttl_s` from now; False: accepted, and carried out when Redis is back and knows it.
 
-        Raises:
-            RequestError: NOT_FOUND, nobody knows it or it has ended; OVERLOADED, Redis is away and it is not ours.
-        """
-        await self._parts.by_id.renew(reservation_id, ttl_s, kept)
-
-    async def meta_of(self, reservation_id: str) -> bytes:
-        """The claim's `meta`, for whoever has to know it before settling: one's own from memory, others' from Redis.
+        `kept` says, given what the claim carried, what stays if it is not settled; null: as before.
 
         Raises:
-            RequestError: NOT_FOUND, nobody knows it or it has ended.
-            RedisUnavailable: it is not ours, and Redis does not answer.
+            RequestError: as `settle_id`.
         """
-        return await self._parts.by_id.meta(reservation_id)
+        return await self._parts.by_id.renew(reservation_id, ttl_s, kept)
 
     def state(self) -> LimiterState:
         """A glance for health."""
@@ -214,14 +201,15 @@ class Limiter:
         return LimiterState(True, f"limits are decided without Redis, {share} of each here: {self._lifeline.reason}")
 
     async def run(self) -> None:
-        """Renew, settle, sweep, come back from outages; when cancelled, what is left to settle is sent within 1 s."""
+        """Renew, settle, sweep, come back from outages; when cancelled, what is left to settle is sent within 2 s."""
         parts = self._parts
         try:
             async with asyncio.TaskGroup() as group:
-                for worker in (parts.settling, parts.comeback, parts.renewals, parts.sweeper, parts.restoring):
+                for worker in parts.workers:
                     group.create_task(self._steadily(worker), name=f"limits {type(worker).__name__}")
         finally:
             await parts.settling.flush(FLUSH_S)
+            await parts.elsewhere.flush(FLUSH_S)
 
     async def _steadily(self, worker: Worker) -> None:
         """Claims go on being decided whatever a worker stumbles over."""

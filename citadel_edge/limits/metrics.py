@@ -40,7 +40,9 @@ class LimitsMetrics:
         )
         self.failures = Counter("citadel_limits_redis_failures", "Questions without an answer.", registry=registry)
         self.lost = Counter(
-            "citadel_limits_settlements_lost", "Dropped: too many waited, or Redis failed at them.", registry=registry
+            "citadel_limits_settlements_lost",
+            "Too many waited, Redis failed or knew nothing.",
+            registry=registry,
         )
         self.swept = Counter("citadel_limits_swept", "Reservations ended for owners that died.", registry=registry)
         self.adopted = Counter(

@@ -1,5 +1,7 @@
 """What the limiter is made of, put together once. Decides nothing."""
 
+from typing import Protocol
+
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.limits.asking import Asking
@@ -7,6 +9,7 @@ from citadel_edge.limits.by_id import ById
 from citadel_edge.limits.comeback import Comeback
 from citadel_edge.limits.deciding import Deciding
 from citadel_edge.limits.denials import Denials
+from citadel_edge.limits.elsewhere import Elsewhere
 from citadel_edge.limits.endings import Endings
 from citadel_edge.limits.known import Known
 from citadel_edge.limits.lifeline import Lifeline
@@ -26,6 +29,13 @@ from citadel_edge.storage.instances import Instances
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub
+
+
+class Worker(Protocol):
+    """Something that runs until it is cancelled."""
+
+    async def run(self) -> None:
+        """Run."""
 
 
 class Parts:
@@ -120,19 +130,29 @@ class Parts:
             on_loss=self.restoring.lost,
         )
         self.sweeper = Sweeper(redis, store, lifeline=lifeline, time=time, clock=clock, news=news, log=log)
+        self.elsewhere = Elsewhere(store, lifeline=lifeline, clock=clock, news=news, log=log, metrics=metrics)
         self.by_id = ById(
             store,
             self.local,
             self.open_,
             settling=self.settling,
+            elsewhere=self.elsewhere,
             sweeper=self.sweeper,
             lifeline=lifeline,
             time=time,
             clock=clock,
             endings=self.endings,
         )
+        self.workers: tuple[Worker, ...] = (
+            self.settling,
+            self.elsewhere,
+            self.comeback,
+            self.renewals,
+            self.sweeper,
+            self.restoring,
+        )
         metrics.follow(
             degraded=lambda: not lifeline.serves,
-            queue=lambda: len(self.settling),
+            queue=lambda: len(self.settling) + len(self.elsewhere),
             reservations=lambda: len(self.open_),
         )

@@ -42,7 +42,7 @@ class Settlement:
 
     Attributes:
         order: what was reserved; null where only the id is known.
-        held: nobody else settles it; `by_id`: nothing but its id is known, and it may be one that nobody here may end.
+        held: nobody else settles it.
         began_s: when it was reserved (monotonic).
         uncertain: Redis may not know the reservation.
         again_s: when to ask once more, if it is unknown at first: an order that was given up may still arrive.
@@ -54,7 +54,6 @@ class Settlement:
     model: str = ""
     order: Order | None = None
     held: bool = False
-    by_id: bool = False
     began_s: float = 0.0
     uncertain: bool = False
     again_s: float | None = None
@@ -161,8 +160,7 @@ class Settling:
         """Whether it is done."""
         now_s = self._clock.monotonic_s()
         first, settlement.tried_s = settlement.tried_s is None, settlement.tried_s or now_s
-        spent, model, by_id = settlement.spent, settlement.model, settlement.by_id
-        if await self._store.settle(settlement.id, spent, model, by_id=by_id) is not None:
+        if await self._store.settle(settlement.id, settlement.spent, settlement.model) is not None:
             return True
         if settlement.again_s is not None:
             return not first or now_s >= settlement.again_s

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from citadel_edge.limits.values import Spent
-from limiters import entitlement, instance
+from limiters import Bill, entitlement, instance
 
 LIMITS = entitlement(requests_per_minute=1000, tokens_per_day=100_000, concurrent=50, burst=1)
 FULL = {"requests_per_minute": 1000, "tokens_per_day": 100_000, "concurrent": 50}
@@ -83,7 +83,7 @@ async def test_settlements_by_id_are_carried_out_although_the_caller_leaves(redi
     async with instance(redis_url) as one:
         made = (await one.reserve(LIMITS, tokens=10, held=False)).reservation
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(one.limiter.settle_id(made.id, Spent(1, 4)))
+            task = group.create_task(one.limiter.settle_id(made.id, Bill(Spent(1, 4))))
             await asyncio.sleep(0)
             task.cancel()
         await one.settled()

@@ -7,7 +7,7 @@ import pytest
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.limits.values import NOTHING, Spent
 from citadel_edge.telemetry.clock import Clock
-from limiters import ORGANISATION, entitlement, instance, until
+from limiters import ORGANISATION, Bill, entitlement, instance, until
 
 LIMITS = entitlement(concurrent=4)
 
@@ -25,12 +25,12 @@ async def lend(one):
 async def test_what_others_ended_is_free_when_redis_goes_away(two, own_valkey):
     one, other = two
     for _ in range(10):
-        await other.limiter.settle_id((await lend(one)).id, Spent(1))
+        await other.limiter.settle_id((await lend(one)).id, Bill(Spent(1)))
     kept = await lend(one)
     await asyncio.to_thread(own_valkey.stop)
     assert (await one.reserve(LIMITS)).allowed, "a share of 2, of which one is taken"
     assert not (await one.reserve(LIMITS)).allowed
-    await one.limiter.settle_id(kept.id, Spent(1))
+    await one.limiter.settle_id(kept.id, Bill(Spent(1)))
     assert (await one.reserve(LIMITS)).allowed
 
 
@@ -40,25 +40,68 @@ async def test_what_nobody_ended_is_held_on(two, own_valkey):
     await asyncio.to_thread(own_valkey.stop)
     assert not (await one.reserve(LIMITS)).allowed
     one.limiter.settle(own, Spent(1))
-    await one.limiter.settle_id(lent[0].id, Spent(1))
+    await one.limiter.settle_id(lent[0].id, Bill(Spent(1)))
     assert (await one.reserve(LIMITS)).allowed
     assert not (await one.reserve(LIMITS)).allowed
 
 
-async def test_what_another_has_yet_to_tell_redis_is_to_be_asked_for_again(own_valkey):
+async def test_what_another_has_yet_to_tell_redis_is_ended_when_it_has(own_valkey):
     async with instance(own_valkey.url) as one, instance(own_valkey.url, worker=False) as other:
         await asyncio.to_thread(own_valkey.stop)
-        reservation = await lend(other)
+        lent, kept = await lend(other), (await other.reserve(LIMITS, held=False, ttl_s=600)).reservation
         await until(lambda: one.limiter.degraded)
         await asyncio.to_thread(own_valkey.start)
         await until(lambda: not one.limiter.degraded)
-        for ask in (one.limiter.meta_of, lambda which: one.limiter.settle_id(which, Spent(1))):
-            with pytest.raises(RequestError) as refused:
-                await ask(reservation.id)
-            assert refused.value.code is Code.OVERLOADED
+        bill = Bill(Spent(1))
+        assert await one.limiter.settle_id(lent.id, bill) is None
+        assert not await one.limiter.renew_id(kept.id, 1200)
+        assert not bill.told
         await other.parts.comeback.come_back()
-        assert await one.limiter.settle_id(reservation.id, Spent(1)) is not None
-        assert (await one.levels(LIMITS))["concurrent"] == 4
+        await one.settled()
+        assert bill.told == [b""]
+        assert (await one.levels(LIMITS))["concurrent"] == 3
+
+
+async def test_what_nobody_tells_redis_is_lost_in_the_end_and_said(own_valkey, monkeypatch):
+    monkeypatch.setattr("citadel_edge.limits.elsewhere.TOLD_S", 0.5)
+    async with instance(own_valkey.url) as one:
+        await asyncio.to_thread(own_valkey.stop)
+        await until(lambda: one.limiter.degraded)
+        bill, name = Bill(Spent(1)), f"res_test_{7:032x}"
+        assert await one.limiter.settle_id(name, bill) is None
+        await asyncio.to_thread(own_valkey.start)
+        await one.settled()
+        assert not bill.told
+        assert one.metric("settlements_lost_total") == 1
+
+
+async def test_what_others_granted_is_ended_and_renewed_through_an_outage(two, own_valkey):
+    one, other = two
+    limits = entitlement(concurrent=4, tokens_per_month=1000)
+    mine = (await one.reserve(limits, held=False, meta=b"mine", ttl_s=600)).reservation
+    lent = [
+        (await other.reserve(limits, held=False, tokens=100, meta=b"%d" % number, ttl_s=600)).reservation
+        for number in range(3)
+    ]
+    await asyncio.to_thread(own_valkey.stop)
+    await until(lambda: one.limiter.degraded and other.limiter.degraded)
+    bills = [Bill(Spent(1, tokens)) for tokens in (30, 40)]
+    for each, bill in zip(lent, bills, strict=False):
+        assert await one.limiter.settle_id(each.id, bill) is None
+        with pytest.raises(RequestError) as twice:
+            await one.limiter.settle_id(each.id, bill)
+        assert twice.value.code is Code.NOT_FOUND
+    assert not await one.limiter.renew_id(lent[2].id, 600, lambda meta: Spent(1, 50 + int(meta)))
+    assert await other.limiter.settle_id(lent[1].id, Bill(Spent(1, 60))) is not None, "its own, told first"
+    assert await one.limiter.renew_id(mine.id, 700)
+    await asyncio.to_thread(own_valkey.start)
+    await until(lambda: not one.limiter.degraded and not other.limiter.degraded)
+    for each in two:
+        await each.settled()
+    assert bills[0].told == [b"0"]
+    left = await one.levels(limits)
+    assert left["concurrent"] == 2
+    assert left["tokens_per_month"] == 1000 - 30 - 100 - (60 if not bills[1].told else 40)
 
 
 @pytest.fixture
@@ -71,7 +114,7 @@ async def test_what_others_ended_is_not_told_again_to_a_redis_that_has_lost_noth
     async with instance(own_valkey.url, deadline_ms=200) as one, instance(own_valkey.url) as other:
         await until(lambda: one.parts.comeback._looks)
         lent = (await one.reserve(LIMITS, held=False, ttl_s=600)).reservation
-        await other.limiter.settle_id(lent.id, Spent(1))
+        await other.limiter.settle_id(lent.id, Bill(Spent(1)))
         forgotten()
         own_valkey.freeze()
         await until(lambda: one.limiter.degraded)
@@ -105,7 +148,7 @@ async def test_what_another_ended_minutes_ago_is_not_taken_again_by_a_redis_that
             each.parts.store._pretended_ms = lambda: int(Clock().unix_s() * 1000) + later_ms
         await until(lambda: one.parts.comeback._looks)
         lent = (await one.reserve(limits, held=False, tokens=100, ttl_s=600)).reservation
-        await other.limiter.settle_id(lent.id, spent)
+        await other.limiter.settle_id(lent.id, Bill(spent))
         later_ms = 300_000
         await other.parts.store.sweep(ORGANISATION, most=10)
         own_valkey.say("SAVE")

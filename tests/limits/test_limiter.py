@@ -7,9 +7,8 @@ import pytest
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.limits.claims import Reason
 from citadel_edge.limits.plan import Who
-from citadel_edge.limits.settling import Settlement
 from citadel_edge.limits.values import NANO, NOTHING, LimitName, Spent
-from limiters import claim, entitlement, instance
+from limiters import Bill, claim, entitlement, instance
 
 GENEROUS = entitlement(
     requests_per_minute=1000,
@@ -155,14 +154,15 @@ async def test_a_service_settles_by_id_what_another_instance_reserved(redis_url)
     async with instance(redis_url) as one, instance(redis_url) as other:
         limits = entitlement(tokens_per_day=100)
         made = (await one.reserve(limits, tokens=80, held=False, meta=b"model")).reservation
-        assert await other.limiter.meta_of(made.id) == b"model"
-        ended = await other.limiter.settle_id(made.id, Spent(1, 30))
+        bill = Bill(Spent(1, 30))
+        ended = await other.limiter.settle_id(made.id, bill)
+        assert bill.told == [b"model"]
         assert (ended.late, ended.meta) == (False, b"model")
         assert other.metric("settled_tokens_total", tier="other") == 30
         assert (await one.levels(limits))["tokens_per_day"] == 70
         for instance_ in (one, other):
             with pytest.raises(RequestError) as unknown:
-                await instance_.limiter.settle_id(made.id, Spent(1, 30))
+                await instance_.limiter.settle_id(made.id, Bill(Spent(1, 30)))
             assert unknown.value.code is Code.NOT_FOUND
 
 
@@ -188,16 +188,15 @@ async def test_what_a_running_request_holds_is_nobody_s_by_its_id(redis_url):
             ask(made.id, *more)
             for each in (one, other)
             for ask, *more in (
-                (each.limiter.settle_id, NOTHING),
+                (each.limiter.settle_id, Bill(NOTHING)),
                 (each.limiter.release_id,),
                 (each.limiter.renew_id, 60.0),
-                (each.limiter.meta_of,),
             )
         ):
             with pytest.raises(RequestError) as unknown:
                 await call
             assert unknown.value.code is Code.NOT_FOUND
-        other.parts.settling.put(Settlement(id=made.id, spent=NOTHING, by_id=True))
+        other.parts.elsewhere.settle(made.id, Bill(NOTHING))
         await other.settled()
         assert await one.levels(limits) == {"concurrent": 0, "tokens_per_day": 20}
         one.limiter.settle(made, Spent(1, 30))
@@ -209,10 +208,9 @@ async def test_what_a_running_request_holds_is_nobody_s_by_its_id(redis_url):
 async def test_what_is_no_reservation_s_id_is_not_found(redis_url, name):
     async with instance(redis_url) as one:
         for call in (
-            one.limiter.settle_id(name, NOTHING),
+            one.limiter.settle_id(name, Bill(NOTHING)),
             one.limiter.release_id(name),
             one.limiter.renew_id(name, 1.0),
-            one.limiter.meta_of(name),
         ):
             with pytest.raises(RequestError) as unknown:
                 await call
@@ -222,7 +220,7 @@ async def test_what_is_no_reservation_s_id_is_not_found(redis_url, name):
 async def test_a_user_without_limits_can_be_settled_by_id(redis_url):
     async with instance(redis_url) as one:
         made = (await one.reserve(entitlement(), held=False, meta=b"m")).reservation
-        assert (await one.limiter.settle_id(made.id, Spent(1, 30))).meta == b"m"
+        assert (await one.limiter.settle_id(made.id, Bill(Spent(1, 30)))).meta == b"m"
 
 
 async def test_denials_are_told_once_a_second(redis_url):

@@ -128,4 +128,5 @@ def _responses(route: Route) -> dict[str, Any]:
     )
     failed = {"description": "Failed", "content": {kind: {"schema": {"$ref": f"#/components/schemas/{reference}"}}}}
     content = {"application/json": {"schema": route.response}} if route.response is not None else {}
-    return {str(route.status): {"description": "Done", "content": content}, "default": failed}
+    later = {"202": {"description": "Accepted, carried out later", "content": content}} if route.may_wait else {}
+    return {str(route.status): {"description": "Done", "content": content}, **later, "default": failed}

@@ -40,6 +40,7 @@ class Route:
         openai_errors: errors in OpenAI's shape rather than problem details.
         tickets: whether `?ticket=` may stand for the key, where browsers cannot set headers.
         ends_with_key: whether a running request ends when its key does; a change of accounts may end its own key.
+        may_wait: 202 with the same answer says that it is accepted and carried out later.
         retell: what becomes of the answer to a request that failed, at whatever step, where its reader cannot relay it
             as it is.
         request: JSON Schema of the body. response: of the answer. query: names and descriptions.
@@ -58,6 +59,7 @@ class Route:
     query: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
     tickets: bool = False
+    may_wait: bool = False
     ends_with_key: bool = True
     retell: Retell | None = None
 

@@ -98,12 +98,16 @@ def charge_of(model: Model | None, tokens: int) -> Spent:
     return Spent(1, tokens, nano_of(max(model.cost_usd(tokens, 0), model.cost_usd(0, tokens))))
 
 
-def meta_of(data: bytes) -> Meta | None:
-    """What was kept for the settlement; null if it is none of ours."""
+def meta_of(data: bytes) -> Meta:
+    """What was kept for the settlement.
+
+    Raises:
+        RequestError: NOT_FOUND, it is none of ours.
+    """
     try:
         return msgspec.json.decode(data, type=Meta)
-    except msgspec.MsgspecError:
-        return None
+    except msgspec.MsgspecError as error:
+        raise RequestError(Code.NOT_FOUND, "There is no such reservation.", param="reservation") from error
 
 
 def usage_row(
@@ -114,8 +118,10 @@ def usage_row(
     outcome: Outcome,
     tokens: tuple[int, int] = (0, 0),
     cost_usd: Decimal = Decimal(0),
+    ended_unix_s: float | None = None,
 ) -> UsageEvent:
-    """The row of a request that another served."""
+    """The row of a request that another served; it ends now unless something else is said."""
+    ended_s = edge.clock.unix_s() if ended_unix_s is None else ended_unix_s
     came = datetime.fromtimestamp(meta.at_unix_s, UTC)
     return UsageEvent(
         event_id=uuid7(edge.clock),
@@ -132,7 +138,7 @@ def usage_row(
         tokens_out=tokens[1],
         cost_usd=cost_usd,
         outcome=outcome,
-        duration_ms=max(0.0, edge.clock.unix_s() - meta.at_unix_s) * 1000,
+        duration_ms=max(0.0, ended_s - meta.at_unix_s) * 1000,
         created_at=came,
     )
 

@@ -42,8 +42,8 @@ def test_nobody_is_answered_with_an_error_of_the_server(found):
     assert found["server_errors"]["number"] == 0, found["server_errors"]["first"]
 
 
-def test_a_settlement_through_the_other_instance_is_at_worst_to_be_tried_again(found):
-    assert set(found["server_errors_of_the_roaming"]["by"]) <= {"settle 503"}
+def test_nor_is_a_settlement_through_the_other_instance(found):
+    assert found["server_errors_of_the_roaming"]["number"] == 0, found["server_errors_of_the_roaming"]["first"]
 
 
 def test_who_stays_within_the_limits_is_served_all_the_time(found):
@@ -73,6 +73,5 @@ def test_answers_and_health_say_so_while_it_lasts_and_no_longer(found):
 
 
 def test_what_was_used_is_counted_once_by_redis_and_the_ledger(found):
-    settled_where_checked = [one for one in found["counts"] if not one["roams"]]
-    assert [one for one in settled_where_checked if not one["agrees"]] == []
-    assert all(one["answered"] > 0 for one in settled_where_checked)
+    assert [one for one in found["counts"] if not one["agrees"]] == []
+    assert all(one["answered"] > 0 for one in found["counts"])
