@@ -17,8 +17,8 @@ from citadel_edge.listeners.common.leaving import why_left
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG
 from citadel_edge.listeners.common.routes import PASSAGE, Admission, Route
 from citadel_edge.listeners.common.sink import ClientStalled
+from citadel_edge.listeners.common.sse import EventStream
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
-from citadel_edge.listeners.streaming.sse import EventStream
 from citadel_edge.listeners.streaming.topics import Place, parse_interval, parse_topics, place, sse_events
 from citadel_edge.streams.metrics import DoorMetrics, Left, Resumed, Transport
 from citadel_edge.telemetry.hub import Batch, Hub, Subscription, Topic

@@ -13,9 +13,9 @@ from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code
 from citadel_edge.listeners.common.leaving import why_left
 from citadel_edge.listeners.common.middlewares import LISTENER
+from citadel_edge.listeners.common.sse import EventStream
 from citadel_edge.listeners.streaming.dialects import Dialect, Script
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
-from citadel_edge.listeners.streaming.sse import EventStream
 from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.metrics import Delivery, Transport
 from citadel_edge.streams.reader import Reader
