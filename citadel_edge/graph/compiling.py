@@ -47,6 +47,10 @@ class Compiling:
         compiled: Compiled | None = warmth.compiled
         return compiled
 
+    def give_up(self, operation: Operation) -> None:
+        """A compiled operation failed where graphql-core never does: run it uncompiled from now on."""
+        operation.warmth.compiled = None
+
     def _compile(self, compiler: Compiler, operation: Operation) -> Compiled | None:
         try:
             compiled = compiler(self._schema, operation.document, operation.node)

@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.answers import Answer
-from citadel_edge.graph.compiling import Compiler, Compiling
+from citadel_edge.graph.compiling import Compiled, Compiler, Compiling
 from citadel_edge.graph.context import Context
 from citadel_edge.graph.executing import Execution
 from citadel_edge.graph.incremental import Part, first_part, next_part
@@ -109,8 +109,8 @@ class Graph:
             except RequestError as late:
                 yield {**self._failed(late, run).payload(), "hasNext": False}
             finally:
-                execution.close()
                 await execution.stop_incremental()
+                execution.close()
 
     async def subscribe(self, prepared: Prepared, context: Context) -> AsyncGenerator[Answer, None]:
         """Run a subscription: an answer for each event of its source. One with a status of 400 or more is the last."""
@@ -151,11 +151,17 @@ class Graph:
             self.patterns.count(prepared.operation, cost=prepared.cost, seconds=seconds, failed=run.failed)
 
     async def _whole(self, run: _Run) -> ExecutionResult:
-        prepared = run.prepared
-        compiled = self.compiling.of(prepared.operation)
+        compiled = self.compiling.of(run.prepared.operation)
         if compiled is not None:
-            found = compiled.run(None, run.context, prepared.variables)
-            return cast("ExecutionResult", await _timed(found, self._timeout_s(run)) if is_awaitable(found) else found)
+            try:
+                return await self._compiled(compiled, None, run, self._timeout_s(run))
+            except RequestError:
+                raise
+            except Exception:
+                self._log.exception("a compiled operation failed", operation=run.prepared.name, hash=run.prepared.hash)
+                self.compiling.give_up(run.prepared.operation)
+                if run.prepared.kind is not OperationType.QUERY:
+                    raise
         execution = self._build(run, incremental=False)
         if isinstance(execution, ExecutionResult):
             return execution
@@ -163,6 +169,10 @@ class Graph:
             return await _timed(execution.run(), self._timeout_s(run))
         finally:
             execution.close()
+
+    async def _compiled(self, compiled: Compiled, root: Any, run: _Run, timeout_s: float) -> ExecutionResult:
+        found = compiled.run(root, run.context, run.prepared.variables)
+        return cast("ExecutionResult", await _timed(found, timeout_s) if is_awaitable(found) else found)
 
     async def _parts(self, execution: Execution, run: _Run) -> AsyncGenerator[Part, None]:
         ends_s = self._clock.monotonic_s() + self._timeout_s(run)
@@ -182,13 +192,19 @@ class Graph:
         if isinstance(source, ExecutionResult):
             yield replace(self._answer(source, run), data=msgspec.UNSET, status=400)
             return
+        compiled = self.compiling.of(run.prepared.operation)
         async with _closing(source) as events:
             async for event in events:
-                yield await self._event(execution, event, run)
+                yield await self._event(event, execution, compiled, run)
 
-    async def _event(self, execution: Execution, event: Any, run: _Run) -> Answer:
+    async def _event(self, event: Any, execution: Execution, compiled: Compiled | None, run: _Run) -> Answer:
         began_s = self._clock.monotonic_s()
-        answer = self._answer(await _timed(execution.event(event), self.settings.event_timeout_s), run)
+        timeout_s = self.settings.event_timeout_s
+        if compiled is not None:
+            result = await self._compiled(compiled, event, run, timeout_s)
+        else:
+            result = await _timed(execution.event(event), timeout_s)
+        answer = self._answer(result, run)
         run.seconds += self._clock.monotonic_s() - began_s
         return answer
 
