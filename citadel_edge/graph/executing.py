@@ -4,6 +4,7 @@ graphql-core has an abort signal too; it costs two tasks for each awaited resolv
 the same resolvers, and what graphql-core settles in the background is cancelled by `close`.
 """
 
+import asyncio
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar, cast
@@ -13,6 +14,7 @@ from graphql.execution import ExperimentalIncrementalExecutionResults, create_so
 from graphql.execution.execute import execute_subscription_event
 from graphql.pyutils import AwaitableOrValue, is_awaitable
 
+from citadel_edge.graph.begun import Begun
 from citadel_edge.graph.operations import Operation
 from citadel_edge.graph.turns import IncrementalTurns, PlainTurns, Turn
 from citadel_edge.telemetry.clock import Clock
@@ -26,6 +28,7 @@ class Execution:
     """One operation with its variables and context, ready to run. Close it, however it ends."""
 
     executor: Executor[Any]
+    begun: Begun
 
     @classmethod
     def build(
@@ -41,6 +44,7 @@ class Execution:
     ) -> Self | list[GraphQLError]:
         """The execution, or what is wrong with the variables. Not incremental, @defer and @stream are taken as off."""
         kind = IncrementalTurns if incremental else PlainTurns
+        begun = Begun()
         built = kind.build(
             schema,
             operation.document,
@@ -48,10 +52,11 @@ class Execution:
             raw_variable_values=cast("dict[str, Any]", variables),
             operation_name=operation.name,
             max_coercion_errors=MAX_COERCION_ERRORS,
+            is_awaitable=begun,
             hide_suggestions=hide_suggestions,
             turn=Turn(clock),
         )
-        return built if isinstance(built, list) else cls(built)
+        return built if isinstance(built, list) else cls(built, begun)
 
     async def run(self) -> ExecutionResult:
         """Run a query or a mutation that was not built incremental."""
@@ -71,12 +76,22 @@ class Execution:
 
     def close(self) -> None:
         """Cancel whatever goes on in the background: siblings of a field whose error made their parent null."""
-        for future in tuple(self.executor.background_futures):
+        waiting = tuple(self.executor.background_futures)
+        for future in waiting:
+            future.add_done_callback(self._settled)
             future.cancel()
+        if not waiting:
+            self.begun.dispose()
+
+    def _settled(self, _: asyncio.Future[Any]) -> None:
+        if all(future.done() for future in self.executor.background_futures):
+            self.begun.dispose()
 
     async def stop_incremental(self) -> None:
         """Cancel deferred work and close the sources of streamed lists."""
         await self.executor.cancel_incremental_work()
+        if isinstance(self.executor, IncrementalTurns):
+            await self.executor.under_way.ended()
 
 
 async def _settled(found: AwaitableOrValue[T]) -> T:

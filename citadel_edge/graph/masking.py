@@ -1,7 +1,8 @@
 """What a client is told of an error in a resolver: what was said on purpose, and of the rest only the request's id.
 
 Told are a RequestError with its code, what the door's `told` translates to one, a GraphQLError with a code, and the
-engine's own words about the client's arguments. Everything else may hold inner text: it is logged, and masked.
+engine's own words about the request, its variables and arguments. Everything else may hold inner text: it is logged,
+and masked.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,7 +40,7 @@ class Mask:
 
     def _one(self, error: GraphQLError, request_id: str) -> dict[str, Any]:
         shown: dict[str, Any] = dict(error.formatted)
-        cause = _cause(error)
+        cause = None if error.path is None else _cause(error)
         if cause is None or _speaks_to_the_client(cause):
             shown["extensions"] = {"code": Code.INVALID_REQUEST.text, **shown.get("extensions", {})}
             return shown

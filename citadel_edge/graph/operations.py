@@ -1,9 +1,10 @@
-"""What is known of a valid document before it runs: its operations, each with its name, hash and nature. Pure."""
+"""What is known of a valid document before it runs: its operations, each with its name, hash, nature and price."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from hashlib import sha256
+from typing import Any
 
 from graphql import (
     BooleanValueNode,
@@ -12,6 +13,7 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
+    GraphQLSchema,
     InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
@@ -19,6 +21,10 @@ from graphql import (
     Token,
     TokenKind,
 )
+
+from citadel_edge.graph.cost import Price
+from citadel_edge.graph.cost_annotations import Annotations
+from citadel_edge.graph.cost_plan import Planner
 
 SHAPE_CHARACTERS = 1_000
 _META = frozenset({"__schema", "__type"})
@@ -42,6 +48,14 @@ class Shape:
     text: str
 
 
+@dataclass(slots=True)
+class Warmth:
+    """How often an operation ran, and what it was compiled to."""
+
+    runs: int = 0
+    compiled: Any = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
     """One operation of a valid document. `incremental`: a @defer or @stream in it may be on."""
@@ -52,6 +66,13 @@ class Operation:
     shape: Shape
     introspects: Introspects
     incremental: bool
+    price: Price
+    warmth: Warmth = field(default_factory=Warmth)
+
+    @property
+    def text(self) -> str:
+        """The document as it was sent."""
+        return self.node.loc.source.body if self.node.loc else ""
 
     @property
     def kind(self) -> OperationType:
@@ -59,12 +80,15 @@ class Operation:
         return self.node.operation
 
 
-def operations_of(document: DocumentNode) -> Mapping[str | None, Operation]:
+def operations_of(
+    document: DocumentNode, schema: GraphQLSchema, annotations: Annotations
+) -> Mapping[str | None, Operation]:
     """A valid document's operations by name; an anonymous one is alone and has none."""
+    planner = Planner(schema, annotations, document)
     fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
     shape = _shape(document)
     nodes = (d for d in document.definitions if isinstance(d, OperationDefinitionNode))
-    found = (_operation(document, node, fragments, shape) for node in nodes)
+    found = (_operation(document, node, fragments, shape, planner.price(node)) for node in nodes)
     return {operation.name: operation for operation in found}
 
 
@@ -84,6 +108,7 @@ def _operation(
     node: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
     shape: Shape,
+    price: Price,
 ) -> Operation:
     sets = list(_selection_sets(node.selection_set, fragments))
     return Operation(
@@ -93,6 +118,7 @@ def _operation(
         shape=shape,
         introspects=_introspects(node.selection_set, fragments),
         incremental=any(_is_incremental(selections) for selections in sets),
+        price=price,
     )
 
 

@@ -4,27 +4,32 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from graphql import GraphQLError, GraphQLSchema, OperationType, parse, validate
+from graphql import GraphQLError, GraphQLSchema, OperationType
 
 from citadel_edge.errors import Code
 from citadel_edge.graph.answers import Refused, Stage, refusal
-from citadel_edge.graph.operations import Operation, choose, operations_of
+from citadel_edge.graph.bounds import objection_to_variables
+from citadel_edge.graph.cost import CostObjection
+from citadel_edge.graph.cost_annotations import annotations_of
+from citadel_edge.graph.documents import Documents
+from citadel_edge.graph.naming import Names
+from citadel_edge.graph.operations import Introspects, Operation, choose
+from citadel_edge.graph.reading import Reader, Rejected, shown
 from citadel_edge.graph.settings import GraphSettings
+from citadel_edge.graph.trusted import Trust
 from citadel_edge.graph.wanted import Wanted
 
 KINDS: Final = frozenset(OperationType)
-MAX_ERRORS: Final = 20
-MAX_TOKENS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An operation that may run, with its variables as sent and its price."""
+    """An operation that may run, with its variables as sent, and what it costs of what it may."""
 
     operation: Operation
     variables: Mapping[str, Any]
-    cost: float = 0.0
-    cost_limit: float | None = None
+    cost: float
+    cost_limit: float | None
 
     @property
     def kind(self) -> OperationType:
@@ -48,41 +53,68 @@ class Prepared:
 
 
 class Preparer:
-    """Prepares requests against one schema."""
+    """Prepares requests against one schema. Building it blocks where there are trusted documents to read."""
 
     def __init__(self, schema: GraphQLSchema, settings: GraphSettings) -> None:
-        self._schema = schema
         self._settings = settings
+        reader = Reader(
+            schema,
+            annotations_of(schema, settings.weights),
+            settings.bounds,
+            hide_suggestions=not settings.introspection,
+        )
+        self.documents = Documents(reader)
+        if settings.trust is not Trust.OFF:
+            self.documents.pin(settings.trusted)
+        self._names = Names(settings.trust, settings.trusted, settings.persisted)
 
     async def prepare(
         self, wanted: Wanted, *, allowed: Collection[OperationType], cost_limit: float | None
     ) -> Prepared:
-        """Raises Refused."""
-        if not wanted.query:
-            raise refusal("send a GraphQL document as `query`", stage=Stage.REQUEST)
-        operations = self._read(wanted.query)
+        """Everything that can be said before anything runs. Raises Refused."""
+        variables = self._variables(wanted)
+        named = self._names.find(wanted)
+        document = await self.documents.document(named.text)
+        if isinstance(document, Rejected):
+            raise Refused(document.errors, stage=Stage.DOCUMENT)
+        self._names.keep(named)
         try:
-            operation = choose(operations, wanted.operation_name)
+            operation = choose(document.operations, wanted.operation_name)
         except GraphQLError as error:
-            raise refused([error], stage=Stage.OPERATION) from None
+            raise Refused([shown(error)], stage=Stage.OPERATION) from None
         _demand_kind(operation, allowed)
-        return Prepared(operation, wanted.variables or {}, cost_limit=cost_limit)
+        self._demand_introspection(operation)
+        return Prepared(operation, variables, _affordable(operation, variables, cost_limit), cost_limit)
 
-    def _read(self, text: str) -> Mapping[str | None, Operation]:
-        try:
-            document = parse(text, max_lexical_tokens=MAX_TOKENS)
-        except GraphQLError as error:
-            raise refused([error], stage=Stage.DOCUMENT) from None
-        mistakes = validate(self._schema, document, max_errors=MAX_ERRORS)
-        if mistakes:
-            raise refused(mistakes, stage=Stage.DOCUMENT)
-        return operations_of(document)
+    def _variables(self, wanted: Wanted) -> Mapping[str, Any]:
+        if not wanted.variables:
+            return {}
+        refused = objection_to_variables(wanted.variables, self._settings.bounds)
+        if refused is not None:
+            raise refusal(refused, stage=Stage.REQUEST, param="variables")
+        return wanted.variables
+
+    def _demand_introspection(self, operation: Operation) -> None:
+        if operation.introspects is not Introspects.NO and not self._settings.introspection:
+            raise refusal(
+                "the schema cannot be asked for here: introspection is switched off",
+                stage=Stage.OPERATION,
+                code=Code.FORBIDDEN,
+            )
 
 
-def refused(errors: Collection[GraphQLError], *, stage: Stage) -> Refused:
-    """A refusal in graphql-core's words."""
-    code = {"code": Code.INVALID_REQUEST.text}
-    return Refused([{**error.formatted, "extensions": code} for error in errors], stage=stage)
+def _affordable(operation: Operation, variables: Mapping[str, Any], limit: float | None) -> float:
+    try:
+        cost = operation.price.of(variables)
+    except CostObjection as objection:
+        raise refusal(str(objection), stage=Stage.OPERATION) from None
+    if limit is not None and cost > limit:
+        raise refusal(
+            f"the operation costs {cost:g}, more than the {limit:g} that one may cost; ask for fewer fields or items",
+            stage=Stage.OPERATION,
+            cost={"requested": cost, "limit": limit},
+        )
+    return cost
 
 
 def _demand_kind(operation: Operation, allowed: Collection[OperationType]) -> None:

@@ -5,7 +5,7 @@ operation wait for each other: however many lists are under way, they have one t
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,11 +13,13 @@ from graphql import Executor, GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.executor import collect_iterator_awaitables
 from graphql.execution.incremental.incremental_executor import IncrementalExecutor
+from graphql.execution.incremental.work_queue import WorkResult
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
 from citadel_edge.telemetry.clock import Clock
 
 TURN_S: Final = 0.002
+DEAF_S: Final = 1.0
 
 
 class Turn:
@@ -138,10 +140,71 @@ class _InTurns(Executor[Any]):
         complete = found.go_on()
         return found.done if complete and not found.awaited else found.finish(complete=complete)
 
+    def complete_list_item_value(  # noqa: PLR0917 - graphql-core's signature
+        self,
+        item: Any,
+        complete_results: list[Any],
+        item_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        item_path: Path,
+        position_context: Any,
+    ) -> bool:
+        """Complete an item; says whether it must be awaited. What must be is noticed."""
+        awaited = super().complete_list_item_value(
+            item, complete_results, item_type, field_details_list, info, item_path, position_context
+        )
+        return awaited and self.is_awaitable(complete_results[-1])
+
+    def complete_awaitable_list_item_value(self, *args: Any) -> Coroutine[Any, Any, Any]:
+        """Complete an item that must be awaited first; it is noticed."""
+        completed = super().complete_awaitable_list_item_value(*args)
+        self.is_awaitable(completed)
+        return completed
+
 
 class PlainTurns(_InTurns):
     """Executes without incremental delivery: @defer and @stream are taken as off."""
 
 
+class UnderWay:
+    """How many deferred parts have begun and not ended."""
+
+    __slots__ = ("_count", "_none")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    async def follow(self, part: Awaitable[Any]) -> Any:
+        """Await a part, and count it meanwhile."""
+        self._count += 1
+        self._none.clear()
+        try:
+            return await part
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._none.set()
+
+    async def ended(self) -> None:
+        """Wait for those that have begun, having cancelled them; one that does not listen is not waited for long."""
+        try:
+            async with asyncio.timeout(DEAF_S):
+                await self._none.wait()
+        except TimeoutError:
+            return
+
+
 class IncrementalTurns(_InTurns, IncrementalExecutor):
     """Executes with incremental delivery."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.under_way = UnderWay()
+
+    def execute_execution_group(self, *args: Any) -> AwaitableOrValue[WorkResult]:
+        """Execute a deferred part; one that must be awaited is followed to its end."""
+        part = super().execute_execution_group(*args)
+        return self.under_way.follow(part) if self.is_awaitable(part) else part

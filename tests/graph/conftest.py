@@ -1,6 +1,7 @@
 """A small library with its resolvers: enough of a schema to run every kind of operation, and no edge."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -36,6 +37,7 @@ type Query {
   leaking: Int
   strict: Strict
   chat: String
+  endless: [Int!]
 }
 type Strict { never: String!, slow: String }
 type Shelf { name: String!, books: [Book!]! }
@@ -47,8 +49,8 @@ type Book implements Node {
   id: ID!, title: String!, author: Author, related: [Book!]! @listSize(assumedSize: 5), slow: String
 }
 input Draft { title: String!, tags: [String!] }
-type Mutation { add(draft: Draft!): Book }
-type Subscription { ticks(to: Int!): Int, brokenTicks: Int, silent: Int }
+type Mutation { add(draft: Draft!): Book, wait(draft: Draft!): String }
+type Subscription { ticks(to: Int!): Int, brokenTicks: Int, silent: Int, forbidden: Int, late: Int }
 """
 
 
@@ -107,11 +109,25 @@ async def _broken_ticks(_, __):
 
 
 async def _silent(_, info):
+    info.context.noticed.append("began")
     try:
         await asyncio.sleep(30)
         yield {"silent": 1}
     finally:
         info.context.noticed.append("closed")
+
+
+async def _endless(_, info):
+    try:
+        for number in itertools.count():
+            yield number
+            await asyncio.sleep(0)
+    finally:
+        info.context.noticed.append("closed")
+
+
+def _forbidden(_, __):
+    raise RequestError(Code.FORBIDDEN, "not for you")
 
 
 RESOLVERS = {
@@ -127,12 +143,16 @@ RESOLVERS = {
         "leaking": lambda *_: "hunter2",
         "strict": lambda *_: {"never": None},
         "chat": _chat,
+        "endless": _endless,
     },
     "Strict": {"slow": _slow},
     "Book": {"slow": _slow, "related": lambda *_: [book(1), book(2)]},
-    "Mutation": {"add": lambda _, __, draft: {"id": "new", "title": draft["title"]}},
+    "Mutation": {
+        "add": lambda _, __, draft: {"id": "new", "title": draft["title"]},
+        "wait": lambda _, info, draft: _slow(draft, info),
+    },
 }
-SOURCES = {"ticks": _ticks, "brokenTicks": _broken_ticks, "silent": _silent}
+SOURCES = {"ticks": _ticks, "brokenTicks": _broken_ticks, "silent": _silent, "forbidden": _forbidden, "late": _slow}
 
 
 def library():
