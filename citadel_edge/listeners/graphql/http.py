@@ -1,18 +1,21 @@
 """GraphQL over HTTP, POST and GET, and the published schema."""
 
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any
 
 import msgspec
 from aiohttp import web
-from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute_sync, parse, validate
+from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute, parse, validate
 
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
+from citadel_edge.listeners.common.middlewares import HOLDING, SEAT
+from citadel_edge.listeners.common.problems import as_request_error, internal_error
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, Handler, Route, principal_of
+from citadel_edge.listeners.graphql.context import Context, Parts
 from citadel_edge.listeners.graphql.limits import objection
 from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
-from citadel_edge.listeners.graphql.resolvers import Context
 
 MAX_CHARACTERS = 15_000
 MAX_TOKENS = 1_000
@@ -34,6 +37,7 @@ class GraphQL:
 
     schema: GraphQLSchema
     metrics: GraphQLMetrics
+    parts: Parts
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """`POST /graphql`."""
@@ -58,7 +62,7 @@ class GraphQL:
             )
         clock = request.app[EDGE].clock
         began_s = clock.monotonic_s()
-        result = self._run(request, body)
+        result = await self._run(request, body)
         seconds = clock.monotonic_s() - began_s
         self.metrics.ended(data=result.data is not None, errors=bool(result.errors), seconds=seconds)
         return web.Response(
@@ -68,7 +72,7 @@ class GraphQL:
             charset="utf-8",
         )
 
-    def _run(self, request: web.Request, body: Body) -> ExecutionResult:
+    async def _run(self, request: web.Request, body: Body) -> ExecutionResult:
         try:
             document = parse(body.query, max_lexical_tokens=MAX_TOKENS)
         except GraphQLError as error:
@@ -79,22 +83,35 @@ class GraphQL:
         mistakes = validate(self.schema, document, max_errors=MAX_ERRORS)
         if mistakes:
             return ExecutionResult(None, mistakes)
-        return execute_sync(
+        done = execute(
             self.schema,
             document,
-            context_value=Context(request.app[EDGE], principal_of(request)),
+            context_value=self._context(request),
             variable_values=body.variables,
             operation_name=body.operationName,
         )
+        return await done if isawaitable(done) else done
+
+    def _context(self, request: web.Request) -> Context:
+        passage = request[PASSAGE]
+        return Context(
+            parts=self.parts,
+            principal=principal_of(request),
+            request_id=passage.request_id,
+            traceparent=passage.trace.header,
+            seat=request[SEAT],
+            hold=request[HOLDING].hold,
+            note=passage.facts.update,
+        )
 
 
-def graphql_routes(built: GraphQLSchema, *, text: str, metrics: GraphQLMetrics) -> list[Route]:
+def graphql_routes(built: GraphQLSchema, *, text: str, metrics: GraphQLMetrics, parts: Parts) -> list[Route]:
     """The graph's routes. `text`: the schema as written."""
 
     async def schema(_: web.Request) -> web.StreamResponse:
         return web.Response(text=text, content_type="text/plain")
 
-    transport = GraphQL(built, metrics)
+    transport = GraphQL(built, metrics, parts)
     described: tuple[tuple[str, Handler, bool], ...] = (("POST", transport.post, True), ("GET", transport.get, False))
     return [
         *(
@@ -118,7 +135,10 @@ def _masked(result: ExecutionResult, request: web.Request) -> dict[str, Any]:
     """Errors of ours carry the request's id and no inner text."""
     shown = result.formatted
     for error, formatted in zip(result.errors or (), shown.get("errors", ()), strict=True):
-        if error.original_error is not None and not isinstance(error.original_error, GraphQLError):
-            formatted["message"] = "a fault on our side; name the request id when you report it"
-            formatted["extensions"] = {"code": Code.INTERNAL.text, "request_id": request[PASSAGE].request_id}
+        cause = error.original_error
+        if cause is None or isinstance(cause, GraphQLError):
+            continue
+        told = as_request_error(cause) or internal_error()
+        formatted["message"] = told.message
+        formatted["extensions"] = {"code": told.code.text, "request_id": request[PASSAGE].request_id}
     return dict(shown)
