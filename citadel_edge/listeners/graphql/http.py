@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute, parse, validate
+from graphql import ExecutionResult, GraphQLError, GraphQLSchema, parse, validate
+from graphql.execution import ExperimentalIncrementalExecutionResults, experimental_execute_incrementally
 
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
@@ -83,14 +84,17 @@ class GraphQL:
         mistakes = validate(self.schema, document, max_errors=MAX_ERRORS)
         if mistakes:
             return ExecutionResult(None, mistakes)
-        done = execute(
+        done = experimental_execute_incrementally(
             self.schema,
             document,
             context_value=self._context(request),
             variable_values=body.variables,
             operation_name=body.operationName,
         )
-        return await done if isawaitable(done) else done
+        result = await done if isawaitable(done) else done
+        if isinstance(result, ExperimentalIncrementalExecutionResults):
+            return ExecutionResult(None, [GraphQLError("This transport answers at once: send no @defer and no @stream.")])
+        return result
 
     def _context(self, request: web.Request) -> Context:
         passage = request[PASSAGE]
