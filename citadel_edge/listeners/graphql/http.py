@@ -13,6 +13,7 @@ from graphql import OperationType
 from citadel_edge.errors import Code
 from citadel_edge.graph.answers import Answer, Refused, Stage, refusal
 from citadel_edge.graph.wanted import Wanted
+from citadel_edge.listeners.common.middlewares import HOLDING, SEAT
 from citadel_edge.listeners.common.routes import PASSAGE, principal_of
 from citadel_edge.listeners.graphql.accept import Accepts, Whole, read_accept
 from citadel_edge.listeners.graphql.asking import wanted_in_body, wanted_in_query
@@ -54,6 +55,8 @@ def caller_of(request: web.Request, transport: Transport) -> Caller:
         request_id=passage.request_id,
         trace=passage.trace,
         transport=transport,
+        seat=request.get(SEAT),
+        hold=request[HOLDING].hold,
         facts=passage.facts,
     )
 

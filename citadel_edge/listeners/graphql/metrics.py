@@ -1,11 +1,11 @@
-"""What graphql-api shows of its operations.
+"""What graphql-api shows of its operations and documents.
 
 Decides what an outcome is. `done`: data and no errors; `partial`: both; `failed`: errors alone; `refused`: nothing was
 executed; `cancelled`: its client left, or ended it. Of a subscription it is that of its last event.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final
@@ -13,16 +13,21 @@ from typing import Final
 import msgspec
 from graphql import OperationType
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.graph.answers import Answer
 from citadel_edge.graph.context import Spent
+from citadel_edge.graph.documents import Tally
 from citadel_edge.graph.preparing import Prepared
 from citadel_edge.telemetry.clock import Clock
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10, 60)
 _COST: Final = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 _UNREAD: Final = "unread"
+_LISTENER: Final = ListenerName.GRAPHQL.value
 
 
 class Transport(StrEnum):
@@ -64,12 +69,38 @@ class Watched:
             self.outcome = Outcome.PARTIAL if errors else Outcome.DONE
 
 
-class GraphQLMetrics:
-    """`citadel_graphql_*`: operations, duration, cost, active subscriptions."""
+class DocumentsCollector(Collector):
+    """`citadel_graphql_documents_total`: whether a wanted document was remembered or had to be read."""
 
-    def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
-        listener = ListenerName.GRAPHQL.value
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def describe(self) -> Iterable[Metric]:
+        """The family without its figures: the registry asks for the name."""
+        return (self._family(),)
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures of this moment."""
+        family = self._family()
+        family.add_metric([_LISTENER, "remembered"], self._tally.remembered)
+        family.add_metric([_LISTENER, "read"], self._tally.read)
+        return (family,)
+
+    def _family(self) -> CounterMetricFamily:
+        return CounterMetricFamily(
+            "citadel_graphql_documents",
+            "Documents that were wanted, by whether they were remembered or had to be read.",
+            labels=["listener", "outcome"],
+        )
+
+
+class GraphQLMetrics:
+    """`citadel_graphql_*`: operations, duration, cost, active subscriptions, documents."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Clock, documents: Tally) -> None:
+        listener = _LISTENER
         self._clock = clock
+        registry.register(DocumentsCollector(documents))
         operations = Counter(
             "citadel_graphql_operations", "Operations by outcome.", ["listener", "kind", "outcome"], registry=registry
         )

@@ -6,14 +6,15 @@ subscription takes none: it mostly waits. Refuses to know how requests come and 
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from aiohttp import web
 from graphql import OperationType
 
 from citadel_edge.accounts.principal import Principal
-from citadel_edge.budgets.budget import Budget
+from citadel_edge.budgets.budget import Budget, Seat
+from citadel_edge.completions.call import hold_uncounted
 from citadel_edge.errors import RequestError
 from citadel_edge.graph.answers import Answer, Refused
 from citadel_edge.graph.context import Context
@@ -29,12 +30,20 @@ LONGEST_NAME: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks for one operation. `facts` go into the log's line of it."""
+    """Who asks for one operation.
+
+    Attributes:
+        seat: of the listener's budget, where the request took one.
+        hold: told how many bytes more the operation makes its listener hold.
+        facts: for the log's line of it.
+    """
 
     principal: Principal
     request_id: str
     trace: Trace
     transport: Transport
+    seat: Seat | None = None
+    hold: Callable[[int], None] = hold_uncounted
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -109,7 +118,10 @@ class Service:
                     yield event
             return
         try:
-            async with self._budget.admit(), aclosing(self._answers(prepared, caller)) as answers:
+            async with (
+                self._budget.admit() as seat,
+                aclosing(self._answers(prepared, replace(caller, seat=seat))) as answers,
+            ):
                 async for answer in answers:
                     yield answer
         except RequestError as refused:
