@@ -17,8 +17,7 @@ from citadel_edge.listeners.common.changing import CHANGING, AccountsMetrics, Ch
 from citadel_edge.listeners.common.door import Door, bind, open_door, tls_context
 from citadel_edge.listeners.common.routes import REDEEM, Route
 from citadel_edge.listeners.graphql.context import Parts, Reload
-from citadel_edge.listeners.graphql.opening import context_of, equip, graph_of
-from citadel_edge.listeners.graphql.routes import graphql_routes
+from citadel_edge.listeners.graphql.opening import context_of, equip, graph_of, routes_of
 from citadel_edge.listeners.graphql.schema import load_schema, read_schema
 from citadel_edge.listeners.rate_limiting.routes import rate_limiting_routes
 from citadel_edge.listeners.rate_limiting.usage import USAGE
@@ -56,9 +55,10 @@ async def open_doors(
     """Take connections on all four until the context is left. `reload`: how the configuration is read anew."""
     doors: dict[ListenerName, Door] = {}
     text = await asyncio.to_thread(read_schema)
+    routes = await asyncio.to_thread(routes_of, edge.config.value, text)
     graph = await asyncio.to_thread(graph_of, edge, load_schema(text))
     try:
-        for name, app in _apps(edge, graph, text, reload).items():
+        for name, app in _apps(edge, graph, routes, reload).items():
             doors[name] = await open_door(
                 name,
                 app,
@@ -75,7 +75,9 @@ async def open_doors(
         graph.close()
 
 
-def _apps(edge: Edge, graph: Graph, schema_text: str, reload: Reload | None) -> dict[ListenerName, web.Application]:
+def _apps(
+    edge: Edge, graph: Graph, graph_routes: list[Route], reload: Reload | None
+) -> dict[ListenerName, web.Application]:
     types = len(graph.schema.type_map)
     edge.board.glance("schema", lambda: Check(Condition.UP, f"{types} types loaded"))
     production = edge.config.value.environment == "production"
@@ -83,7 +85,7 @@ def _apps(edge: Edge, graph: Graph, schema_text: str, reload: Reload | None) -> 
     changes = AccountsMetrics(edge.registries.of(accounts))
     changing = {name: Changing(edge, name, changes.of(name)) for name in (graphql, accounts)}
     routes: dict[ListenerName, list[Route]] = {
-        graphql: graphql_routes(schema_text),
+        graphql: graph_routes,
         streaming: [
             *completion_routes(),
             *stream_routes(),

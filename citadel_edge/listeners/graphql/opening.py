@@ -1,7 +1,7 @@
 """The graph put together from its parts and its configuration, and handed to the door.
 
-Decides what the environment allows where the configuration is silent: in production nobody reads the schema. Refuses
-to know what resolvers do and how operations run.
+Decides what the environment allows where the configuration is silent: in production nobody reads the schema, and there
+is no playground. Refuses to know what resolvers do and how operations run.
 """
 
 from pathlib import Path
@@ -16,9 +16,13 @@ from citadel_edge.graph.running import Graph
 from citadel_edge.graph.settings import GraphSettings
 from citadel_edge.graph.trusted import Trust, read_trusted
 from citadel_edge.listeners.common.problems import as_request_error
+from citadel_edge.listeners.common.routes import Route
 from citadel_edge.listeners.graphql.context import Context, Parts
 from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
+from citadel_edge.listeners.graphql.playground.files import read_playground
+from citadel_edge.listeners.graphql.playground.routes import playground_routes
 from citadel_edge.listeners.graphql.reservations import Reservations
+from citadel_edge.listeners.graphql.routes import graphql_routes
 from citadel_edge.listeners.graphql.service import SERVICE, Caller, ContextOf, Service
 from citadel_edge.listeners.graphql.single import RESERVATIONS
 
@@ -47,6 +51,12 @@ def settings_of(config: Config, *, documents: Path) -> GraphSettings:
         query_timeout_s=graphql.query_timeout_s,
         event_timeout_s=graphql.query_timeout_s,
     )
+
+
+def routes_of(config: Config, schema_text: str) -> list[Route]:
+    """The door's routes, as configured. Blocks on the disk where there is a playground. Raises StartError."""
+    playground = _allowed(config.graphql.playground, config)
+    return [*graphql_routes(schema_text), *(playground_routes(read_playground()) if playground else ())]
 
 
 def equip(app: web.Application, graph: Graph, context: ContextOf) -> None:
