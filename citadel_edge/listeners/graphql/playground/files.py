@@ -25,6 +25,7 @@ _CARRIED: Final = (
     "graphiql.min.css",
     "graphql-ws.min.js",
     "graphiql-plugin-explorer.umd.js",
+    "style.css",  # the explorer's
 )
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 

@@ -16,8 +16,10 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.routes import Route
 from citadel_edge.listeners.graphql.playground.files import FOLDER, File, Playground
 
+_DIALOG: Final = "'sha256-Y/huXlwoYkVyQlxwSVcCi1RCDGDCSVBzDt0hYP9qlTc='"
+"""The one style that GraphiQL writes into the page: nothing behind an open dialog scrolls."""
 POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; font-src data:; img-src 'self' data:;"
+    f"default-src 'none'; script-src 'self'; style-src 'self' {_DIALOG}; font-src data:; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _GUARDED: Final = {

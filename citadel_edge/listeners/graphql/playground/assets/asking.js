@@ -19,8 +19,11 @@ export function asker(key, refused) {
     retryAttempts: 0, // what was lost is said, not begun anew
   });
   return {
-    ask: (asked, { documentAST } = {}) =>
-      isSubscription(documentAST, asked.operationName) ? events(client, asked, refused) : post(key, asked, refused),
+    ask: ({ query, variables, operationName }) => {
+      const { kind, name } = operation(query, operationName);
+      const asked = { query, variables, operationName: name };
+      return kind === "subscription" ? events(client, asked, refused) : post(key, asked, refused);
+    },
     close: () => client.dispose(),
   };
 }
@@ -50,21 +53,20 @@ function refuse(refused) {
 function events(client, asked, refused) {
   return {
     subscribe(sink) {
-      let latest = [];
-      let count = 0;
+      let shown = {};
       let over = false;
-      const end = (shown) => {
+      const end = (failure) => {
         if (over) return;
         over = true;
-        if (shown) sink.next({ ...shown, ...(count && { events: count, latest }) });
+        if (failure) sink.next({ ...failure, ...shown });
         sink.complete();
       };
       const leave = client.subscribe(asked, {
-        next(event) {
+        next({ extensions, ...event }) {
           if (over) return;
-          latest = [event, ...latest].slice(0, SHOWN);
-          count += 1;
-          sink.next({ events: count, latest });
+          const { events = 0, latest = [] } = shown;
+          shown = { events: events + 1, latest: [event, ...latest].slice(0, SHOWN), extensions };
+          sink.next(shown);
         },
         error: (error) => end(told(error, refused)),
         complete: () => end(),
@@ -87,7 +89,14 @@ function told(error, refused) {
   return failed("The connection failed.");
 }
 
-function isSubscription(document, name) {
-  const operations = (document?.definitions ?? []).filter(({ kind }) => kind === "OperationDefinition");
-  return operations.find((each) => !name || each.name?.value === name)?.operation === "subscription";
+// The operation that is meant. For a moment after a change of tabs GraphiQL still names the other tab's.
+function operation(query, name) {
+  let operations;
+  try {
+    operations = GraphiQL.GraphQL.parse(query).definitions.filter(({ kind }) => kind === "OperationDefinition");
+  } catch {
+    return { name }; // the service says what is wrong with it
+  }
+  const meant = operations.length === 1 ? operations[0] : operations.find((each) => each.name?.value === name);
+  return { kind: meant?.operation, name: meant ? meant.name?.value : name };
 }
