@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 from graphql import GraphQLSchema
+from prometheus_client import CollectorRegistry
 
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.config.shape import Config, ListenerName
@@ -49,7 +50,7 @@ def settings_of(config: Config, *, documents: Path) -> GraphSettings:
     )
 
 
-def equip(app: web.Application, graph: Graph, context: ContextOf) -> None:
+def equip(app: web.Application, graph: Graph, context: ContextOf, registry: CollectorRegistry) -> None:
     """Give graphql-api's application what its routes work with."""
     edge = app[EDGE]
     budget = edge.budgets[GRAPHQL]
@@ -62,7 +63,7 @@ def equip(app: web.Application, graph: Graph, context: ContextOf) -> None:
         graph,
         context=context,
         budget=budget,
-        metrics=GraphQLMetrics(edge.registries.of(GRAPHQL), edge.clock, graph.documents.tally),
+        metrics=GraphQLMetrics(registry, edge.clock, graph.documents.tally),
         cost_limit=cost_limit,
     )
     app[RESERVATIONS] = Reservations(budget, most=lambda: edge.config.value.http.max_subscriptions)
