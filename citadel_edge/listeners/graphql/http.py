@@ -61,10 +61,10 @@ def caller_of(request: web.Request, transport: Transport) -> Caller:
     )
 
 
-def refusal_answer(refused: Refused, accepts: Accepts) -> web.Response:
-    """A request that was refused, as its client takes it."""
+def refusal_answer(refused: Refused, accepts: Accepts, *, lenient: bool = True) -> web.Response:
+    """A request that was refused, as its client takes it. Not `lenient`: with the true status, whatever it takes."""
     status = refused.status
-    if accepts.whole is not Whole.RESPONSE and refused.stage is not Stage.REQUEST and status == _BAD:
+    if lenient and accepts.whole is not Whole.RESPONSE and refused.stage is not Stage.REQUEST and status == _BAD:
         status = 200
     answer = _encoded(refused.answer(), accepts.whole or Whole.JSON, status)
     if status == _NOT_ALLOWED:

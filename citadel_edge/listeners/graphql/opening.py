@@ -42,7 +42,7 @@ def settings_of(config: Config, *, documents: Path) -> GraphSettings:
     """What the engine may do. Blocks on the disk where documents are trusted. Raises StartError."""
     graphql, trust = config.graphql, Trust(config.graphql.trusted_documents)
     return GraphSettings(
-        introspection=_allowed(graphql.introspection, config),
+        introspection=allowed(graphql.introspection, config),
         trust=trust,
         trusted={} if trust is Trust.OFF else read_trusted(documents),
         query_timeout_s=graphql.query_timeout_s,
@@ -86,5 +86,6 @@ def context_of(parts: Parts) -> ContextOf:
     return make
 
 
-def _allowed(configured: bool | None, config: Config) -> bool:  # noqa: FBT001 - null is a third value
+def allowed(configured: bool | None, config: Config) -> bool:  # noqa: FBT001 - null is a third value
+    """Whether there is what the configuration may leave to the environment: the schema's reading, the playground."""
     return config.environment != "production" if configured is None else configured

@@ -61,7 +61,7 @@ async def operate(request: web.Request) -> web.StreamResponse:
             place.end(operation)
             raise
     except Refused as refused:
-        return refusal_answer(refused, read_accept(request.headers.get("Accept")))
+        return refusal_answer(refused, read_accept(request.headers.get("Accept")), lenient=False)
     begun = _begin(request, place, operation, prepared, caller)
     return web.Response(status=202 if begun else 204)
 

@@ -22,7 +22,7 @@ from citadel_edge.listeners.common.websocket.line import Line
 from citadel_edge.listeners.graphql.metrics import Transport
 from citadel_edge.listeners.graphql.service import SERVICE, Caller
 from citadel_edge.listeners.graphql.websocket.closing import CODES, Close
-from citadel_edge.listeners.graphql.websocket.conversation import Conversation
+from citadel_edge.listeners.graphql.websocket.conversation import Conversation, Spawn
 from citadel_edge.listeners.graphql.websocket.messages import PROTOCOL
 from citadel_edge.streams.metrics import Transport as Carrier
 from citadel_edge.telemetry.ids import request_id
@@ -78,7 +78,7 @@ async def _talk(request: web.Request, line: Line, known: Principal | None) -> No
             await _until_over(request, talk, line, spawn=spawn)
 
 
-async def _until_over(request: web.Request, talk: Conversation, line: Line, *, spawn: Any) -> None:
+async def _until_over(request: web.Request, talk: Conversation, line: Line, *, spawn: Spawn) -> None:
     watches = [
         spawn(beat(line), name="ws heartbeat"),
         spawn(_demand_init(talk, line), name="ws init"),
