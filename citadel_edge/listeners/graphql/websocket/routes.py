@@ -35,8 +35,10 @@ _CREDENTIALS: Final = "authorization"
 async def converse(request: web.Request) -> web.StreamResponse:
     """The protocol. Holds a subscription's place for as long as it is open."""
     known = await _known_by_header(request)
-    speaks = PROTOCOL in offered(request)
-    socket, line = await accept(request, Line, protocols=(PROTOCOL,) if speaks else (), codes=CODES)
+    wanted = offered(request)
+    speaks = PROTOCOL in wanted
+    # Browsers hear the close code only of a server that takes one of theirs.
+    socket, line = await accept(request, Line, protocols=(PROTOCOL,) if speaks else wanted[:1], codes=CODES)
     with request.app[EDGE].stream_metrics.of(request.app[LISTENER]).connected(Carrier.WEBSOCKET) as connection:
         try:
             if speaks:
