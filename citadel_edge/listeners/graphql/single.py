@@ -143,7 +143,7 @@ def _begin(request: web.Request, place: Reservation, operation: Operation, prepa
             log.exception("unhandled", request_id=caller.request_id)
             await say(_next(operation.id, error_payload(internal_error(), caller.request_id)))
         finally:
-            log.info("operation", request_id=caller.request_id, user=caller.principal.user_id, **caller.facts)
+            log.info("operation", **caller.line)
         await say(_complete(operation.id))
 
     return place.begin(operation, work, size_bytes=len(request[BODY]))
