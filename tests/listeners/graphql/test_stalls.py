@@ -28,8 +28,9 @@ async def test_attacks_on_validation_stall_nobody(edge_with):
             async with asyncio.TaskGroup() as group:
                 watch = Watch(served)
                 watching = group.create_task(watch.run())
-                for _ in range(TIMES):
-                    async with served.client.post(url, json={"query": query}, headers=who) as answer:
+                for n in range(TIMES):
+                    fresh = f"{query} # {n}"  # nobody remembers it
+                    async with served.client.post(url, json={"query": fresh}, headers=who) as answer:
                         assert answer.status == 400, name
                 watching.cancel()
             sys.stdout.write(f"{name}: {watch}\n")
