@@ -93,7 +93,9 @@ class GraphQL:
         )
         result = await done if isawaitable(done) else done
         if isinstance(result, ExperimentalIncrementalExecutionResults):
-            return ExecutionResult(None, [GraphQLError("This transport answers at once: send no @defer and no @stream.")])
+            return ExecutionResult(
+                None, [GraphQLError("This transport answers at once: send no @defer and no @stream.")]
+            )
         return result
 
     def _context(self, request: web.Request) -> Context:

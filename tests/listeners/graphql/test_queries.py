@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from graphs import everything, graph_over
 
 from citadel_edge.accounts.principal import Role
 from citadel_edge.listeners.graphql.binding import needed_role
 from citadel_edge.listeners.graphql.resolvers.ids import global_id
+from graphs import everything, graph_over
 
 PLAIN = (
     "viewer", "models", "upstreams", "breakers", "listeners", "services", "decisions", "streams", "users", "tiers",
@@ -87,7 +87,7 @@ async def test_users_find_themselves_and_nobody_else(edge_with):
         for identity in (graph.admin.user_id, global_id("User", graph.admin.user_id), "usr_nobody", "\u0000"):
             assert await graph.ask(query, who=graph.user, id=identity) == {"user": None}
         assert (await graph.ask(query, id=own))["user"]["name"] == "demo"
-        keys = await graph.result("{ user(id: \"me\") { keys { nodes { id } } } }", who=graph.user)
+        keys = await graph.result('{ user(id: "me") { keys { nodes { id } } } }', who=graph.user)
         assert keys.data == {"user": {"keys": None}}
 
 
@@ -104,7 +104,7 @@ async def test_whatever_has_a_global_id_is_found_by_it_and_another_s_is_not_ther
         graph = await graph_over(served)
         await graph.ask(f"mutation {{ chat(input: {CHAT}) {{ streamId }} }}")
         await graph.ask(
-            "mutation($id: ID!) { topUpQuota(input: {userId: $id, tokens: 5, reason: \"test\"}) { errors { message } } }",
+            'mutation($id: ID!) { topUpQuota(input: {userId: $id, tokens: 5, reason: "test"}) { errors { message } } }',
             id=graph.admin.user_id,
         )
         data = await graph.ask(
@@ -127,7 +127,7 @@ async def test_whatever_has_a_global_id_is_found_by_it_and_another_s_is_not_ther
         assert kinds == nodes - {"Stream"}  # that one is over: it is in no list
         seen = set()
         for identity in found:
-            node = (await graph.ask("query($id: ID!) { node(id: $id) { __typename } }", who=graph.user, id=identity))
+            node = await graph.ask("query($id: ID!) { node(id: $id) { __typename } }", who=graph.user, id=identity)
             seen.add((node["node"] or {}).get("__typename"))
         assert seen == {"Model", "User", None}
         for odd in ("", "=", "VXNlcg", global_id("Nothing", "x"), global_id("AuditEntry", "x"), "sim-0"):
@@ -138,7 +138,7 @@ async def test_whatever_has_a_global_id_is_found_by_it_and_another_s_is_not_ther
 async def test_lists_are_walked_page_by_page_without_a_gap(edge_with):
     async with edge_with(options=()) as served:
         graph = await graph_over(served)
-        made = "mutation($name: String!) { createUser(input: {name: $name, tier: \"free\"}) { user { id } } }"
+        made = 'mutation($name: String!) { createUser(input: {name: $name, tier: "free"}) { user { id } } }'
         for number in range(5):
             await graph.ask(made, name=f"page-{number}")
         query = (
@@ -180,15 +180,17 @@ async def test_a_cursor_that_is_none_is_refused(edge_with):
 async def test_what_a_list_asks_for_row_by_row_is_asked_for_together(edge_with, monkeypatch):
     async with edge_with(options=()) as served:
         graph = await graph_over(served)
-        made = "mutation($name: String!) { createUser(input: {name: $name, tier: \"free\"}) { user { plainId } } }"
-        key = "mutation($id: ID!) { createApiKey(input: {userId: $id, name: \"k\"}) { apiKey { id } } }"
+        made = 'mutation($name: String!) { createUser(input: {name: $name, tier: "free"}) { user { plainId } } }'
+        key = 'mutation($id: ID!) { createApiKey(input: {userId: $id, name: "k"}) { apiKey { id } } }'
         for number in range(20):
             user = (await graph.ask(made, name=f"many-{number}"))["createUser"]["user"]
             await graph.ask(key, id=user["plainId"])
         asked = []
         pool = type(served.edge.postgres)
         fetch, fetchrow = pool.fetch, pool.fetchrow
-        monkeypatch.setattr(pool, "fetch", lambda self, query, *a, **k: asked.append(query) or fetch(self, query, *a, **k))
+        monkeypatch.setattr(
+            pool, "fetch", lambda self, query, *a, **k: asked.append(query) or fetch(self, query, *a, **k)
+        )
         monkeypatch.setattr(
             pool, "fetchrow", lambda self, query, *a, **k: asked.append(query) or fetchrow(self, query, *a, **k)
         )
@@ -211,8 +213,8 @@ async def test_an_estimate_prices_the_chat_that_follows(edge_with):
     async with edge_with() as served:
         graph = await graph_over(served)
         query = (
-            "query($chat: ChatInput!) { estimate(input: $chat) { model upstream tokensIn tokensOut mostTokensOut costUsd"
-            " mostCostUsd limits { allowed standings { name } } }"
+            "query($chat: ChatInput!) { estimate(input: $chat) { model upstream tokensIn tokensOut mostTokensOut"
+            " costUsd mostCostUsd limits { allowed standings { name } } }"
             " explainRoute(input: $chat) { chosen estimate { costUsd } candidates { upstream score parts { name value }"
             " excluded { code reason } } } }"
         )
