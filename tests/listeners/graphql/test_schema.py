@@ -5,11 +5,14 @@ from graphql import (
     GraphQLInputObjectType,
     GraphQLObjectType,
     GraphQLScalarType,
+    build_client_schema,
     build_schema,
     get_named_type,
+    introspection_from_schema,
     is_specified_directive,
     is_specified_scalar_type,
     print_ast,
+    print_schema,
 )
 
 from citadel_edge.errors import Code, StartError
@@ -45,6 +48,12 @@ def test_everything_is_described(schema):
         assert directive.description, directive.name
         if not is_specified_directive(directive):
             assert all(given.description for given in directive.args.values()), directive.name
+
+
+def test_what_clients_are_told_of_the_schema_is_what_stands_in_the_contract(schema):
+    told = build_client_schema(introspection_from_schema(schema))
+    written = build_client_schema(introspection_from_schema(build_schema(read_schema())))
+    assert print_schema(told) == print_schema(written)
 
 
 def test_every_scalar_of_ours_says_where_it_is_specified(schema):
