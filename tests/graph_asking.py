@@ -117,7 +117,7 @@ class Asking:
     def arguments(self, definition: Any) -> str:
         parts = []
         for name, argument in definition.args.items():
-            if str(argument.type).endswith("!") and argument.default is None or chance(self.rng, 45):
+            if (str(argument.type).endswith("!") and argument.default is None) or chance(self.rng, 45):
                 odd = chance(self.rng, self.trouble // 2)
                 parts.append(f"{name}: {self.rng.choice(ODD if odd else LITERALS[name])}")
         return f"({', '.join(parts)})" if parts else ""

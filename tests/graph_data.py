@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
@@ -48,23 +48,6 @@ WRONG: dict[str, list[Any]] = {
     "Moment": ["bad", "none", "undefined", {"a": 1}],
     "Fickle": ["fail", (1, 2)],
 }
-ODD: list[Make] = [
-    lambda: None,
-    lambda: Undefined,
-    lambda: Trouble("returned"),
-    lambda: Extended(),
-    lambda: 5,
-    lambda: "text",
-    lambda: CallableObject(),
-    lambda: {},
-    lambda: [],
-    lambda: _raising,
-    lambda: _raising_extended,
-    lambda: _raised_later(),
-    lambda: _failed_future(),
-]
-RARE: list[Make] = [lambda: _cancelled, lambda: _cancelled_later()]
-"""What ends the whole run."""
 
 
 def _raising(_info: Any, **_arguments: Any) -> Any:
@@ -111,6 +94,25 @@ def _async_callable(make: Make, turns: int) -> Any:
         return await _later(make(), turns)
 
     return later
+
+
+ODD: list[Make] = [
+    lambda: None,
+    lambda: Undefined,
+    lambda: Trouble("returned"),
+    Extended,
+    lambda: 5,
+    lambda: "text",
+    CallableObject,
+    dict,
+    list,
+    lambda: _raising,
+    lambda: _raising_extended,
+    _raised_later,
+    _failed_future,
+]
+RARE: list[Make] = [lambda: _cancelled, _cancelled_later]
+"""What ends the whole run."""
 
 
 @dataclass

@@ -22,7 +22,7 @@ from graphql import (
 
 from citadel_edge.graph.compiled.operation import Compiled, compile_operation
 from citadel_edge.graph.compiled.pacing import Pace
-from graph_asking import Asking, variables
+from graph_asking import Asking
 from graph_data import Data, Make
 
 UNHURRIED = Pace(lambda: 0.0)
@@ -32,7 +32,7 @@ Answer = tuple[Any, list[GraphQLError]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Bytes of an answer, or the name of what was raised; what the resolvers wrote down; whether it had to be awaited."""
+    """Bytes of an answer, or what was raised; what resolvers wrote down; whether it had to be awaited."""
 
     body: bytes | str
     log: list[Any]
@@ -106,7 +106,7 @@ async def outcome(run: Callable[[list[Any]], Any], cancel_after: int | None) -> 
 
 
 async def _cancelled(result: Any, turns: int, log: list[Any]) -> Any:
-    task = asyncio.ensure_future(result)
+    task = asyncio.get_running_loop().create_task(result)
     for _ in range(turns):
         await asyncio.sleep(0)
     log.append(("done", task.done()))
@@ -123,7 +123,3 @@ def encoded(data: Any, errors: list[GraphQLError]) -> bytes:
     """As it goes over the wire, but for addresses of objects."""
     body = {"data": data, "errors": [error.formatted for error in errors]}
     return re.sub(rb"0x[0-9a-f]+", b"0x", msgspec.json.encode(body, enc_hook=lambda odd: f"<{type(odd).__name__}>"))
-
-
-def chosen_variables(rng: Random, trouble: int) -> dict[str, Any]:
-    return variables(rng, trouble)

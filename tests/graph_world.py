@@ -1,36 +1,19 @@
 """A schema with everything in it: every sort of type, of resolver and of source."""
 
 import asyncio
-import math
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 from graphql import (
     GraphQLEnumType,
     GraphQLError,
-    GraphQLInterfaceType,
-    GraphQLObjectType,
     GraphQLResolveInfo,
-    GraphQLScalarType,
     GraphQLSchema,
     Undefined,
-    assert_object_type,
     build_schema,
-    get_named_type,
-    is_abstract_type,
-    is_leaf_type,
-    is_list_type,
-    is_non_null_type,
-    is_object_type,
 )
-from graphql.type import GraphQLField
 
 SDL = """
 scalar Moment
@@ -255,10 +238,10 @@ def echo(_source: Any, info: GraphQLResolveInfo, **arguments: Any) -> str:
     return told(info, arguments)
 
 
-def needed(_source: Any, info: GraphQLResolveInfo, x: int, flag: bool | None = None) -> int:
+def needed(_source: Any, info: GraphQLResolveInfo, x: int, **flag: bool | None) -> int:
     """Counts what it was given."""
-    info.context.append((x, flag))
-    return x + bool(flag)
+    info.context.append((x, sorted(flag.items())))
+    return x + len(flag)
 
 
 def moment(value: Any) -> Any:
@@ -341,15 +324,13 @@ def world_schema() -> GraphQLSchema:
     types["Judged"].resolve_type = judged_type
     types["Typed"].is_type_of = is_typed
     for owner in ("Node", "Query", "Mutation", "Subscription"):
-        for name, field in types[owner].fields.items():
+        for name, definition in types[owner].fields.items():
             if name == "echo":
-                field.resolve = echo
+                definition.resolve = echo
             elif name == "need":
-                field.resolve = needed
+                definition.resolve = needed
             elif name.startswith("made") or name in ("second", "node2", "moments", "counts"):
-                field.resolve = resolver(name)
+                definition.resolve = resolver(name)
             elif name.startswith("later") or name in ("slow", "lateText", "first", "fourth", "plains2"):
-                field.resolve = async_resolver(name)
+                definition.resolve = async_resolver(name)
     return schema
-
-

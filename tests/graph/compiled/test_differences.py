@@ -47,7 +47,7 @@ def loop() -> Iterator[asyncio.Runner]:
 
 @OFTEN
 @given(seed=SEEDS, trouble=TROUBLE, slow=SLOW, cancel_after=st.sampled_from([None, None, None, 0, 1, 2, 3]))
-def test_answers_errors_and_calls_are_the_executors(
+def test_answers_errors_and_calls_are_the_executors(  # noqa: PLR0917 - fixtures and strategies
     schema: GraphQLSchema, loop: asyncio.Runner, seed: int, trouble: int, slow: int, cancel_after: int | None
 ) -> None:
     rng = Random(seed)
