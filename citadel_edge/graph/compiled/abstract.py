@@ -7,21 +7,18 @@ from graphql import GraphQLAbstractType, GraphQLObjectType, default_type_resolve
 from graphql.pyutils import is_awaitable
 
 from citadel_edge.graph.compiled.lists import Pick
-from citadel_edge.graph.compiled.pacing import Steps
 from citadel_edge.graph.compiled.paths import Trail, as_path, within
 from citadel_edge.graph.compiled.run import Run
-from citadel_edge.graph.compiled.selections import Field
+from citadel_edge.graph.compiled.selections import Complete, Field
 from citadel_edge.graph.compiled.sources import Plain
-
-StepsOf = Callable[..., Steps]
 
 
 def pick_of(field: Field, named: GraphQLAbstractType, plain: Plain) -> Pick:
-    """The function that picks, by what a value says it is, the generator function that completes it."""
-    known: dict[str, Callable[[type], StepsOf | None]] = {}
+    """The function that picks, by what a value says it is, the function that completes it."""
+    known: dict[str, Callable[[type], Complete | None]] = {}
     resolve_type = named.resolve_type
 
-    def pick(value: Any, trail: Trail, run: Run) -> StepsOf | None:
+    def pick(value: Any, trail: Trail, run: Run) -> Complete | None:
         if not plain[type(value)]:
             return None
         name: Any = value.get("__typename") if resolve_type is None and type(value) is dict else None
@@ -40,8 +37,8 @@ def pick_of(field: Field, named: GraphQLAbstractType, plain: Plain) -> Pick:
     return pick
 
 
-def _functions(field: Field, runtime: GraphQLObjectType, run: Run) -> Callable[[type], StepsOf | None]:
-    """The generator functions for values of a runtime type, by the class of the value."""
+def _functions(field: Field, runtime: GraphQLObjectType, run: Run) -> Callable[[type], Complete | None]:
+    """The functions for values of a runtime type, by the class of the value."""
     selection = run.selection(runtime, field.details)
     if selection is None or runtime.is_type_of is not None:
         by_executor = _by_executor(field, runtime)
@@ -49,16 +46,15 @@ def _functions(field: Field, runtime: GraphQLObjectType, run: Run) -> Callable[[
     return selection.front.__getitem__
 
 
-def _by_executor(field: Field, runtime: GraphQLObjectType) -> StepsOf:
-    def steps(value: Any, trail: Trail, index: int | None, run: Run) -> Steps:
-        yield from ()
+def _by_executor(field: Field, runtime: GraphQLObjectType) -> Complete:
+    def begin(value: Any, trail: Trail, index: int | None, run: Run) -> Any:
         path = as_path(within(trail, index) or trail)
         return run.complete_object_value(runtime, field.details, run.info(field, trail), path, value, None)
 
-    return steps
+    return begin
 
 
-def _later(field: Field, named: GraphQLAbstractType, name: Any) -> StepsOf:
+def _later(field: Field, named: GraphQLAbstractType, name: Any) -> Complete:
     """For a type that is known only when it was awaited."""
 
     async def complete(value: Any, trail: Trail, run: Run) -> Any:
@@ -67,8 +63,7 @@ def _later(field: Field, named: GraphQLAbstractType, name: Any) -> StepsOf:
         completed = run.complete_object_value(runtime, field.details, info, as_path(trail), value, None)
         return await completed if is_awaitable(completed) else completed
 
-    def steps(value: Any, trail: Trail, index: int | None, run: Run) -> Steps:
-        yield from ()
+    def begin(value: Any, trail: Trail, index: int | None, run: Run) -> Any:
         return run.kept(complete(value, within(trail, index) or trail, run))
 
-    return steps
+    return begin

@@ -52,13 +52,13 @@ class _Page:
         """The whole function."""
         fields = list(enumerate(self._selection.fields))
         body = [line for n, field in fields if not _is_typename(field) for line in self._field(n, field)]
+        asks = self._selection.asks
         answer = "{" + ", ".join(f"{field.key!r}: {_value(n, field)}" for n, field in fields) + "}"
         return [
             "def complete(s, p, i, r):",
             *indented(
                 [
-                    *([] if self._simple else ["if i is not None: p = (p, i, None)"]),
-                    *(["if p is not None: p = as_path(p)"] if self._selection.resolves else []),
+                    *([] if self._simple else [f"if i is not None: p = {_place('(p, i, None)', path=asks)}"]),
                     "w = None",
                     "try:",
                     *indented(body or ["pass"]),
@@ -74,14 +74,19 @@ class _Page:
 
     def _field(self, n: int, field: Field) -> Lines:
         types = self._scribe.types
-        tail = Tail(field, types.completer(field, field.type), sliced=types.is_sliced(field, field.type))
+        tail = Tail(
+            field,
+            types.completer(field, field.type),
+            sliced=types.is_sliced(field, field.type),
+            asks=types.asks(field),
+        )
         self.names |= {f"t{n}": tail.in_slices if tail.sliced else tail.finish, f"x{n}": tail.fail, f"g{n}": tail.guard}
         before = self._resolved(n, field) if field.resolve else self._read(n, field)
         return [*before, *self._completed(n, field, tail)]
 
     def _resolved(self, n: int, field: Field) -> Lines:
         self.names |= {f"f{n}": field.resolve, f"k{n}": field.told}
-        path = f"new(Path, (p, {field.key!r}, {field.parent.name!r}))"
+        path = _place(f"(p, {field.key!r}, {field.parent.name!r})", path=True)
         call = f"f{n}(s, new(Info, k{n} + ({path},) + r.tail){self._arguments(n, field)})"
         return ["try:", f"    v{n} = {call}", *self._failing(n)]
 
@@ -117,31 +122,46 @@ class _Page:
         named: Any = get_named_type(field.type)
         if is_leaf_type(bare):
             return leaf_lines(n, field, bare, self.names, self._at)
-        if is_object_type(bare):
-            return on_value(n, field, self._object(n, field, tail))
-        if is_list_type(bare) and not tail.sliced:
-            return on_value(n, field, list_lines(n, field, named, self.names, self._at))
-        return on_value(n, field, [f"v{n} = yield from t{n}(v{n}, {self._at})", *noted(n, field)])
+        if not is_list_type(bare):
+            return on_value(n, field, self._composite(n, field, bare, steps="yield from " if tail.sliced else ""))
+        if tail.sliced:
+            return on_value(n, field, [f"v{n} = yield from t{n}(v{n}, {self._at})", *noted(n, field)])
+        return on_value(n, field, list_lines(n, field, named, self.names, self._at))
 
-    def _object(self, n: int, field: Field, tail: Tail) -> Lines:
+    def _composite(self, n: int, field: Field, bare: Any, steps: str) -> Lines:
         """An object straight below: its function is called here, unless its value must be looked at first."""
-        bare: Any = get_nullable_type(field.type)
-        self.names[f"F{n}"] = self._scribe.types.planned(bare, field).front
-        steps = "yield from " if tail.sliced else ""
+        types = self._scribe.types
+        if is_object_type(bare):
+            self.names[f"F{n}"] = types.planned(bare, field).front
+            picked, called = f"F{n}[type(v{n})]", [f"    if f is not None: v{n} = {steps}f(v{n}, h, None, r)"]
+        else:
+            self.names[f"F{n}"] = types.pick(field, field.type)
+            picked, called = (
+                f"F{n}(v{n}, h, r)",
+                [
+                    f"    if f is not None: v{n} = f(v{n}, h, None, r)",
+                    f"    if type(v{n}) is Steps: v{n} = yield from v{n}",
+                ],
+            )
         return [
-            f"f = F{n}[type(v{n})]",
-            "if f is None:",
-            f"    v{n} = {steps}t{n}(v{n}, {self._at})",
-            *indented(noted(n, field)),
+            f"h = {_place(f'(p, {field.key!r}, {field.parent.name!r})', path=types.asks(field))}",
+            "try:",
+            f"    f = {picked}",
+            *called,
+            *self._failing(n),
             "else:",
-            "    try:",
-            f"        v{n} = {steps}f(v{n}, (p, {field.key!r}, {field.parent.name!r}), None, r)",
-            *indented(self._failing(n)),
-            "    else:",
-            f"        if type(v{n}) is not dict:",
-            f"            v{n} = g{n}(v{n}, {self._at})",
-            f"            w = wait(w, {field.key!r}, v{n})",
+            "    if f is None:",
+            f"        v{n} = {steps}t{n}(v{n}, {self._at})",
+            *indented(indented(noted(n, field))),
+            f"    elif type(v{n}) is not dict:",
+            f"        v{n} = g{n}(v{n}, {self._at})",
+            f"        w = wait(w, {field.key!r}, v{n})",
         ]
+
+
+def _place(trail: str, *, path: bool) -> str:
+    """A place as a trail; as a path at once where it will be asked for, so that nothing is made a path twice."""
+    return f"new(Path, {trail})" if path else trail
 
 
 def _is_typename(field: Field) -> bool:

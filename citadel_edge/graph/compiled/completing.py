@@ -31,15 +31,20 @@ def slow_completer(field: Field, type_: GraphQLOutputType) -> Completer:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What follows a field's value. `sliced`: `complete` is a generator, and `in_slices` is used, not `finish`."""
+    """What follows a field's value.
+
+    `sliced`: `complete` is a generator, and `in_slices` is used, not `finish`. `asks`: it wants a path, not a trail.
+    """
 
     field: Field
     complete: Completer
-    sliced: bool = False
+    sliced: bool
+    asks: bool
 
     def trail(self, place: Trail | None, index: int | None) -> Trail:
         """Where the field stands, of the object at `place`, or of the item `index` of the list there."""
-        return (within(place, index), self.field.key, self.field.parent.name)
+        trail = (within(place, index), self.field.key, self.field.parent.name)
+        return as_path(trail) if self.asks else trail
 
     def fail(self, error: Exception, place: Trail | None, index: int | None, run: Run) -> None:
         """Note an error as null, or send it upward."""

@@ -6,6 +6,7 @@ null or ends the list, as the item's type says; what then is left to be awaited 
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import GeneratorType
 from typing import Any, Final
 
 from graphql import GraphQLLeafType, GraphQLOutputType
@@ -17,11 +18,11 @@ from citadel_edge.graph.compiled.leaves import quick_list
 from citadel_edge.graph.compiled.pacing import EVERY, Steps
 from citadel_edge.graph.compiled.paths import Trail, as_path
 from citadel_edge.graph.compiled.run import Run
-from citadel_edge.graph.compiled.selections import Field, Selection
+from citadel_edge.graph.compiled.selections import Complete, Field, Selection
 from citadel_edge.graph.compiled.sources import VALUES
 
-Pick = Callable[[Any, Trail, Run], Callable[..., Steps] | None]
-"""The generator function `(item, trail, index, run)` for an item; None when the executor must look at the item."""
+Pick = Callable[[Any, Trail, Run], Complete | None]
+"""The function `(item, trail, index, run)` for an item; None when the executor must look at the item."""
 PLAIN_LISTS: Final = frozenset({list, tuple})
 UNSURE: Final = object()
 """In the place of an item that the executor must look at."""
@@ -91,14 +92,14 @@ def is_plain_list(value: Any) -> bool:
 
 
 def objects(level: ListOf, selection: Selection) -> Completer:
-    """A list of objects whose own fields never take long."""
-    front, resolves = selection.front, selection.resolves
-    rarely = 0 if resolves else EVERY - 1
+    """A list of objects."""
+    front, asks = selection.front, selection.asks
+    rarely = 0 if asks or selection.sliced else EVERY - 1
 
     def complete(items: Any, trail: Trail, run: Run) -> Steps:
         if not is_plain_list(items):
             return level.by_executor(items, trail, run)
-        trail = as_path(trail) if resolves else trail
+        trail = as_path(trail) if asks else trail
         walk, slices = _Walk(level, items, trail, run), run.slices
         keep = walk.results.append
         try:
@@ -111,6 +112,8 @@ def objects(level: ListOf, selection: Selection) -> Completer:
                     continue
                 try:
                     completed = function(item, trail, n, run)
+                    if type(completed) is GeneratorType:
+                        completed = yield from completed
                 except Exception as error:
                     walk.handle_field_error(error)
                     continue
@@ -127,11 +130,12 @@ def objects(level: ListOf, selection: Selection) -> Completer:
 
 
 def anything(level: ListOf, pick: Pick) -> Completer:
-    """A list of lists, of values of an abstract type, or of objects that may take long each."""
+    """A list of lists, or of values of an abstract type."""
 
     def complete(items: Any, trail: Trail, run: Run) -> Steps:
         if not is_plain_list(items):
             return level.by_executor(items, trail, run)
+        trail = as_path(trail)
         walk, slices = _Walk(level, items, trail, run), run.slices
         try:
             for n, item in enumerate(walk.rest):
@@ -139,7 +143,9 @@ def anything(level: ListOf, pick: Pick) -> Completer:
                     yield
                 try:
                     function = pick(item, trail, run)
-                    completed = UNSURE if function is None else (yield from function(item, trail, n, run))
+                    completed = UNSURE if function is None else function(item, trail, n, run)
+                    if type(completed) is GeneratorType:
+                        completed = yield from completed
                 except Exception as error:
                     walk.handle_field_error(error)
                     continue
@@ -153,7 +159,9 @@ def anything(level: ListOf, pick: Pick) -> Completer:
 
 
 def _keep(walk: _Walk, item: Any, completed: Any) -> None:
-    if completed is UNSURE:
+    if type(completed) is dict:
+        walk.results.append(completed)
+    elif completed is UNSURE:
         walk.by_executor(item)
     elif is_awaitable(completed):
         walk.await_next(completed)

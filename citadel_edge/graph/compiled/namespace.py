@@ -1,13 +1,12 @@
 """What every compiled function calls, whatever it completes."""
 
 from collections.abc import Mapping
-from types import CoroutineType
+from types import CoroutineType, GeneratorType
 from typing import Any
 
 from graphql import GraphQLResolveInfo
 from graphql.pyutils import Path
 
-from citadel_edge.graph.compiled.paths import as_path
 from citadel_edge.graph.compiled.run import Run
 from citadel_edge.graph.compiled.sources import VALUES
 
@@ -21,9 +20,9 @@ def common_names() -> dict[str, Any]:
         "Coroutine": CoroutineType,
         "Info": GraphQLResolveInfo,
         "Path": Path,
+        "Steps": GeneratorType,
         "VALUES": VALUES,
         "abandon": _abandon,
-        "as_path": as_path,
         "gathered": _gathered,
         "look": _look,
         "new": tuple.__new__,

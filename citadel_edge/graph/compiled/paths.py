@@ -22,11 +22,6 @@ def as_path(trail: Trail) -> Path:
     return tuple.__new__(Path, trail)
 
 
-def object_path(trail: Trail | None) -> Path | None:
-    """The same for the place of an object, which may be the root."""
-    return None if trail is None else as_path(trail)
-
-
 def within(trail: Trail | None, index: int | None) -> Trail | None:
     """The place of the item `index` of the list at `trail`; `trail` itself for what stands in no list."""
     return trail if index is None else (trail, index, None)

@@ -66,7 +66,7 @@ class Plan:
         place = (parent.name, id(details))
         if place not in self._known:
             try:
-                self._known[place] = self._planned_below(parent, details, sliced=True)
+                self._known[place] = self._planned_below(parent, details)
             except NotCovered:
                 self._known[place] = None
         return self._known[place]
@@ -78,11 +78,11 @@ class Plan:
             raise NotCovered("an object type that was not laid out")
         return known
 
-    def _planned_below(self, parent: GraphQLObjectType, details: FieldDetailsList, *, sliced: bool) -> Selection:
+    def _planned_below(self, parent: GraphQLObjectType, details: FieldDetailsList) -> Selection:
         found = collect_subfields(self.schema, self.fragments, self.conditions, self.operation, parent, details)
-        return self._select(parent, found.grouped_field_set, sliced=sliced)
+        return self._select(parent, found.grouped_field_set)
 
-    def _select(self, parent: GraphQLObjectType, grouped: GroupedFieldSet, *, sliced: bool = False) -> Selection:
+    def _select(self, parent: GraphQLObjectType, grouped: GroupedFieldSet) -> Selection:
         self._fields += len(grouped)
         if self._fields > self.most:
             raise NotCovered(f"more than {self.most} fields")
@@ -91,14 +91,16 @@ class Plan:
         for one in fields:
             named: Any = get_named_type(one.type)
             if isinstance(named, GraphQLObjectType):
-                self._known[named.name, id(one.details)] = self._planned_below(named, one.details, sliced=False)
-        return self._selection(parent, fields, sliced=sliced)
+                self._known[named.name, id(one.details)] = self._planned_below(named, one.details)
+        return self._selection(parent, fields)
 
-    def _selection(self, parent: GraphQLObjectType, fields: tuple[Field, ...], *, sliced: bool = False) -> Selection:
+    def _selection(self, parent: GraphQLObjectType, fields: tuple[Field, ...]) -> Selection:
+        types = self._scribe.types
         return Selection(
             parent=parent,
             fields=fields,
-            sliced=sliced or any(self._scribe.types.is_sliced(one, one.type) for one in fields),
+            sliced=any(types.is_sliced(one, one.type) for one in fields),
+            asks=any(one.resolve is not None or types.asks(one) for one in fields),
             plain=self.plain,
             build=self._scribe.build,
         )

@@ -15,7 +15,7 @@ from graphql.execution.collect_fields import FieldDetailsList
 from citadel_edge.graph.compiled.sources import MOST, Access, Plain, access_to
 
 Complete = Callable[..., Any]
-"""`(source, trail, index, run)` to a finished object or a coroutine of one; in slices where the selection is sliced."""
+"""`(source, trail, index, run)` to a finished object, a coroutine of one, or, where it is sliced, steps to either."""
 Build = Callable[["Selection", Access], Complete]
 
 
@@ -55,6 +55,8 @@ class Selection:
     fields: tuple[Field, ...]
     sliced: bool
     """Whether completing one may take long: its functions are generators then."""
+    asks: bool
+    """Whether resolvers are called for its fields, or anywhere below: they ask for the place, and take their time."""
     plain: Plain
     build: Build
     by_access: dict[Access, Complete] = field(default_factory=dict)
@@ -63,11 +65,6 @@ class Selection:
     def front(self) -> "Front":
         """The function for a value's class; None for values that must be asked what they are."""
         return Front(self)
-
-    @property
-    def resolves(self) -> bool:
-        """Whether resolvers are called for its fields."""
-        return any(one.resolve is not None for one in self.fields)
 
     def function_for(self, cls: type) -> Complete:
         """The function for a source of this class, whatever the class is."""
