@@ -6,7 +6,7 @@ may have 23 or 25 hours, and an hour that comes twice is two buckets.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from itertools import takewhile
 from typing import Final
@@ -36,7 +36,7 @@ def starts_of(span: Span, bucket: Bucket) -> list[datetime]:
         RequestError: there would be too many.
     """
     if bucket is Bucket.NONE:
-        return [span.since]
+        return [span.since.astimezone(UTC)]
     if bucket is Bucket.HOUR and (span.until - span.since) / _HOUR > MOST:
         raise RequestError(Code.INVALID_REQUEST, f"Expected at most {MOST} hours: ask for days.", param="bucket")
     return starts_before(span.until, span.since, bucket, span.zone)
@@ -50,15 +50,15 @@ def starts_before(until: datetime, since: datetime, bucket: Bucket, zone: tzinfo
 def starting(since: datetime, bucket: Bucket, zone: tzinfo) -> Iterator[datetime]:
     """The beginning of the bucket that `since` lies in, and those of all that follow, without end."""
     first, following = _STEPS[bucket]
-    start = first(since, zone)
+    start = first(since.astimezone(UTC), zone)
     while True:
         yield start
         start = following(start, zone)
 
 
 def bounds_of(span: Span, starts: list[datetime]) -> list[datetime]:
-    """The ends of the buckets, as far as they lie in the span: one more than there are buckets."""
-    return [span.since, *starts[1:], span.until]
+    """The ends of the buckets in UTC, as far as they lie in the span: one more than there are buckets."""
+    return [span.since.astimezone(UTC), *starts[1:], span.until.astimezone(UTC)]
 
 
 def _hour(at: datetime, zone: tzinfo) -> datetime:

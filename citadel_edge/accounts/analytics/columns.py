@@ -9,6 +9,8 @@ COUNTS: Final = ("requests", "errors", "denied")
 SUMS: Final = ("tokens_in", "tokens_out", "cost_usd")
 HISTOGRAMS: Final = ("latency", "ttft")
 MEASURES: Final = (*COUNTS, *SUMS, *HISTOGRAMS)
+TABLES: Final = {"usage_rollups": (*COUNTS, *SUMS), "usage_histograms": HISTOGRAMS}
+"""Where sums are kept."""
 
 QUEUED: Final = """
 usage_unrolled AS queue CROSS JOIN LATERAL unnest(queue.events, queue.counts) AS named (event_id, added)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from citadel_edge.accounts.analytics.columns import MEASURES, QUEUED, measured, merged
+from citadel_edge.accounts.analytics.columns import MEASURES, QUEUED, TABLES, measured, merged
 from citadel_edge.accounts.analytics.dimensions import EVERYTHING, GRAINS, KEYED, Grain
 from citadel_edge.accounts.analytics.pieces import HOURS_CALENDAR, Unit
 
@@ -122,15 +122,25 @@ def _insert(single: str, source: str, calendars: Sequence[Blocks], *, hours: boo
     inside = ", ".join(f"{expression} AS {name}" for name, expression in blocks)
     names = ", ".join(name for name, _ in blocks)
     return (
-        f"INSERT INTO usage_rollups AS kept (series, calendar, start, key_id, {', '.join(MEASURES)}) "  # noqa: S608
-        f"SELECT CASE {_cases(series, 0)} END, CASE {_cases(series, 1)} END, coalesce({names}), coalesce({_LINKS}), "
-        f"{', '.join(merged(name) for name in MEASURES)} "
+        f"WITH summed AS MATERIALIZED (SELECT CASE {_cases(series, 0)} END AS series, "  # noqa: S608 - names of ours
+        f"CASE {_cases(series, 1)} END AS calendar, coalesce({names}) AS start, coalesce({_LINKS}) AS key_id, "
+        f"{', '.join(f'{merged(name)} AS {name}' for name in MEASURES)} "
         f"FROM (SELECT {inside}, {_LINKS}, {single} FROM {source} OFFSET 0) AS met "
         f"GROUP BY GROUPING SETS ({', '.join(f'({block}, {key})' for _, _, block, key in series)}) "
-        f"HAVING coalesce({names}) IS NOT NULL ORDER BY 1, 2, 3, 4 "
-        "ON CONFLICT (series, calendar, start, key_id) DO UPDATE SET "
-        f"{', '.join(f'{name} = kept.{name} + excluded.{name}' for name in MEASURES)}"
+        f"HAVING coalesce({names}) IS NOT NULL ORDER BY 1, 2, 3, 4), "
+        f"histograms AS ({_add('usage_histograms')} WHERE latency <> 0 OR ttft <> 0 {_summing('usage_histograms')}) "
+        f"{_add('usage_rollups')} WHERE true {_summing('usage_rollups')}"
     )
+
+
+def _add(table: str) -> str:
+    columns = f"series, calendar, start, key_id, {', '.join(TABLES[table])}"
+    return f"INSERT INTO {table} AS kept ({columns}) SELECT {columns} FROM summed"  # noqa: S608 - names of ours
+
+
+def _summing(table: str) -> str:
+    sums = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in TABLES[table])
+    return f"ON CONFLICT (series, calendar, start, key_id) DO UPDATE SET {sums}"
 
 
 def _cases(series: Sequence[tuple[int, int, str, str]], place: int) -> str:

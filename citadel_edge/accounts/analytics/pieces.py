@@ -61,11 +61,11 @@ class Pieces:
     """What makes up the buckets.
 
     Attributes:
-        blocks: of each level, where the blocks begin and the number of the bucket that each belongs to.
+        blocks: of each level, where the blocks begin.
         rest: from when until before when the ledger is to be read.
     """
 
-    blocks: dict[Level, list[tuple[datetime, int]]] = field(default_factory=dict)
+    blocks: dict[Level, list[datetime]] = field(default_factory=dict)
     rest: list[tuple[datetime, datetime]] = field(default_factory=list)
 
 
@@ -80,10 +80,10 @@ def levels_for(grain: Grain, span: Span, bucket: Bucket, calendar: int | None) -
 def pieces_of(bounds: Sequence[datetime], levels: tuple[Level, ...]) -> Pieces:
     """The pieces of the buckets between neighbouring bounds."""
     pieces = Pieces()
-    for bucket, (since, until) in enumerate(pairwise(bounds)):
+    for since, until in pairwise(bounds):
         for level, marks in _covered(since, until, levels):
             if level is not None:
-                pieces.blocks.setdefault(level, []).extend((mark, bucket) for mark in marks[:-1])
+                pieces.blocks.setdefault(level, []).extend(marks[:-1])
             elif pieces.rest and pieces.rest[-1][1] == marks[0]:
                 pieces.rest[-1] = (pieces.rest[-1][0], marks[1])
             else:

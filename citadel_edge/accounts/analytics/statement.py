@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from citadel_edge.accounts.analytics.columns import COUNTS, HISTOGRAMS, QUEUED, SUMS, measured, merged
+from citadel_edge.accounts.analytics.columns import COUNTS, HISTOGRAMS, QUEUED, SUMS, TABLES, measured, merged
 from citadel_edge.accounts.analytics.dimensions import Grain, grain_of
 from citadel_edge.accounts.analytics.pieces import Level, Pieces, levels_for, pieces_of
 from citadel_edge.accounts.analytics.question import MOST_ROWS, Measure, Question
@@ -53,31 +53,34 @@ class _Draft:
         self._arguments: list[object] = []
         self._groups = [f"g{number}" for number in range(len(question.group_by))]
         self._measures = (*COUNTS, *SUMS, *(HISTOGRAMS if question.histograms else ()))
+        self._tables = TABLES if question.histograms else ("usage_rollups",)
+        self._starts = self._argument(list(bounds[:-1]), "timestamptz[]")
         self._values = [(name, self._argument(list(values), "text[]")) for name, values in question.conditions]
 
     def statement(self) -> Statement:
         pieces, grain = self._pieces, self._grain
-        sources = []
+        sources: list[str] = []
         if grain is not None and pieces.blocks:
-            sources = [self._rollups(grain, level, blocks) for level, blocks in pieces.blocks.items()]
+            for level, marks in pieces.blocks.items():
+                starts = self._argument(marks, "timestamptz[]")
+                sources += [self._kept(grain, level, starts, table) for table in self._tables]
             sources.append(self._queue(pieces))
         if pieces.rest:
             sources.append(self._ledger(pieces))
         text = f"WITH cells AS MATERIALIZED ({' UNION ALL '.join(sources)}){self._summed()}"
         return Statement(text, tuple(self._arguments))
 
-    def _rollups(self, grain: Grain, level: Level, blocks: list[tuple[datetime, int]]) -> str:
-        starts = self._argument([start for start, _ in blocks], "timestamptz[]")
-        buckets = self._argument([bucket for _, bucket in blocks], "int[]")
+    def _kept(self, grain: Grain, level: Level, starts: str, table: str) -> str:
         groups = [f"key.{name} AS g{number}" for number, name in enumerate(self._question.group_by)]
+        there = TABLES[table]
+        sums = (f"{merged(name, 'kept.') if name in there else '0'} AS {name}" for name in self._measures)
         keys = ""
         if self._question.dimensions:
             keys = f"JOIN usage_keys AS key ON key.id = kept.key_id AND key.grain = {grain.number} {self._where('key')}"
         return (
-            f"SELECT {self._listed('block.bucket', groups)}, {self._sums('kept.')} "  # noqa: S608 - names of ours
-            f"FROM unnest({starts}, {buckets}) AS block (start, bucket) JOIN usage_rollups AS kept "
-            f"ON kept.series = {level.unit.series_of(grain)} AND kept.calendar = {level.calendar} "
-            f"AND kept.start = block.start {keys} {self._grouped()}"
+            f"SELECT {self._listed(self._bucket('kept.start'), groups)}, {', '.join(sums)} "  # noqa: S608 - ours
+            f"FROM {table} AS kept {keys} WHERE kept.series = {level.unit.series_of(grain)} "
+            f"AND kept.calendar = {level.calendar} AND kept.start = ANY({starts}) {self._grouped()}"
         )
 
     def _queue(self, pieces: Pieces) -> str:
@@ -92,13 +95,12 @@ class _Draft:
         return self._from_rows(source, added="row.count", fresh="true")
 
     def _from_rows(self, source: str, *, added: str, fresh: str) -> str:
-        starts = self._argument(list(self._bounds[:-1]), "timestamptz[]")
-        bucket = f"width_bucket(row.created_at, {starts}) - 1 AS bucket"
         groups = [f"coalesce(row.{name}, '') AS g{number}" for number, name in enumerate(self._question.group_by)]
         measures = ", ".join(f"{measured(name, added, fresh)} AS {name}" for name in self._measures)
         return (
             f"SELECT {self._listed('bucket', self._groups)}, {self._sums()} FROM (SELECT "  # noqa: S608 - ours
-            f"{self._listed(bucket, groups)}, {measures} FROM {source} OFFSET 0) AS met {self._grouped()}"
+            f"{self._listed(self._bucket('row.created_at'), groups)}, {measures} FROM {source} OFFSET 0) AS met "
+            f"{self._grouped()}"
         )
 
     def _summed(self) -> str:
@@ -125,6 +127,9 @@ class _Draft:
             f"FROM cells {chosen} GROUP BY GROUPING SETS (({keys}), ()) {having} LIMIT {MOST_ROWS + 2}"
         )
 
+    def _bucket(self, moment: str) -> str:
+        return f"width_bucket({moment}, {self._starts}) - 1 AS bucket"
+
     def _within(self) -> str:
         since, until = self._argument(self._bounds[0]), self._argument(self._bounds[-1])
         return f"row.created_at >= {since} AND row.created_at < {until}"
@@ -137,8 +142,8 @@ class _Draft:
     def _where(self, table: str) -> str:
         return "".join(f" AND {table}.{name} = ANY({values})" for name, values in self._values)
 
-    def _sums(self, prefix: str = "") -> str:
-        return ", ".join(f"{merged(name, prefix)} AS {name}" for name in self._measures)
+    def _sums(self) -> str:
+        return ", ".join(f"{merged(name)} AS {name}" for name in self._measures)
 
     def _grouped(self) -> str:
         return f"GROUP BY {self._listed('bucket', self._groups)}"

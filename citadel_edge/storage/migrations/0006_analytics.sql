@@ -99,8 +99,8 @@ CREATE AGGREGATE usage_merge(numeric) (SFUNC = numeric_add, STYPE = numeric, INI
     COMBINEFUNC = numeric_add);
 
 -- The sums of one key in the block that begins at `start`. `series` is ten times the grain, and 1 for hours of UTC
--- (calendar 0), 2 for days and 3 for months of the calendar's zone. Of the durations, those of denials are left out.
--- Tokens are numbers without a bound: sums of whatever model servers claim do not overflow.
+-- (calendar 0), 2 for days and 3 for months of the calendar's zone. Tokens are numbers without a bound: sums of whatever
+-- model servers claim do not overflow.
 CREATE TABLE usage_rollups (
     series      smallint NOT NULL,
     calendar    smallint NOT NULL,
@@ -112,8 +112,6 @@ CREATE TABLE usage_rollups (
     tokens_in   numeric NOT NULL,
     tokens_out  numeric NOT NULL,
     cost_usd    numeric NOT NULL,
-    latency     numeric NOT NULL,
-    ttft        numeric NOT NULL,
     PRIMARY KEY (series, calendar, start, key_id)
 ) PARTITION BY LIST (series);
 CREATE TABLE usage_rollups_model_hours PARTITION OF usage_rollups FOR VALUES IN (11) WITH (fillfactor = 80);
@@ -128,5 +126,33 @@ CREATE TABLE usage_rollups_organisation_days PARTITION OF usage_rollups FOR VALU
 CREATE TABLE usage_rollups_organisation_months PARTITION OF usage_rollups FOR VALUES IN (43) WITH (fillfactor = 80);
 CREATE TABLE usage_rollups_user_days PARTITION OF usage_rollups FOR VALUES IN (52) WITH (fillfactor = 80);
 CREATE TABLE usage_rollups_user_months PARTITION OF usage_rollups FOR VALUES IN (53) WITH (fillfactor = 80);
+
+-- The durations of the same, but for denials: a table of their own, for they are five times as long as all sums, and
+-- most questions are not about them.
+CREATE TABLE usage_histograms (
+    series      smallint NOT NULL,
+    calendar    smallint NOT NULL,
+    start       timestamptz NOT NULL,
+    key_id      integer NOT NULL,
+    latency     numeric NOT NULL,
+    ttft        numeric NOT NULL,
+    PRIMARY KEY (series, calendar, start, key_id)
+) PARTITION BY LIST (series);
+CREATE TABLE usage_histograms_model_hours PARTITION OF usage_histograms FOR VALUES IN (11) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_model_days PARTITION OF usage_histograms FOR VALUES IN (12) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_model_months PARTITION OF usage_histograms FOR VALUES IN (13) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_tier_hours PARTITION OF usage_histograms FOR VALUES IN (21) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_tier_days PARTITION OF usage_histograms FOR VALUES IN (22) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_tier_months PARTITION OF usage_histograms FOR VALUES IN (23) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_fleet_days PARTITION OF usage_histograms FOR VALUES IN (32) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_fleet_months PARTITION OF usage_histograms FOR VALUES IN (33) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_organisation_days PARTITION OF usage_histograms FOR VALUES IN (42) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_organisation_months PARTITION OF usage_histograms FOR VALUES IN (43) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_user_days PARTITION OF usage_histograms FOR VALUES IN (52) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_user_months PARTITION OF usage_histograms FOR VALUES IN (53) WITH (fillfactor = 80);
+
+-- For one organisation's or user's days among all others'.
 CREATE INDEX usage_rollups_organisation_days_by_key ON usage_rollups_organisation_days (key_id, calendar, start);
 CREATE INDEX usage_rollups_user_days_by_key ON usage_rollups_user_days (key_id, calendar, start);
+CREATE INDEX usage_histograms_organisation_days_by_key ON usage_histograms_organisation_days (key_id, calendar, start);
+CREATE INDEX usage_histograms_user_days_by_key ON usage_histograms_user_days (key_id, calendar, start);
