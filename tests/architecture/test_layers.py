@@ -30,7 +30,6 @@ ARROWS = {
     "budgets": {"telemetry"},
     "embedded": {"telemetry"},
     "control": {"telemetry"},
-    "graph": {"telemetry"},
     "telemetry": {"config"},
     "config": {"errors"},
     "errors": {"wire", "groups"},

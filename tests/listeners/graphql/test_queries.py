@@ -1,17 +1,19 @@
 """What the graph answers to questions, and to whom."""
 
 from dataclasses import replace
+from inspect import isawaitable
 
 import pytest
 
 from citadel_edge.accounts.principal import Role
+from citadel_edge.graph.compiled.operation import compile_operation
 from citadel_edge.listeners.graphql.binding import needed_role
 from citadel_edge.listeners.graphql.resolvers.ids import global_id
 from graphs import everything, graph_over
 
 PLAIN = (
     "viewer", "models", "upstreams", "breakers", "listeners", "services", "decisions", "streams", "users", "tiers",
-    "organisations", "audit",
+    "organisations", "usage", "audit",
 )  # fmt: skip
 CHAT = '{model: "sim-model", messages: [{role: USER, content: "Say something."}], maxTokens: 8}'
 ASKED = {
@@ -22,7 +24,11 @@ ASKED = {
     "explainRoute": f"input: {CHAT}",
     "estimate": f"input: {CHAT}",
 }
-FOR_OPERATORS = {"upstreams", "upstream", "breakers", "listeners", "users", "tiers", "tier", "organisations", "audit"}
+FOR_OPERATORS = {
+    "upstreams", "upstream", "breakers", "listeners", "users", "tiers", "tier", "organisations", "audit", "metric",
+    "operationPatterns",
+}  # fmt: skip
+ELSEWHERE = {"node", "metric", "operationPatterns"}
 
 
 def selection(graph, name, depth=6):
@@ -43,7 +49,26 @@ async def test_every_field_of_every_root_is_answered(edge_with):
         for name, arguments in asked.items():
             found = await graph.ask(f"{{ {name}({arguments}) {selection(graph, name)} }}")
             assert found[name], name
-        assert {*PLAIN, *asked, "node"} == graph.schema.query_type.fields.keys()
+        assert {*PLAIN, *asked, *ELSEWHERE} == graph.schema.query_type.fields.keys()
+
+
+async def test_compiled_questions_are_answered_as_uncompiled_ones(edge_with):
+    async with edge_with(options=()) as served:
+        graph = await graph_over(served)
+        for name in (*PLAIN, "tier", "user"):
+            if name == "services":
+                continue  # how long each was asked changes all the time
+            arguments = f"({ASKED[name]})" if name in ASKED else ""
+            query = f"{{ {name}{arguments} {selection(graph, name)} }}"
+            document = graph.document(query)
+            compiled = compile_operation(graph.schema, document, document.definitions[0])
+            assert compiled is not None, name
+            for who in (graph.admin, graph.user):
+                found = compiled.run(None, graph.context(who), {})
+                found = await found if isawaitable(found) else found
+                usual = await graph.result(query, who=who)
+                assert found.data == usual.data, name
+                assert [error.path for error in found.errors or ()] == [error.path for error in usual.errors or ()]
 
 
 async def test_a_role_that_does_not_cover_a_field_gets_null_there_and_the_rest(edge_with):
@@ -52,7 +77,7 @@ async def test_a_role_that_does_not_cover_a_field_gets_null_there_and_the_rest(e
         roots = {name: needed_role(each) for name, each in graph.schema.query_type.fields.items()}
         assert {name for name, role in roots.items() if role is Role.OPERATOR} == FOR_OPERATORS
         assert {role for name, role in roots.items() if name not in FOR_OPERATORS} == {None}
-        for name in sorted(FOR_OPERATORS):
+        for name in sorted(FOR_OPERATORS - {"metric"}):
             arguments = f"({ASKED[name]})" if name in ASKED else ""
             query = f"{{ viewer {{ name }} {name}{arguments} {selection(graph, name, depth=2)} }}"
             for role in (Role.USER, Role.SERVICE):
@@ -97,6 +122,20 @@ async def test_the_id_of_something_else_is_refused(edge_with):
         wrong = await graph.result("query($id: ID!) { upstream(id: $id) { id } }", id=global_id("Breaker", "sim-0"))
         assert wrong.data == {"upstream": None}
         assert wrong.errors[0].original_error.code.text == "invalid_request"
+
+
+async def test_names_that_no_database_can_hold_are_refused_in_words(edge_with):
+    async with edge_with(options=()) as served:
+        graph = await graph_over(served)
+        query = 'query($n: String!) { bad: tier(name: $n) { name } good: tier(name: "free") { name } }'
+        result = await graph.result(query, n="\0")
+        assert result.data == {"bad": None, "good": {"name": "free"}}
+        assert [error.original_error.code.text for error in result.errors] == ["invalid_request"]
+        for kind in ("Tier", "Organisation", "User", "ApiKey", "TopUp", "AuditEntry", "Decision", "Stream", "Model"):
+            node = "query($id: ID!) { node(id: $id) { id } }"
+            result = await graph.result(node, id=global_id(kind, "x\0y"))
+            assert result.data == {"node": None}, kind
+            assert {error.original_error.code.text for error in result.errors or ()} <= {"invalid_request"}
 
 
 async def test_whatever_has_a_global_id_is_found_by_it_and_another_s_is_not_there(edge_with):
