@@ -1,4 +1,4 @@
-"""What schemathesis does with the graph: it asks for pages there are, and holds answers to no 5xx and no masked error."""
+"""How schemathesis asks the graph: for pages that there are; and what it holds answers to: no fault of ours."""
 
 import schemathesis
 from graphql import ArgumentNode, IntValueNode, Visitor, visit

@@ -4,6 +4,7 @@ Decides what the environment allows where the configuration is silent: in produc
 to know what resolvers do and how operations run.
 """
 
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -13,6 +14,8 @@ from prometheus_client import CollectorRegistry
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.config.shape import Config, ListenerName
 from citadel_edge.edge import EDGE, Edge
+from citadel_edge.graph.compiled.operation import compile_operation
+from citadel_edge.graph.compiled.pacing import Pace
 from citadel_edge.graph.running import Graph
 from citadel_edge.graph.settings import GraphSettings
 from citadel_edge.graph.trusted import Trust, read_trusted
@@ -29,12 +32,15 @@ GRAPHQL = ListenerName.GRAPHQL
 def graph_of(edge: Edge, schema: GraphQLSchema) -> Graph:
     """The engine over a schema, as configured. Blocks on the disk where documents are trusted. Raises StartError."""
     config = edge.config.value
+    settings = settings_of(config, documents=config.graphql.documents)
+    pace = Pace(edge.clock.monotonic_s)
     return Graph(
         schema,
         clock=edge.clock,
         log=edge.logs.logger(GRAPHQL.value),
-        settings=settings_of(config, documents=config.graphql.documents),
+        settings=settings,
         told=as_request_error,
+        compiler=partial(compile_operation, pace=pace, hide_suggestions=not settings.introspection),
     )
 
 
