@@ -12,6 +12,7 @@ from graphql import FieldNode, GraphQLError
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.errors import Code, RequestError
+from citadel_edge.graph.answers import MAX_MESSAGE
 
 Told = Callable[[Exception], RequestError | None]
 SENTENCE = "a fault on our side; name the request id when you report it"
@@ -42,6 +43,7 @@ class Mask:
         shown: dict[str, Any] = dict(error.formatted)
         cause = None if error.path is None else _cause(error)
         if cause is None or _speaks_to_the_client(cause):
+            shown["message"] = error.message[:MAX_MESSAGE]
             shown["extensions"] = {"code": Code.INVALID_REQUEST.text, **shown.get("extensions", {})}
             return shown
         told = self._told(cause)

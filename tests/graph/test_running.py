@@ -42,7 +42,7 @@ async def test_a_query_is_answered_with_its_data(graph, reader):
     assert (answer.status, answer.data, answer.errors) == (200, {"book": {"title": "Book 7"}}, [])
     assert msgspec.json.decode(answer.encoded()) == {
         "data": {"book": {"title": "Book 7"}},
-        "extensions": {"cost": {"requested": 3.0, "limit": None}},
+        "extensions": {"cost": {"requested": 3, "limit": None}},
     }
 
 
