@@ -114,6 +114,12 @@ async def test_what_nobody_foresaw_is_masked_and_logged(graph, reader, log_outpu
     assert isinstance(line["exc_info"], Exception)
 
 
+async def test_of_many_errors_in_one_answer_a_few_are_logged(graph, reader, log_output):
+    answer = await ask(graph, reader, "{" + " ".join(f"a{number}: broken" for number in range(15)) + "}")
+    assert [error["message"] for error in answer.errors] == [SENTENCE] * 15
+    assert [(line["path"], line["more"]) for line in log_output.entries] == [("a0", 0), ("a1", 0), ("a2", 12)]
+
+
 async def test_what_was_said_on_purpose_is_told(graph, reader, log_output):
     answer = await ask(graph, reader, "{ refusedField said }")
     refused, said = answer.errors
