@@ -10,7 +10,7 @@ from citadel_edge.accounts.pages import Page, PageRequest
 from citadel_edge.accounts.quotas import get_quota
 from citadel_edge.accounts.tiers import get_tier, get_tiers, list_tiers
 from citadel_edge.accounts.top_ups import counting_top_ups, get_top_up, list_top_ups
-from citadel_edge.accounts.users import get_user, list_users
+from citadel_edge.accounts.users import get_user, get_users, list_users
 
 __all__ = [
     "Page",
@@ -27,6 +27,7 @@ __all__ = [
     "get_tiers",
     "get_top_up",
     "get_user",
+    "get_users",
     "list_audit",
     "list_keys",
     "list_organisations",

@@ -6,12 +6,13 @@ Refuses to know how either travels; a transport reads `status` and `stage` and s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from citadel_edge.errors import CitadelError, Code
 
+MAX_MESSAGE: Final = 500
 _ENCODER = msgspec.json.Encoder()
 
 

@@ -1,27 +1,38 @@
 """When an operation is compiled: after a few runs, once. What its compiler refuses or fails at goes to graphql-core."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
-from graphql import DocumentNode, ExecutionResult, GraphQLSchema, OperationDefinitionNode
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode
+from graphql.execution.values import VariableValues
 from structlog.typing import FilteringBoundLogger
 
+from citadel_edge.graph.aside import Aside
 from citadel_edge.graph.operations import Operation
 
 WORTH_IT: Final = 3
 TROUBLE: Final = "the graph's compiler failed; such operations run uncompiled, and only this one is logged"
 
 
+class Result(Protocol):
+    """What a run comes to; graphql-core's own results are such."""
+
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """Null when nothing was executed, or an error went up to the root."""
+
+    @property
+    def errors(self) -> Sequence[GraphQLError] | None:
+        """Those without a path are about the request itself: then nothing was executed."""
+
+
 class Compiled(Protocol):
     """An operation as a function, with graphql-core's results to the byte."""
 
-    def run(
-        self, root: Any, context: Any, variables: Mapping[str, Any]
-    ) -> ExecutionResult | Awaitable[ExecutionResult]:
-        """Run it. `root` is null, or a subscription's event; `variables` are as sent.
-
-        Values of variables that are of no use make a result whose `data` is null and whose errors have no path.
-        """
+    def run(self, root: Any, context: Any, variables: Mapping[str, Any] | VariableValues) -> Result | Awaitable[Result]:
+        """Run it. `root` is null, or a subscription's event; `variables` are as sent, or coerced already."""
 
 
 Compiler = Callable[[GraphQLSchema, DocumentNode, OperationDefinitionNode], Compiled | None]
@@ -30,9 +41,12 @@ Compiler = Callable[[GraphQLSchema, DocumentNode, OperationDefinitionNode], Comp
 class Compiling:
     """Compiles what is run often. Without a compiler nothing is."""
 
-    def __init__(self, schema: GraphQLSchema, compiler: Compiler | None, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, compiler: Compiler | None, aside: Aside, log: FilteringBoundLogger
+    ) -> None:
         self._schema = schema
         self._compiler = compiler
+        self._aside = aside
         self._log = log
         self._told = False
         self.compiled = 0
@@ -43,7 +57,7 @@ class Compiling:
         warmth = operation.warmth
         warmth.runs += 1
         if self._compiler is not None and warmth.runs == WORTH_IT:
-            warmth.compiled = self._compile(self._compiler, operation)
+            self._compile(partial(self._compiler, self._schema, operation.document, operation.node), operation)
         compiled: Compiled | None = warmth.compiled
         return compiled
 
@@ -51,14 +65,25 @@ class Compiling:
         """A compiled operation failed where graphql-core never does: run it uncompiled from now on."""
         operation.warmth.compiled = None
 
-    def _compile(self, compiler: Compiler, operation: Operation) -> Compiled | None:
+    def _compile(self, compiler: Callable[[], Compiled | None], operation: Operation) -> None:
+        """A short text's operation at once, a longer one's beside the loop."""
+        if self._aside.is_short(operation.text):
+            self._settle(compiler, operation)
+            return
+
+        def done(future: asyncio.Future[Compiled | None]) -> None:
+            if not future.cancelled():
+                self._settle(future.result, operation)
+
+        self._aside.do(compiler).add_done_callback(done)
+
+    def _settle(self, compiled: Callable[[], Compiled | None], operation: Operation) -> None:
         try:
-            compiled = compiler(self._schema, operation.document, operation.node)
+            operation.warmth.compiled = compiled()
         except Exception:
             if not self._told:
                 self._log.exception(TROUBLE, operation=operation.name, hash=operation.shape.hash)
             self._told = True
-            compiled = None
-        self.compiled += compiled is not None
-        self.refused += compiled is None
-        return compiled
+        found = operation.warmth.compiled is not None
+        self.compiled += found
+        self.refused += not found

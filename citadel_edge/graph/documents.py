@@ -6,17 +6,18 @@ collides. What was wanted once cannot push out what was wanted twice, and bad do
 """
 
 import asyncio
+import gc
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from citadel_edge.errors import Code, StartError
 from citadel_edge.graph.answers import Stage, refusal
+from citadel_edge.graph.aside import Aside
 from citadel_edge.graph.lru import Lru, Room
 from citadel_edge.graph.reading import Document, Reader, Rejected
 
-AT_ONCE_CHARACTERS: Final = 800
 MAX_WAITING: Final = 64
 MAX_BAD_TEXT: Final = 20_000
 FRESH: Final = Room(500, 8_000_000)
@@ -42,9 +43,9 @@ class Tally:
 
 
 class Documents:
-    """One schema's documents. Belongs to one loop; close it in the end."""
+    """One schema's documents."""
 
-    def __init__(self, reader: Reader, rooms: Rooms | None = None) -> None:
+    def __init__(self, reader: Reader, aside: Aside, rooms: Rooms | None = None) -> None:
         rooms = rooms or Rooms()
         self._reader = reader
         self._pinned: Mapping[str, Document] = {}
@@ -52,7 +53,8 @@ class Documents:
         self._known = Lru[str, Document](rooms.known)
         self._bad = Lru[str, Rejected](rooms.bad)
         self._reading: dict[str, asyncio.Future[Document | Rejected]] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="graphql-documents")
+        self._aside = aside
+        self._here = asyncio.Lock()
         self.tally = Tally()
 
     def pin(self, trusted: Mapping[str, str]) -> None:
@@ -65,10 +67,6 @@ class Documents:
             raise StartError("trusted documents: " + "; ".join(bad))
         self._pinned = {text: each for text, each in found.values() if isinstance(each, Document)}
 
-    def is_pinned(self, text: str) -> bool:
-        """Whether it is one of the operator's."""
-        return text in self._pinned
-
     def held_bytes(self) -> int:
         """About what is remembered holds."""
         return self._fresh.bytes + self._known.bytes + self._bad.bytes
@@ -79,15 +77,29 @@ class Documents:
         if found is not None:
             self.tally.remembered += 1
             return found
-        if len(text) <= AT_ONCE_CHARACTERS:
-            found = self._reader.read(text)
-            self._remember(text, found)
-            return found
+        if self._aside.is_short(text):
+            return await self._read_here(text)
         return await asyncio.shield(self._reading.get(text) or self._begin(text))
 
-    def close(self) -> None:
-        """Stop the thread; what it reads is not waited for."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    def _read(self, text: str) -> Document | Rejected:
+        """Read, and sweep: a validation leaves thousands of objects in circles.
+
+        Collected with those of twenty others they would hold the loop for a tenth of a second; alone, for one or two
+        milliseconds.
+        """
+        found = self._reader.read(text)
+        gc.collect(0)
+        return found
+
+    async def _read_here(self, text: str) -> Document | Rejected:
+        """Read a short text on the loop, which others have between one and the next."""
+        async with self._here:
+            found = self._remembered(text)
+            if found is None:
+                found = self._read(text)
+                self._remember(text, found)
+                await asyncio.sleep(0)
+        return found
 
     def _remembered(self, text: str) -> Document | Rejected | None:
         found = self._pinned.get(text) or self._known.get(text)
@@ -109,7 +121,7 @@ class Documents:
     def _begin(self, text: str) -> asyncio.Future[Document | Rejected]:
         if len(self._reading) >= MAX_WAITING:
             raise refusal("too many new documents at once; try again", stage=Stage.DOCUMENT, code=Code.OVERLOADED)
-        reading = asyncio.get_running_loop().run_in_executor(self._thread, self._reader.read, text)
+        reading = self._aside.do(partial(self._read, text))
         self._reading[text] = reading
 
         def done(future: asyncio.Future[Document | Rejected]) -> None:

@@ -81,11 +81,16 @@ class Execution:
             future.add_done_callback(self._settled)
             future.cancel()
         if not waiting:
-            self.begun.dispose()
+            self._let_go()
 
     def _settled(self, _: asyncio.Future[Any]) -> None:
         if all(future.done() for future in self.executor.background_futures):
-            self.begun.dispose()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Open the circle of an executor and its helpers, which else waits for the collector of garbage."""
+        self.begun.dispose()
+        del self.executor.async_helpers
 
     async def stop_incremental(self) -> None:
         """Cancel deferred work and close the sources of streamed lists."""

@@ -6,15 +6,19 @@ and masked.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from graphql import FieldNode, GraphQLError
 from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.errors import Code, RequestError
+from citadel_edge.graph.answers import MAX_MESSAGE
 
 Told = Callable[[Exception], RequestError | None]
-SENTENCE = "a fault on our side; name the request id when you report it"
+_Hidden = tuple[Exception, str]
+LOGGED: Final = 3
+UNFORESEEN: Final = "a resolver failed in a way nobody foresaw"
+SENTENCE: Final = "a fault on our side; name the request id when you report it"
 
 
 def only_request_errors(error: Exception) -> RequestError | None:
@@ -30,31 +34,33 @@ class Mask:
         self._log = log
 
     def shown(self, errors: Iterable[GraphQLError], request_id: str) -> list[dict[str, Any]]:
-        """As they go out, in their order."""
-        return [self._one(error, request_id) for error in errors]
+        """As they go out, in their order. Of the unforeseen ones of one answer the first few are logged."""
+        hidden: list[_Hidden] = []
+        shown = [self._one(error, request_id, hidden) for error in errors]
+        for number, (error, path) in enumerate(hidden[:LOGGED], 1):
+            more = len(hidden) - LOGGED if number == LOGGED else 0
+            self._log.error(UNFORESEEN, request_id=request_id, path=path, more=max(more, 0), exc_info=error)
+        return shown
 
     def whole(self, error: Exception, request_id: str) -> tuple[dict[str, Any], int]:
         """What is told of an exception that ended the operation, and its status. The caller has logged it."""
         told = self._told(error) or RequestError(Code.INTERNAL, SENTENCE)
         return {"message": told.message, "extensions": extensions_of(told, request_id)}, told.code.status
 
-    def _one(self, error: GraphQLError, request_id: str) -> dict[str, Any]:
+    def _one(self, error: GraphQLError, request_id: str, hidden: list[_Hidden]) -> dict[str, Any]:
         shown: dict[str, Any] = dict(error.formatted)
         cause = None if error.path is None else _cause(error)
         if cause is None or _speaks_to_the_client(cause):
+            shown["message"] = error.message[:MAX_MESSAGE]
             shown["extensions"] = {"code": Code.INVALID_REQUEST.text, **shown.get("extensions", {})}
             return shown
         told = self._told(cause)
         if told is not None:
             shown |= {"message": told.message, "extensions": extensions_of(told, request_id)}
         else:
-            shown |= {"message": SENTENCE, "extensions": self._hidden(cause, request_id, path=error.path)}
+            hidden.append((cause, ".".join(map(str, error.path or ()))))
+            shown |= {"message": SENTENCE, "extensions": {"code": Code.INTERNAL.text, "request_id": request_id}}
         return shown
-
-    def _hidden(self, error: BaseException, request_id: str, *, path: list[str | int] | None) -> dict[str, Any]:
-        where = ".".join(map(str, path or ()))
-        self._log.error("a resolver failed in a way nobody foresaw", request_id=request_id, path=where, exc_info=error)
-        return {"code": Code.INTERNAL.text, "request_id": request_id}
 
 
 def extensions_of(told: RequestError, request_id: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ too high. Pure.
 """
 
 import heapq
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from citadel_edge.graph.operations import Operation
@@ -82,8 +81,3 @@ class Patterns:
         """What stands in the heap is what was counted when it was pushed: never more than now."""
         self._pushed += 1
         heapq.heappush(self._rarest, (count, self._pushed, key))
-
-
-def total(rows: Iterable[Pattern]) -> int:
-    """How many runs the rows are sure of."""
-    return sum(row.count - row.over for row in rows)

@@ -8,6 +8,7 @@ from graphql import GraphQLError, GraphQLSchema, OperationType
 
 from citadel_edge.errors import Code
 from citadel_edge.graph.answers import Refused, Stage, refusal
+from citadel_edge.graph.aside import Aside
 from citadel_edge.graph.bounds import objection_to_variables
 from citadel_edge.graph.cost import CostObjection
 from citadel_edge.graph.cost_annotations import annotations_of
@@ -20,6 +21,7 @@ from citadel_edge.graph.trusted import Trust
 from citadel_edge.graph.wanted import Wanted
 
 KINDS: Final = frozenset(OperationType)
+EXACT: Final = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Prepared:
 class Preparer:
     """Prepares requests against one schema. Building it blocks where there are trusted documents to read."""
 
-    def __init__(self, schema: GraphQLSchema, settings: GraphSettings) -> None:
+    def __init__(self, schema: GraphQLSchema, settings: GraphSettings, aside: Aside) -> None:
         self._settings = settings
         reader = Reader(
             schema,
@@ -63,7 +65,7 @@ class Preparer:
             settings.bounds,
             hide_suggestions=not settings.introspection,
         )
-        self.documents = Documents(reader)
+        self.documents = Documents(reader, aside)
         if settings.trust is not Trust.OFF:
             self.documents.pin(settings.trusted)
         self._names = Names(settings.trust, settings.trusted, settings.persisted)
@@ -114,7 +116,7 @@ def _affordable(operation: Operation, variables: Mapping[str, Any], limit: float
             stage=Stage.OPERATION,
             cost={"requested": cost, "limit": limit},
         )
-    return cost
+    return int(cost) if cost < EXACT and cost.is_integer() else cost
 
 
 def _demand_kind(operation: Operation, allowed: Collection[OperationType]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, validate
 
 from citadel_edge.errors import Code
+from citadel_edge.graph.answers import MAX_MESSAGE
 from citadel_edge.graph.bounds import Bounds, objection, objection_to_text
 from citadel_edge.graph.cost_annotations import Annotations
 from citadel_edge.graph.operations import Operation, operations_of
@@ -18,7 +19,6 @@ from citadel_edge.graph.operations import Operation, operations_of
 MAX_ERRORS: Final = 5
 BYTES_A_TOKEN: Final = 1_000
 BYTES_AN_ERROR: Final = 1_000
-MAX_MESSAGE: Final = 500
 CODE: Final = Code.INVALID_REQUEST.text
 
 

@@ -18,7 +18,8 @@ from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.answers import Answer
-from citadel_edge.graph.compiling import Compiled, Compiler, Compiling
+from citadel_edge.graph.aside import Aside
+from citadel_edge.graph.compiling import Compiled, Compiler, Compiling, Result
 from citadel_edge.graph.context import Context
 from citadel_edge.graph.executing import Execution
 from citadel_edge.graph.incremental import Part, first_part, next_part
@@ -64,11 +65,12 @@ class Graph:
         self.schema = schema
         self.settings = settings or GraphSettings()
         self.patterns = Patterns()
-        self.compiling = Compiling(schema, compiler, log)
+        self._aside = Aside()
+        self.compiling = Compiling(schema, compiler, self._aside, log)
         self._clock = clock
         self._log = log
         self._mask = Mask(told, log)
-        self._preparer = Preparer(schema, self.settings)
+        self._preparer = Preparer(schema, self.settings, self._aside)
         self._introspections = Introspections()
         self.documents = self._preparer.documents
 
@@ -133,7 +135,7 @@ class Graph:
 
     def close(self) -> None:
         """Let go of what the graph holds besides memory."""
-        self.documents.close()
+        self._aside.close()
 
     @contextmanager
     def _counted(self, prepared: Prepared, context: Context) -> Iterator[_Run]:
@@ -150,11 +152,11 @@ class Graph:
             seconds = run.seconds if streamed else self._clock.monotonic_s() - began_s
             self.patterns.count(prepared.operation, cost=prepared.cost, seconds=seconds, failed=run.failed)
 
-    async def _whole(self, run: _Run) -> ExecutionResult:
+    async def _whole(self, run: _Run) -> Result:
         compiled = self.compiling.of(run.prepared.operation)
         if compiled is not None:
             try:
-                return await self._compiled(compiled, None, run, self._timeout_s(run))
+                return await _soon(compiled.run(None, run.context, run.prepared.variables), self._timeout_s(run))
             except RequestError:
                 raise
             except Exception:
@@ -169,10 +171,6 @@ class Graph:
             return await _timed(execution.run(), self._timeout_s(run))
         finally:
             execution.close()
-
-    async def _compiled(self, compiled: Compiled, root: Any, run: _Run, timeout_s: float) -> ExecutionResult:
-        found = compiled.run(root, run.context, run.prepared.variables)
-        return cast("ExecutionResult", await _timed(found, timeout_s) if is_awaitable(found) else found)
 
     async def _parts(self, execution: Execution, run: _Run) -> AsyncGenerator[Part, None]:
         ends_s = self._clock.monotonic_s() + self._timeout_s(run)
@@ -200,10 +198,11 @@ class Graph:
     async def _event(self, event: Any, execution: Execution, compiled: Compiled | None, run: _Run) -> Answer:
         began_s = self._clock.monotonic_s()
         timeout_s = self.settings.event_timeout_s
-        if compiled is not None:
-            result = await self._compiled(compiled, event, run, timeout_s)
-        else:
+        result: Result
+        if compiled is None:
             result = await _timed(execution.event(event), timeout_s)
+        else:
+            result = await _soon(compiled.run(event, run.context, execution.executor.variable_values), timeout_s)
         answer = self._answer(result, run)
         run.seconds += self._clock.monotonic_s() - began_s
         return answer
@@ -220,7 +219,7 @@ class Graph:
         )
         return ExecutionResult(None, execution) if isinstance(execution, list) else execution
 
-    def _answer(self, result: ExecutionResult, run: _Run) -> Answer:
+    def _answer(self, result: Result, run: _Run) -> Answer:
         """An answer; without data and with errors that have no place in the data, nothing was executed."""
         errors = result.errors or ()
         shown = self._mask.shown(errors, run.context.request_id)
@@ -245,6 +244,10 @@ def _extensions(run: _Run) -> dict[str, Any]:
     return {"cost": cost}
 
 
+async def _soon(found: Result | Awaitable[Result], seconds: float) -> Result:
+    return cast("Result", await _timed(found, seconds) if is_awaitable(found) else found)
+
+
 async def _timed(value: Awaitable[T], seconds: float) -> T:
     """The value; raises DEADLINE_EXCEEDED when it is not there in time, having cancelled what makes it."""
     try:
@@ -252,7 +255,7 @@ async def _timed(value: Awaitable[T], seconds: float) -> T:
             return await value
     except TimeoutError:
         if limit.expired():
-            raise RequestError(Code.DEADLINE_EXCEEDED, f"the operation took longer than {seconds:g} s") from None
+            raise RequestError(Code.DEADLINE_EXCEEDED, "the operation took too long; ask for less of it") from None
         raise
 
 

@@ -97,7 +97,8 @@ def _apps(
         accounts: rate_limiting_routes(),
     }
     apps = {name: build_app(name, edge, each) for name, each in routes.items()}
-    equip(apps[graphql], graph, context_of(Parts(edge=edge, changing=changing[graphql], reload=reload)))
+    context = context_of(Parts(edge=edge, changing=changing[graphql], reload=reload, patterns=graph.patterns))
+    equip(apps[graphql], graph, context, edge.registries.of(graphql))
     apps[streaming][STREAMING_METRICS] = edge.stream_metrics.of(streaming)
     apps[streaming][TICKETS] = tickets = Tickets(edge.redis, edge.directory, clock=edge.clock)
     apps[streaming][REDEEM] = tickets.redeem

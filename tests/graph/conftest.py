@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,7 +14,6 @@ from structlog.testing import LogCapture
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.context import Spent
 from citadel_edge.graph.running import Graph
-from citadel_edge.graph.settings import GraphSettings
 from citadel_edge.telemetry.clock import Clock
 
 SCHEMA = """
@@ -182,10 +182,14 @@ def log(log_output):
 
 @pytest.fixture
 def graph_with(schema, log):
-    def make(*, settings=None, **more):
-        return Graph(schema, clock=Clock(), log=log, settings=settings or GraphSettings(), **more)
+    with ExitStack() as made:
 
-    return make
+        def make(*, settings=None, **more):
+            graph = Graph(schema, clock=Clock(), log=log, settings=settings, **more)
+            made.callback(graph.close)
+            return graph
+
+        yield make
 
 
 @pytest.fixture

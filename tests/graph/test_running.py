@@ -42,7 +42,7 @@ async def test_a_query_is_answered_with_its_data(graph, reader):
     assert (answer.status, answer.data, answer.errors) == (200, {"book": {"title": "Book 7"}}, [])
     assert msgspec.json.decode(answer.encoded()) == {
         "data": {"book": {"title": "Book 7"}},
-        "extensions": {"cost": {"requested": 3.0, "limit": None}},
+        "extensions": {"cost": {"requested": 3, "limit": None}},
     }
 
 
@@ -112,6 +112,12 @@ async def test_what_nobody_foresaw_is_masked_and_logged(graph, reader, log_outpu
     (line,) = log_output.entries
     assert line["request_id"] == "req-1"
     assert isinstance(line["exc_info"], Exception)
+
+
+async def test_of_many_errors_in_one_answer_a_few_are_logged(graph, reader, log_output):
+    answer = await ask(graph, reader, "{" + " ".join(f"a{number}: broken" for number in range(15)) + "}")
+    assert [error["message"] for error in answer.errors] == [SENTENCE] * 15
+    assert [(line["path"], line["more"]) for line in log_output.entries] == [("a0", 0), ("a1", 0), ("a2", 12)]
 
 
 async def test_what_was_said_on_purpose_is_told(graph, reader, log_output):

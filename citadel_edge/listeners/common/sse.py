@@ -40,9 +40,11 @@ class EventStream(EventSourceResponse):
         self._counted_bytes = 0
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the status and a first heartbeat."""
+        """Send the status and a first heartbeat. aiohttp asks again when the handler is done."""
+        began = self.prepared
         writer = await super().prepare(request)
-        await self.say(PING)
+        if not began:
+            await self.say(PING)
         return writer
 
     async def say(self, data: bytes) -> None:
@@ -80,10 +82,11 @@ class EventStream(EventSourceResponse):
         return True
 
     async def __aexit__(self, *exc: object) -> None:
-        """Stop the heartbeat."""
+        """Stop the heartbeat. What ends the stream passes as it is: the base class would put another in its place."""
         self._count(0)
         self.stop_streaming()
-        await self.wait()
+        if self._ping_task is not None:
+            await asyncio.wait({self._ping_task})
 
     async def _ping(self) -> None:
         while True:

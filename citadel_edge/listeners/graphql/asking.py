@@ -34,7 +34,7 @@ def wanted_in_body(request: web.Request) -> Wanted:
         RequestError: UNSUPPORTED_MEDIA_TYPE, a body without a type, which browsers send without asking first.
         Refused: it is no GraphQL request.
     """
-    if "Content-Type" not in request.headers and request.can_read_body:
+    if "Content-Type" not in request.headers and request.body_exists:
         raise RequestError(Code.UNSUPPORTED_MEDIA_TYPE, "send the body with Content-Type: application/json")
     body = request[BODY]
     try:

@@ -21,6 +21,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLScalarType,
     GraphQLSchema,
+    default_field_resolver,
 )
 
 from citadel_edge.accounts.principal import Role
@@ -108,7 +109,8 @@ def _bind_type(kind: GraphQLObjectType, bound: Type) -> Iterator[str]:
         if has is not None and reads.partition(".")[0] not in has:
             yield f"{kind.name}.{name}: {bound.source.__name__} has no {reads}, and nothing resolves it"
         each.extensions = {**each.extensions, READS: reads}
-        each.resolve = _key(reads) if has is None else _attribute(reads)
+        if reads != name:  # else graphql-core's own way leads there
+            each.resolve = _key(reads) if has is None else _attribute(reads)
 
 
 def _bind_root(schema: GraphQLSchema, name: str, resolvers: Mapping[str, Resolver]) -> Iterator[str]:
@@ -181,7 +183,7 @@ def _guard(kind: GraphQLObjectType) -> None:
     for each in kind.fields.values():
         role = needed_role(each)
         if role is not None:
-            each.resolve = each.resolve and _guarded(each.resolve, role)
+            each.resolve = _guarded(each.resolve or default_field_resolver, role)
             each.subscribe = each.subscribe and _guarded(each.subscribe, role)
 
 

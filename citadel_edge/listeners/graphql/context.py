@@ -15,6 +15,7 @@ from citadel_edge.completions.call import hold_uncounted
 from citadel_edge.edge import Edge
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.context import Spent
+from citadel_edge.graph.patterns import Patterns
 from citadel_edge.listeners.common.changing import Changing
 from citadel_edge.listeners.graphql.loaders import Loader
 
@@ -28,11 +29,17 @@ def unheard(_facts: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the door has for all its requests. `reload` is None where nobody can read the configuration anew."""
+    """What the door has for all its requests.
+
+    Attributes:
+        reload: None where nobody can read the configuration anew.
+        patterns: what was asked of the graph, as its engine counts it; None where nobody counts.
+    """
 
     edge: Edge
     changing: Changing
     reload: Reload | None = None
+    patterns: Patterns | None = None
 
 
 @dataclass(slots=True, kw_only=True)

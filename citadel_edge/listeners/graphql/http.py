@@ -5,6 +5,7 @@ that the answer stands for; one that takes `application/json` gets 200 for whate
 have it. Refuses to know how operations run.
 """
 
+import asyncio
 from typing import Final
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from graphql import OperationType
 from citadel_edge.errors import Code
 from citadel_edge.graph.answers import Answer, Refused, Stage, refusal
 from citadel_edge.graph.wanted import Wanted
+from citadel_edge.listeners.common.leaving import ended_by_us
 from citadel_edge.listeners.common.middlewares import HOLDING, SEAT
 from citadel_edge.listeners.common.routes import PASSAGE, principal_of
 from citadel_edge.listeners.graphql.accept import Accepts, Whole, read_accept
@@ -61,10 +63,10 @@ def caller_of(request: web.Request, transport: Transport) -> Caller:
     )
 
 
-def refusal_answer(refused: Refused, accepts: Accepts) -> web.Response:
-    """A request that was refused, as its client takes it."""
+def refusal_answer(refused: Refused, accepts: Accepts, *, lenient: bool = True) -> web.Response:
+    """A request that was refused, as its client takes it. Not `lenient`: with the true status, whatever it takes."""
     status = refused.status
-    if accepts.whole is not Whole.RESPONSE and refused.stage is not Stage.REQUEST and status == _BAD:
+    if lenient and accepts.whole is not Whole.RESPONSE and refused.stage is not Stage.REQUEST and status == _BAD:
         status = 200
     answer = _encoded(refused.answer(), accepts.whole or Whole.JSON, status)
     if status == _NOT_ALLOWED:
@@ -82,7 +84,10 @@ async def _answer(request: web.Request, wanted: Wanted, accepts: Accepts) -> web
         raise _unacceptable("a subscription is answered over WebSocket, or with Accept: text/event-stream")
     if accepts.parts and (prepared.incremental or accepts.whole is None):
         return await answer_in_parts(request, service.parts(prepared, caller))
-    answer = await service.whole(prepared, caller)
+    try:
+        answer = await service.whole(prepared, caller)
+    except asyncio.CancelledError as error:
+        raise ended_by_us(error) from None
     media = accepts.whole or Whole.JSON
     return _encoded(answer, media, _status(answer, media))
 

@@ -4,14 +4,18 @@ Decides what the environment allows where the configuration is silent: in produc
 is no playground. Refuses to know what resolvers do and how operations run.
 """
 
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 from graphql import GraphQLSchema
+from prometheus_client import CollectorRegistry
 
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.config.shape import Config, ListenerName
 from citadel_edge.edge import EDGE, Edge
+from citadel_edge.graph.compiled.operation import compile_operation
+from citadel_edge.graph.compiled.pacing import Pace
 from citadel_edge.graph.running import Graph
 from citadel_edge.graph.settings import GraphSettings
 from citadel_edge.graph.trusted import Trust, read_trusted
@@ -32,12 +36,15 @@ GRAPHQL = ListenerName.GRAPHQL
 def graph_of(edge: Edge, schema: GraphQLSchema) -> Graph:
     """The engine over a schema, as configured. Blocks on the disk where documents are trusted. Raises StartError."""
     config = edge.config.value
+    settings = settings_of(config, documents=config.graphql.documents)
+    pace = Pace(edge.clock.monotonic_s)
     return Graph(
         schema,
         clock=edge.clock,
         log=edge.logs.logger(GRAPHQL.value),
-        settings=settings_of(config, documents=config.graphql.documents),
+        settings=settings,
         told=as_request_error,
+        compiler=partial(compile_operation, pace=pace, hide_suggestions=not settings.introspection),
     )
 
 
@@ -45,7 +52,7 @@ def settings_of(config: Config, *, documents: Path) -> GraphSettings:
     """What the engine may do. Blocks on the disk where documents are trusted. Raises StartError."""
     graphql, trust = config.graphql, Trust(config.graphql.trusted_documents)
     return GraphSettings(
-        introspection=_allowed(graphql.introspection, config),
+        introspection=allowed(graphql.introspection, config),
         trust=trust,
         trusted={} if trust is Trust.OFF else read_trusted(documents),
         query_timeout_s=graphql.query_timeout_s,
@@ -59,7 +66,7 @@ def routes_of(config: Config, schema_text: str) -> list[Route]:
     return [*graphql_routes(schema_text), *(playground_routes(read_playground()) if playground else ())]
 
 
-def equip(app: web.Application, graph: Graph, context: ContextOf) -> None:
+def equip(app: web.Application, graph: Graph, context: ContextOf, registry: CollectorRegistry) -> None:
     """Give graphql-api's application what its routes work with."""
     edge = app[EDGE]
     budget = edge.budgets[GRAPHQL]
@@ -72,7 +79,7 @@ def equip(app: web.Application, graph: Graph, context: ContextOf) -> None:
         graph,
         context=context,
         budget=budget,
-        metrics=GraphQLMetrics(edge.registries.of(GRAPHQL), edge.clock, graph.documents.tally),
+        metrics=GraphQLMetrics(registry, edge.clock, graph.documents.tally),
         cost_limit=cost_limit,
     )
     app[RESERVATIONS] = Reservations(budget, most=lambda: edge.config.value.http.max_subscriptions)
@@ -95,5 +102,6 @@ def context_of(parts: Parts) -> ContextOf:
     return make
 
 
-def _allowed(configured: bool | None, config: Config) -> bool:  # noqa: FBT001 - null is a third value
+def allowed(configured: bool | None, config: Config) -> bool:  # noqa: FBT001 - null is a third value
+    """Whether there is what the configuration may leave to the environment: the schema's reading, the playground."""
     return config.environment != "production" if configured is None else configured

@@ -46,6 +46,12 @@ class Caller:
     hold: Callable[[int], None] = hold_uncounted
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def line(self) -> dict[str, Any]:
+        """What the log says of an operation whose request is not a line of its own. Facts come from many hands."""
+        who = {"user": self.principal.user_id, "tier": self.principal.tier}
+        return {**who, **self.facts, "request_id": self.request_id}
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:

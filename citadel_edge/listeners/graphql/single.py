@@ -61,7 +61,7 @@ async def operate(request: web.Request) -> web.StreamResponse:
             place.end(operation)
             raise
     except Refused as refused:
-        return refusal_answer(refused, read_accept(request.headers.get("Accept")))
+        return refusal_answer(refused, read_accept(request.headers.get("Accept")), lenient=False)
     begun = _begin(request, place, operation, prepared, caller)
     return web.Response(status=202 if begun else 204)
 
@@ -143,7 +143,7 @@ def _begin(request: web.Request, place: Reservation, operation: Operation, prepa
             log.exception("unhandled", request_id=caller.request_id)
             await say(_next(operation.id, error_payload(internal_error(), caller.request_id)))
         finally:
-            log.info("operation", request_id=caller.request_id, user=caller.principal.user_id, **caller.facts)
+            log.info("operation", **caller.line)
         await say(_complete(operation.id))
 
     return place.begin(operation, work, size_bytes=len(request[BODY]))

@@ -1,17 +1,19 @@
 """What the graph answers to questions, and to whom."""
 
 from dataclasses import replace
+from inspect import isawaitable
 
 import pytest
-from graphs import everything, graph_over
 
 from citadel_edge.accounts.principal import Role
+from citadel_edge.graph.compiled.operation import compile_operation
 from citadel_edge.listeners.graphql.binding import needed_role
 from citadel_edge.listeners.graphql.resolvers.ids import global_id
+from graphs import everything, graph_over
 
 PLAIN = (
     "viewer", "models", "upstreams", "breakers", "listeners", "services", "decisions", "streams", "users", "tiers",
-    "organisations", "audit",
+    "organisations", "usage", "audit",
 )  # fmt: skip
 CHAT = '{model: "sim-model", messages: [{role: USER, content: "Say something."}], maxTokens: 8}'
 ASKED = {
@@ -22,7 +24,11 @@ ASKED = {
     "explainRoute": f"input: {CHAT}",
     "estimate": f"input: {CHAT}",
 }
-FOR_OPERATORS = {"upstreams", "upstream", "breakers", "listeners", "users", "tiers", "tier", "organisations", "audit"}
+FOR_OPERATORS = {
+    "upstreams", "upstream", "breakers", "listeners", "users", "tiers", "tier", "organisations", "audit", "metric",
+    "operationPatterns",
+}  # fmt: skip
+ELSEWHERE = {"node", "metric", "operationPatterns"}
 
 
 def selection(graph, name, depth=6):
@@ -43,7 +49,26 @@ async def test_every_field_of_every_root_is_answered(edge_with):
         for name, arguments in asked.items():
             found = await graph.ask(f"{{ {name}({arguments}) {selection(graph, name)} }}")
             assert found[name], name
-        assert {*PLAIN, *asked, "node"} == graph.schema.query_type.fields.keys()
+        assert {*PLAIN, *asked, *ELSEWHERE} == graph.schema.query_type.fields.keys()
+
+
+async def test_compiled_questions_are_answered_as_uncompiled_ones(edge_with):
+    async with edge_with(options=()) as served:
+        graph = await graph_over(served)
+        for name in (*PLAIN, "tier", "user"):
+            if name == "services":
+                continue  # how long each was asked changes all the time
+            arguments = f"({ASKED[name]})" if name in ASKED else ""
+            query = f"{{ {name}{arguments} {selection(graph, name)} }}"
+            document = graph.document(query)
+            compiled = compile_operation(graph.schema, document, document.definitions[0])
+            assert compiled is not None, name
+            for who in (graph.admin, graph.user):
+                found = compiled.run(None, graph.context(who), {})
+                found = await found if isawaitable(found) else found
+                usual = await graph.result(query, who=who)
+                assert found.data == usual.data, name
+                assert [error.path for error in found.errors or ()] == [error.path for error in usual.errors or ()]
 
 
 async def test_a_role_that_does_not_cover_a_field_gets_null_there_and_the_rest(edge_with):
@@ -52,7 +77,7 @@ async def test_a_role_that_does_not_cover_a_field_gets_null_there_and_the_rest(e
         roots = {name: needed_role(each) for name, each in graph.schema.query_type.fields.items()}
         assert {name for name, role in roots.items() if role is Role.OPERATOR} == FOR_OPERATORS
         assert {role for name, role in roots.items() if name not in FOR_OPERATORS} == {None}
-        for name in sorted(FOR_OPERATORS):
+        for name in sorted(FOR_OPERATORS - {"metric"}):
             arguments = f"({ASKED[name]})" if name in ASKED else ""
             query = f"{{ viewer {{ name }} {name}{arguments} {selection(graph, name, depth=2)} }}"
             for role in (Role.USER, Role.SERVICE):
@@ -87,7 +112,7 @@ async def test_users_find_themselves_and_nobody_else(edge_with):
         for identity in (graph.admin.user_id, global_id("User", graph.admin.user_id), "usr_nobody", "\u0000"):
             assert await graph.ask(query, who=graph.user, id=identity) == {"user": None}
         assert (await graph.ask(query, id=own))["user"]["name"] == "demo"
-        keys = await graph.result("{ user(id: \"me\") { keys { nodes { id } } } }", who=graph.user)
+        keys = await graph.result('{ user(id: "me") { keys { nodes { id } } } }', who=graph.user)
         assert keys.data == {"user": {"keys": None}}
 
 
@@ -99,12 +124,26 @@ async def test_the_id_of_something_else_is_refused(edge_with):
         assert wrong.errors[0].original_error.code.text == "invalid_request"
 
 
+async def test_names_that_no_database_can_hold_are_refused_in_words(edge_with):
+    async with edge_with(options=()) as served:
+        graph = await graph_over(served)
+        query = 'query($n: String!) { bad: tier(name: $n) { name } good: tier(name: "free") { name } }'
+        result = await graph.result(query, n="\0")
+        assert result.data == {"bad": None, "good": {"name": "free"}}
+        assert [error.original_error.code.text for error in result.errors] == ["invalid_request"]
+        for kind in ("Tier", "Organisation", "User", "ApiKey", "TopUp", "AuditEntry", "Decision", "Stream", "Model"):
+            node = "query($id: ID!) { node(id: $id) { id } }"
+            result = await graph.result(node, id=global_id(kind, "x\0y"))
+            assert result.data == {"node": None}, kind
+            assert {error.original_error.code.text for error in result.errors or ()} <= {"invalid_request"}
+
+
 async def test_whatever_has_a_global_id_is_found_by_it_and_another_s_is_not_there(edge_with):
     async with edge_with() as served:
         graph = await graph_over(served)
         await graph.ask(f"mutation {{ chat(input: {CHAT}) {{ streamId }} }}")
         await graph.ask(
-            "mutation($id: ID!) { topUpQuota(input: {userId: $id, tokens: 5, reason: \"test\"}) { errors { message } } }",
+            'mutation($id: ID!) { topUpQuota(input: {userId: $id, tokens: 5, reason: "test"}) { errors { message } } }',
             id=graph.admin.user_id,
         )
         data = await graph.ask(
@@ -127,7 +166,7 @@ async def test_whatever_has_a_global_id_is_found_by_it_and_another_s_is_not_ther
         assert kinds == nodes - {"Stream"}  # that one is over: it is in no list
         seen = set()
         for identity in found:
-            node = (await graph.ask("query($id: ID!) { node(id: $id) { __typename } }", who=graph.user, id=identity))
+            node = await graph.ask("query($id: ID!) { node(id: $id) { __typename } }", who=graph.user, id=identity)
             seen.add((node["node"] or {}).get("__typename"))
         assert seen == {"Model", "User", None}
         for odd in ("", "=", "VXNlcg", global_id("Nothing", "x"), global_id("AuditEntry", "x"), "sim-0"):
@@ -138,7 +177,7 @@ async def test_whatever_has_a_global_id_is_found_by_it_and_another_s_is_not_ther
 async def test_lists_are_walked_page_by_page_without_a_gap(edge_with):
     async with edge_with(options=()) as served:
         graph = await graph_over(served)
-        made = "mutation($name: String!) { createUser(input: {name: $name, tier: \"free\"}) { user { id } } }"
+        made = 'mutation($name: String!) { createUser(input: {name: $name, tier: "free"}) { user { id } } }'
         for number in range(5):
             await graph.ask(made, name=f"page-{number}")
         query = (
@@ -180,15 +219,17 @@ async def test_a_cursor_that_is_none_is_refused(edge_with):
 async def test_what_a_list_asks_for_row_by_row_is_asked_for_together(edge_with, monkeypatch):
     async with edge_with(options=()) as served:
         graph = await graph_over(served)
-        made = "mutation($name: String!) { createUser(input: {name: $name, tier: \"free\"}) { user { plainId } } }"
-        key = "mutation($id: ID!) { createApiKey(input: {userId: $id, name: \"k\"}) { apiKey { id } } }"
+        made = 'mutation($name: String!) { createUser(input: {name: $name, tier: "free"}) { user { plainId } } }'
+        key = 'mutation($id: ID!) { createApiKey(input: {userId: $id, name: "k"}) { apiKey { id } } }'
         for number in range(20):
             user = (await graph.ask(made, name=f"many-{number}"))["createUser"]["user"]
             await graph.ask(key, id=user["plainId"])
         asked = []
         pool = type(served.edge.postgres)
         fetch, fetchrow = pool.fetch, pool.fetchrow
-        monkeypatch.setattr(pool, "fetch", lambda self, query, *a, **k: asked.append(query) or fetch(self, query, *a, **k))
+        monkeypatch.setattr(
+            pool, "fetch", lambda self, query, *a, **k: asked.append(query) or fetch(self, query, *a, **k)
+        )
         monkeypatch.setattr(
             pool, "fetchrow", lambda self, query, *a, **k: asked.append(query) or fetchrow(self, query, *a, **k)
         )
@@ -211,8 +252,8 @@ async def test_an_estimate_prices_the_chat_that_follows(edge_with):
     async with edge_with() as served:
         graph = await graph_over(served)
         query = (
-            "query($chat: ChatInput!) { estimate(input: $chat) { model upstream tokensIn tokensOut mostTokensOut costUsd"
-            " mostCostUsd limits { allowed standings { name } } }"
+            "query($chat: ChatInput!) { estimate(input: $chat) { model upstream tokensIn tokensOut mostTokensOut"
+            " costUsd mostCostUsd limits { allowed standings { name } } }"
             " explainRoute(input: $chat) { chosen estimate { costUsd } candidates { upstream score parts { name value }"
             " excluded { code reason } } } }"
         )

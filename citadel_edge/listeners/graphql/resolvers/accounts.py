@@ -15,6 +15,7 @@ from citadel_edge.accounts.pages import Page
 from citadel_edge.accounts.principal import Principal, Role
 from citadel_edge.accounts.tiers import Tier
 from citadel_edge.accounts.users import User, UserFilter
+from citadel_edge.accounts.values import plain
 from citadel_edge.config.limits import LIMIT_NAMES
 from citadel_edge.config.shape import OnRedisDown
 from citadel_edge.listeners.graphql.binding import Resolver, Type
@@ -69,7 +70,7 @@ async def tier(_: None, info: Info, name: str) -> Tier | None:
 
 async def tier_of(context: Context, name: str) -> Tier | None:
     """The tier of this name; together with others that are asked for now."""
-    return await _loader(context, "tiers", reads.get_tiers).load(name)
+    return await loader(context, "tiers", reads.get_tiers).load(plain(name, param="name"))
 
 
 async def organisations(
@@ -83,7 +84,7 @@ async def organisations(
 
 async def organisation_of(context: Context, identity: str) -> Organisation | None:
     """The organisation of this id; together with others that are asked for now."""
-    return await _loader(context, "organisations", reads.get_organisations).load(identity)
+    return await loader(context, "organisations", reads.get_organisations).load(plain(identity, param="id"))
 
 
 async def audit(
@@ -115,13 +116,14 @@ async def _keys(
         page: Page[ApiKey] | None = await reads.list_keys(postgres, source.id, asked, state=state)
     else:
         name = f"keys {asked.limit} {state}"
-        page = await _loader(
+        page = await loader(
             info.context, name, lambda postgres, ids: reads.first_keys(postgres, ids, asked, state=state)
         ).load(source.id)
     return connection(page or Page((), None), asked, lambda key: key.id)
 
 
-def _loader(context: Context, name: str, fetch: Any) -> Loader[str, Any]:
+def loader(context: Context, name: str, fetch: Any) -> Loader[str, Any]:
+    """This operation's loader of that name; `fetch(postgres, keys)` finds many at once."""
     known = context.loaders.get(name)
     if known is None:
         postgres = context.edge.postgres

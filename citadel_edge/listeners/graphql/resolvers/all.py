@@ -11,10 +11,12 @@ from citadel_edge.listeners.graphql.resolvers import (
     fleet,
     health,
     live,
+    metrics,
     models,
     node,
     quotas,
     streams,
+    usage,
 )
 from citadel_edge.listeners.graphql.resolvers.connections import Connection, Item, PageInfo
 
@@ -38,6 +40,9 @@ QUERIES: Mapping[str, Resolver] = {
     "tiers": accounts.tiers,
     "tier": accounts.tier,
     "organisations": accounts.organisations,
+    "usage": usage.usage,
+    "metric": metrics.metric,
+    "operationPatterns": metrics.operation_patterns,
     "estimate": decisions.estimate,
     "audit": accounts.audit,
 }
@@ -77,7 +82,7 @@ def _with(known: Type, more: Mapping[str, Resolver]) -> Type:
     return Type(known.source, {**known.reads, **more})
 
 
-_SUBJECTS = (models, fleet, health, decisions, streams, accounts, quotas, changes, chat, live)
+_SUBJECTS = (models, fleet, health, decisions, streams, accounts, quotas, changes, chat, live, usage, metrics)
 _PLAIN: Mapping[str, Type] = {name: kind for subject in _SUBJECTS for name, kind in subject.TYPES.items()}
 TYPES: Mapping[str, Type] = {
     **_PLAIN,

@@ -22,7 +22,6 @@ from citadel_edge.listeners.graphql.resolvers.ids import plain_id
 from citadel_edge.listeners.graphql.resolvers.told import Info, UserError, payload, told, told_end
 from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.faces import Opened
-from citadel_edge.streams.reader import Reader
 from citadel_edge.streams.values import Batch, OnDisconnect, Policy, Terminal
 
 DECISION: Final = "X-Citadel-Decision"
@@ -52,12 +51,35 @@ class Event(Struct, frozen=True, kw_only=True):
     moved: bool = False
 
 
+class _Reading:
+    """One reader's way through a stream."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._collected = Collected()
+
+    def event(self, batch: Batch) -> Event:
+        """All that came."""
+        text, terminal = self._collected.take(batch.payloads), batch.terminal
+        return Event(
+            stream_id=self._stream,
+            cursor=str(batch.cursor if terminal is None else Cursor(batch.epoch, batch.last + 1)),
+            lost=batch.lost,
+            text=text,
+            chunks=[Raw(payload) for payload in batch.payloads],
+            durable=batch.durable,
+            end=None if terminal is None else Ended(terminal, self._collected.finish_reason),
+            moved=batch.moved,
+        )
+
+
 @payload
 async def chat(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     """An answer in one piece."""
     async with _produced(context, given, _WITH_ITS_CLIENT) as produced:
         collected = Collected()
         async for batch in produced.reader:
+            context.hold(sum(map(len, batch.payloads)))
             collected.take(batch.payloads)
             if batch.terminal is not None:
                 return await _answered(context, produced, batch.terminal, collected)
@@ -73,8 +95,11 @@ async def chat_live(_: None, info: Info, given: dict[str, Any]) -> AsyncIterator
         async with _produced(context, given, _KEPT) as produced:
             began = await context.edge.streams.info(produced.id)
             yield Event(stream_id=produced.id, cursor=str(Cursor(began.cursor.epoch, 0)), durable=began.durable)
-            async for event in _events(context, produced.id, produced.reader, charged=True):
-                yield event
+            reading = _Reading(produced.id)
+            async for batch in produced.reader:
+                if batch.terminal is not None:
+                    _spend(context, batch.terminal)
+                yield reading.event(batch)
     except CitadelError as error:
         yield Event(errors=(told(error),))
 
@@ -87,8 +112,9 @@ async def stream_live(_: None, info: Info, identity: str, after: str | None = No
             context, plain_id("Stream", identity), None if after is None else Cursor.parse(after)
         ) as opened:
             yield _opening(opened, after)
-            async for event in _events(context, opened.info.id, opened.reader, charged=False):
-                yield event
+            reading = _Reading(opened.info.id)
+            async for batch in opened.reader:
+                yield reading.event(batch)
     except CitadelError as error:
         yield Event(errors=(told(error),))
 
@@ -127,29 +153,6 @@ def _opening(opened: Opened, after: str | None) -> Event:
     cursor = after if recovery.recovered.value == "full" else start
     return Event(
         stream_id=info.id, cursor=cursor, recovered=recovery.recovered.value, lost=recovery.lost, durable=info.durable
-    )
-
-
-async def _events(context: Context, stream: str, reader: Reader, *, charged: bool) -> AsyncIterator[Event]:
-    """What comes, up to the stream's last record."""
-    collected = Collected()
-    async for batch in reader:
-        text = collected.take(batch.payloads)
-        if charged and batch.terminal is not None:
-            _spend(context, batch.terminal)
-        yield _event(stream, batch, text, collected.finish_reason)
-
-
-def _event(stream: str, batch: Batch, text: str, finish_reason: str | None) -> Event:
-    return Event(
-        stream_id=stream,
-        cursor=str(batch.cursor) if batch.terminal is None else str(Cursor(batch.epoch, batch.last + 1)),
-        lost=batch.lost,
-        text=text,
-        chunks=[Raw(payload) for payload in batch.payloads],
-        durable=batch.durable,
-        end=None if batch.terminal is None else Ended(batch.terminal, finish_reason),
-        moved=batch.moved,
     )
 
 

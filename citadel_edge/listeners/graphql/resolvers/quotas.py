@@ -9,6 +9,7 @@ from citadel_edge.accounts import reads
 from citadel_edge.accounts.changes import Changes
 from citadel_edge.accounts.desk import invalid
 from citadel_edge.accounts.top_ups import GivenTopUp, NewTopUp
+from citadel_edge.config.limits import LIMIT_NAMES
 from citadel_edge.listeners.common.changing import Made
 from citadel_edge.listeners.common.quotas import QuotaLimit, QuotaShown, shown_quota
 from citadel_edge.listeners.graphql.binding import Type
@@ -19,7 +20,6 @@ from citadel_edge.listeners.graphql.resolvers.creating import created
 from citadel_edge.listeners.graphql.resolvers.ids import plain_id
 from citadel_edge.listeners.graphql.resolvers.told import Info, payload
 
-_SHEETS = ("by_model", "by_endpoint")
 TOP_UP_VERSION = 1
 
 
@@ -74,11 +74,15 @@ def _sheet(sheets: dict[str, Any], each: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def listed(overrides: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The accounts' overrides as a list."""
-    yield from ({"name": name, "value": value} for name, value in overrides.items() if name not in _SHEETS)
+    """The accounts' overrides as a list: those of all requests, of models, of endpoints."""
+    yield from _limits(overrides)
     for what, sheets in (("model", "by_model"), ("endpoint", "by_endpoint")):
         for key, sheet in overrides.get(sheets, {}).items():
-            yield from ({"name": name, "value": value, what: key} for name, value in sheet.items())
+            yield from ({**each, what: key} for each in _limits(sheet))
+
+
+def _limits(sheet: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    return ({"name": name, "value": sheet[name]} for name in LIMIT_NAMES if name in sheet)
 
 
 async def top_ups(source: Any, info: Info, *, first: int | None, after: str | None = None) -> Connection:

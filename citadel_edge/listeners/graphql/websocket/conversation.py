@@ -185,7 +185,7 @@ class Conversation:
             if self._running.get(operation.id) is operation:
                 del self._running[operation.id]
             self._ended.set()
-            self._log.info("operation", request_id=caller.request_id, user=caller.principal.user_id, **caller.facts)
+            self._log.info("operation", **caller.line)
 
     async def _answer(self, identity: str, wanted: Wanted, caller: Caller) -> None:
         """All words of one operation, with its last: `complete`, or an `error`."""

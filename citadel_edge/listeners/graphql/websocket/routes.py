@@ -22,7 +22,7 @@ from citadel_edge.listeners.common.websocket.line import Line
 from citadel_edge.listeners.graphql.metrics import Transport
 from citadel_edge.listeners.graphql.service import SERVICE, Caller
 from citadel_edge.listeners.graphql.websocket.closing import CODES, Close
-from citadel_edge.listeners.graphql.websocket.conversation import Conversation
+from citadel_edge.listeners.graphql.websocket.conversation import Conversation, Spawn
 from citadel_edge.listeners.graphql.websocket.messages import PROTOCOL
 from citadel_edge.streams.metrics import Transport as Carrier
 from citadel_edge.telemetry.ids import request_id
@@ -35,8 +35,10 @@ _CREDENTIALS: Final = "authorization"
 async def converse(request: web.Request) -> web.StreamResponse:
     """The protocol. Holds a subscription's place for as long as it is open."""
     known = await _known_by_header(request)
-    speaks = PROTOCOL in offered(request)
-    socket, line = await accept(request, Line, protocols=(PROTOCOL,) if speaks else (), codes=CODES)
+    wanted = offered(request)
+    speaks = PROTOCOL in wanted
+    # Browsers hear the close code only of a server that takes one of theirs.
+    socket, line = await accept(request, Line, protocols=(PROTOCOL,) if speaks else wanted[:1], codes=CODES)
     with request.app[EDGE].stream_metrics.of(request.app[LISTENER]).connected(Carrier.WEBSOCKET) as connection:
         try:
             if speaks:
@@ -78,7 +80,7 @@ async def _talk(request: web.Request, line: Line, known: Principal | None) -> No
             await _until_over(request, talk, line, spawn=spawn)
 
 
-async def _until_over(request: web.Request, talk: Conversation, line: Line, *, spawn: Any) -> None:
+async def _until_over(request: web.Request, talk: Conversation, line: Line, *, spawn: Spawn) -> None:
     watches = [
         spawn(beat(line), name="ws heartbeat"),
         spawn(_demand_init(talk, line), name="ws init"),
