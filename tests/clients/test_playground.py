@@ -48,7 +48,7 @@ async def test_somebody_tries_the_graph(steps, tmp_path):
     loaded = found["loaded"]
     assert [each for each in loaded["asked"] if "graphql" in urlsplit(each).path.split("/")] == []
     assert "Enter a key" in loaded["result"]
-    assert loaded["tabs"] == ["Models", "Quota", "Chat", "Tokens", "Route", "Figures"]
+    assert loaded["tabs"] == ["Models", "Usage", "Quota", "Chat", "Tokens", "Route", "Figures"]
 
     assert found["wrong"]["notice"] == "This key is not accepted."
     assert len(found["wrong"]["refused"]) == 1

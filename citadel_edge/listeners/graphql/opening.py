@@ -62,7 +62,7 @@ def settings_of(config: Config, *, documents: Path) -> GraphSettings:
 
 def routes_of(config: Config, schema_text: str) -> list[Route]:
     """The door's routes, as configured. Blocks on the disk where there is a playground. Raises StartError."""
-    playground = _allowed(config.graphql.playground, config)
+    playground = allowed(config.graphql.playground, config)
     return [*graphql_routes(schema_text), *(playground_routes(read_playground()) if playground else ())]
 
 

@@ -125,4 +125,4 @@ async def test_each_example_is_answered(edge_with):
             ) as answer:
                 body = await answer.json()
                 assert (answer.status, "errors" in body) == (200, False), body
-    assert len(asked) >= 4
+    assert len(asked) == 5
