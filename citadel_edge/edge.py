@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 import citadel_edge
+from citadel_edge.accounts.analytics.analytics import Analytics
+from citadel_edge.accounts.analytics.rollups import Rollups
 from citadel_edge.accounts.changes import Changes
 from citadel_edge.accounts.directory import Directory
 from citadel_edge.accounts.ledger.ledger import Ledger
@@ -52,6 +54,7 @@ from citadel_edge.telemetry.hub_metrics import HubMetrics
 from citadel_edge.telemetry.log_metrics import LogMetrics
 from citadel_edge.telemetry.logs import Logs
 from citadel_edge.telemetry.metrics import Registries
+from citadel_edge.telemetry.metrics_server import MetricsServer
 
 T = TypeVar("T")
 SPOOL_SHARE = 0.9  # of the routing listener's storage budget; the rest is for its log file
@@ -74,6 +77,9 @@ class Edge:
     presence: Presence
     changes: Changes
     ledger: Ledger
+    analytics: Analytics
+    rollups: Rollups
+    metrics_server: MetricsServer
     fleet: Fleet
     probes: Probes
     pipeline: Pipeline
@@ -134,6 +140,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
         redis = await stack.enter_async_context(RedisPool.open(config.redis, clock=clock, log=log))
         postgres = await stack.enter_async_context(PostgresPool.open(config.postgres, clock=clock, log=log))
         client = await stack.enter_async_context(UpstreamClient.running())
+        metrics_server = await stack.enter_async_context(MetricsServer.open(config.metrics_server.url))
         ledger = await stack.enter_async_context(
             Ledger.open(
                 data_dir / "spool",
@@ -219,6 +226,9 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             presence=presence,
             changes=changes,
             ledger=ledger,
+            analytics=Analytics(postgres),
+            rollups=Rollups(postgres, zones=directory.zones, clock=clock, log=log, registry=everywhere),
+            metrics_server=metrics_server,
             fleet=fleet,
             probes=Probes(fleet, client, live, clock=clock, metrics=fleet_metrics),
             pipeline=pipeline,

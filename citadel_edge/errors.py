@@ -7,7 +7,8 @@
     ├── StartError             a part of the process cannot be started: exit code 1
     ├── DependencyError        a database is away or too slow
     │   ├── RedisUnavailable
-    │   └── PostgresUnavailable
+    │   ├── PostgresUnavailable
+    │   └── MetricsServerUnavailable
     ├── UpstreamError          a model server failed, with the phase in which it did
     └── RequestError           an answer to a client: code, status, message, remedy
 
@@ -62,6 +63,12 @@ class PostgresUnavailable(DependencyError):
     """PostgreSQL is away, frozen or refusing."""
 
     dependency = "postgres"
+
+
+class MetricsServerUnavailable(DependencyError):
+    """The metrics server is away, too slow, or not configured; the message says which."""
+
+    dependency = "metrics_server"
 
 
 class UpstreamFault(StrEnum):

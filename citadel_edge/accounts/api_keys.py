@@ -1,6 +1,7 @@
 """API keys: their rows, their changes, their lists. The text of a key is answered once, when it is made."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -142,6 +143,39 @@ async def get_key(postgres: PostgresPool, user_id: str, key_id: str) -> ApiKey:
     )
     demand_version(row, None, "key")
     return _made(row)
+
+
+async def find_key(postgres: PostgresPool, key_id: str) -> ApiKey:
+    """A key, whosever it is, or `NOT_FOUND`."""
+    query = f"SELECT {_COLUMNS} FROM api_keys WHERE id = $1"  # noqa: S608 - names of columns, ours
+    row = await postgres.fetchrow(query, values.plain(key_id, param="id"))
+    demand_version(row, None, "key")
+    return _made(row)
+
+
+async def first_keys(
+    postgres: PostgresPool, user_ids: Sequence[str], request: PageRequest, *, state: str | None = None
+) -> dict[str, Page[ApiKey]]:
+    """The first page of each user's keys, oldest first, in one question; in one state if asked."""
+    wanted = None if state is None else values.one_of(state, KeyState, param="state")
+    rows = await postgres.fetch(
+        f"SELECT {', '.join(f'k.{name}' for name in _COLUMNS.split(', '))} "  # noqa: S608 - as above
+        "FROM unnest($1::text[]) AS u(id) CROSS JOIN LATERAL "
+        f"(SELECT * FROM api_keys WHERE user_id = u.id AND {_IN_STATE[wanted]} ORDER BY id LIMIT $2) k ORDER BY k.id",
+        list(user_ids),
+        request.limit + 1,
+    )
+    found: dict[str, list[Any]] = {user_id: [] for user_id in user_ids}
+    for row in rows:
+        found[row["user_id"]].append(row)
+    return {user_id: page(some, request, make=_made, key=lambda row: row["id"]) for user_id, some in found.items()}
+
+
+def state_of(key: ApiKey, now: datetime) -> KeyState:
+    """How a key is at this moment."""
+    if key.revoked_at is not None:
+        return KeyState.REVOKED
+    return KeyState.ACTIVE if key.expires_at is None or key.expires_at > now else KeyState.EXPIRED
 
 
 async def list_keys(

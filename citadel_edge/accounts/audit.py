@@ -62,6 +62,12 @@ async def list_audit(
     return page(rows, request, make=_made, key=lambda row: row["id"])
 
 
+async def get_entry(postgres: PostgresPool, entry_id: str) -> AuditEntry | None:
+    """One change by its number; None without one."""
+    row = await postgres.fetchrow("SELECT * FROM audit WHERE id = $1", _number(entry_id))
+    return None if row is None else _made(row)
+
+
 def _number(key: str | None) -> int | None:
     if key is None:
         return None

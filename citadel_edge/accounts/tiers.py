@@ -1,6 +1,6 @@
 """Tiers: their rows, their changes, their lists. The fields are those of a tier in the configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -99,6 +99,12 @@ async def get_tier(postgres: PostgresPool, name: str) -> Tier:
     row = await postgres.fetchrow("SELECT * FROM tiers WHERE name = $1", values.plain(name, param="tier"))
     demand_version(row, None, "tier")
     return _made(row)
+
+
+async def get_tiers(postgres: PostgresPool, names: Sequence[str]) -> dict[str, Tier]:
+    """Those of these names that there are, in one question."""
+    rows = await postgres.fetch("SELECT * FROM tiers WHERE name = ANY($1::text[])", list(names))
+    return {row["name"]: _made(row) for row in rows}
 
 
 async def list_tiers(postgres: PostgresPool, request: PageRequest) -> Page[Tier]:

@@ -88,6 +88,14 @@ async def delete_top_up(desk: Desk, user_id: str, top_up_id: str, *, by: Actor, 
         change.news.append(News(Subject.USER, user_id))
 
 
+async def get_top_up(postgres: PostgresPool, top_up_id: str) -> GivenTopUp:
+    """A top-up that was not taken back, whosever it is, or `NOT_FOUND`."""
+    query = f"SELECT {_COLUMNS}, 1 AS version FROM top_ups WHERE id = $1 AND withdrawn_at IS NULL"  # noqa: S608 - as below
+    row = await postgres.fetchrow(query, values.plain(top_up_id, param="id"))
+    demand_version(row, None, "top-up")
+    return _made({name: row[name] for name in _COLUMNS.split(", ")})
+
+
 async def list_top_ups(postgres: PostgresPool, user_id: str, request: PageRequest) -> Page[GivenTopUp]:
     """The top-ups of a user, oldest first, those whose time is over included. `NOT_FOUND` without the user."""
     known = await postgres.fetchrow("SELECT id FROM users WHERE id = $1", values.plain(user_id, param="user"))

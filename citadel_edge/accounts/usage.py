@@ -1,12 +1,10 @@
 """What was used, read from the ledger: sums over a span, by day, user, model and key.
 
-Decides what counts as a request, an error and a denial, how many such questions PostgreSQL is asked at once, and how
-large results are read: page by page, so that no answer is held whole. Refuses to know how they are shown.
+Decides what counts as a request, an error and a denial, and how large results are read: page by page, so that no answer
+is held whole. Refuses to know how they are shown.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -18,12 +16,9 @@ import msgspec
 from citadel_edge.accounts.days import Span, midnight
 from citadel_edge.accounts.desk import invalid
 from citadel_edge.accounts.pages import PageRequest, Where, cursor_of
-from citadel_edge.errors import Code, RequestError
+from citadel_edge.accounts.turns import Turns
 from citadel_edge.storage.postgres import PostgresPool
 
-AT_ONCE: Final = 2
-"""So many questions are asked at once: others need PostgreSQL for less, and sooner."""
-WAIT_S: Final = 5.0
 WITHIN_S: Final = 30.0
 READ_AT_ONCE: Final = 2000
 NANO: Final = 10**9
@@ -98,12 +93,12 @@ class Usage:
 
     def __init__(self, postgres: PostgresPool) -> None:
         self._postgres = postgres
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns()
 
     async def page(self, question: Question, request: PageRequest) -> UsagePage:
         """A page of rows, and the totals."""
         after = _group_of(request.key, question)
-        async with self._turn():
+        async with self._turns.turn():
             totals = await self._totals(question)
             rows = await self._rows(question, after, request.limit + 1) if question.by else []
         shown = tuple(rows[: request.limit])
@@ -116,7 +111,7 @@ class Usage:
         Where days come first, some of them are read without the others, ever more as long as there is little in them.
         """
         if not question.by:
-            async with self._turn():
+            async with self._turns.turn():
                 totals = await self._totals(question)
             yield [UsageRow((), totals)]
             return
@@ -133,7 +128,7 @@ class Usage:
     async def _pages(self, question: Question) -> AsyncGenerator[list[UsageRow], None]:
         after: tuple[str, ...] | None = None
         while True:
-            async with self._turn():
+            async with self._turns.turn():
                 rows = await self._rows(question, after, READ_AT_ONCE)
             yield rows
             if len(rows) < READ_AT_ONCE:
@@ -158,20 +153,6 @@ class Usage:
         )
         rows = await self._postgres.fetch(query, *where.arguments, timeout_s=WITHIN_S)
         return [UsageRow(_values(row, question), _sums(row)) for row in rows]
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise RequestError(
-                Code.OVERLOADED, "Many ask for usage at the moment. Try again soon.", retry_after_s=WAIT_S
-            ) from None
-        try:
-            yield
-        finally:
-            self._turns.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

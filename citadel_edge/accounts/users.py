@@ -1,5 +1,6 @@
 """Users: their rows, their changes, their lists."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -134,6 +135,12 @@ async def get_user(postgres: PostgresPool, user_id: str) -> User:
     row = await postgres.fetchrow("SELECT * FROM users WHERE id = $1", values.plain(user_id, param="id"))
     demand_version(row, None, "user")
     return _made(row)
+
+
+async def get_users(postgres: PostgresPool, ids: Sequence[str]) -> dict[str, User]:
+    """Those of these ids that there are, in one question."""
+    rows = await postgres.fetch("SELECT * FROM users WHERE id = ANY($1::text[])", list(ids))
+    return {row["id"]: _made(row) for row in rows}
 
 
 async def list_users(postgres: PostgresPool, request: PageRequest, wanted: UserFilter | None = None) -> Page[User]:

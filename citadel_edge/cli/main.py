@@ -44,6 +44,7 @@ COMMANDS = (
     Command("quota", "citadel_edge.cli.accounts.quota", "see how much a user may still use, and change it"),
     Command("organisations", "citadel_edge.cli.accounts.organisations", "list, make and change organisations"),
     Command("audit", "citadel_edge.cli.accounts.audit", "see who changed what"),
+    Command("schema", "citadel_edge.cli.schema", "export the GraphQL schema"),
     Command("simulate", "citadel_edge.simulator.command", "run a simulated model server"),
 )
 

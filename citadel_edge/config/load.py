@@ -157,7 +157,9 @@ class _Paths:
         directory = config.logs.directory
         logs = replace(config.logs, directory=directory and self.at(("logs", "directory"), directory))
         listeners = {name: self._listener(name, listener) for name, listener in config.listeners.items()}
-        return replace(config, data_dir=self.at(DATA_DIR, config.data_dir), logs=logs, listeners=listeners)
+        graphql = replace(config.graphql, documents=self.at(("graphql", "documents"), config.graphql.documents))
+        data_dir = self.at(DATA_DIR, config.data_dir)
+        return replace(config, data_dir=data_dir, logs=logs, listeners=listeners, graphql=graphql)
 
     def _listener(self, name: ListenerName, listener: ListenerConfig) -> ListenerConfig:
         tls, steps = listener.tls, ("listeners", str(name), "tls")

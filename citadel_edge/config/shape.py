@@ -34,6 +34,7 @@ from citadel_edge.config.fields import (
     RedisUrl,
     Switch,
 )
+from citadel_edge.config.graphql import GraphQLConfig
 from citadel_edge.config.routing import (
     DecisionsConfig,
     HedgeConfig,
@@ -54,6 +55,7 @@ __all__ = [
     "EmbeddedConfig",
     "Engine",
     "FailPolicy",
+    "GraphQLConfig",
     "HedgeConfig",
     "HttpConfig",
     "ListenerConfig",
@@ -249,6 +251,7 @@ class Config:
     routing: RoutingConfig = field(default_factory=RoutingConfig)
     tiers: tuple[TierConfig, ...] = ()
     streams: StreamsConfig = field(default_factory=StreamsConfig)
+    graphql: GraphQLConfig = field(default_factory=GraphQLConfig)
     logs: LogsConfig = field(default_factory=LogsConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)

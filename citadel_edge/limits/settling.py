@@ -41,7 +41,7 @@ class Settlement:
     """One that waits.
 
     Attributes:
-        order: what was reserved; null for an order that was given up.
+        order: what was reserved; null where only the id is known.
         held: nobody else settles it.
         began_s: when it was reserved (monotonic).
         uncertain: Redis may not know the reservation.

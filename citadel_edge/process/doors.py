@@ -10,14 +10,15 @@ from aiohttp import web
 from citadel_edge.accounts.usage import Usage
 from citadel_edge.config.shape import Config, ListenerName
 from citadel_edge.edge import Edge
+from citadel_edge.graph.running import Graph
 from citadel_edge.health.verdict import Check, Condition
 from citadel_edge.listeners.common.app import build_app
+from citadel_edge.listeners.common.changing import CHANGING, AccountsMetrics, Changing
 from citadel_edge.listeners.common.door import Door, bind, open_door, tls_context
 from citadel_edge.listeners.common.routes import REDEEM, Route
-from citadel_edge.listeners.graphql.http import graphql_routes
-from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
+from citadel_edge.listeners.graphql.context import Parts, Reload
+from citadel_edge.listeners.graphql.opening import context_of, equip, graph_of, routes_of
 from citadel_edge.listeners.graphql.schema import load_schema, read_schema
-from citadel_edge.listeners.rate_limiting.metrics import ACCOUNTS_METRICS, AccountsMetrics
 from citadel_edge.listeners.rate_limiting.routes import rate_limiting_routes
 from citadel_edge.listeners.rate_limiting.usage import USAGE
 from citadel_edge.listeners.routing.routes import routing_routes
@@ -48,12 +49,16 @@ async def bound_sockets(
 
 
 @asynccontextmanager
-async def open_doors(edge: Edge, bound: Mapping[ListenerName, socket.socket]) -> AsyncIterator[Doors]:
-    """Take connections on all four until the context is left."""
+async def open_doors(
+    edge: Edge, bound: Mapping[ListenerName, socket.socket], *, reload: Reload | None = None
+) -> AsyncIterator[Doors]:
+    """Take connections on all four until the context is left. `reload`: how the configuration is read anew."""
     doors: dict[ListenerName, Door] = {}
+    text = await asyncio.to_thread(read_schema)
+    routes = await asyncio.to_thread(routes_of, edge.config.value, text)
+    graph = await asyncio.to_thread(graph_of, edge, load_schema(text))
     try:
-        text = await asyncio.to_thread(read_schema)
-        for name, app in _apps(edge, text).items():
+        for name, app in _apps(edge, graph, routes, reload).items():
             doors[name] = await open_door(
                 name,
                 app,
@@ -67,17 +72,21 @@ async def open_doors(edge: Edge, bound: Mapping[ListenerName, socket.socket]) ->
         yield doors
     finally:
         await asyncio.gather(*(door.close() for door in doors.values()))
+        graph.close()
 
 
-def _apps(edge: Edge, schema_text: str) -> dict[ListenerName, web.Application]:
-    schema = load_schema(schema_text)
-    edge.board.glance("schema", lambda: Check(Condition.UP, f"{len(schema.type_map)} types loaded"))
+def _apps(
+    edge: Edge, graph: Graph, graph_routes: list[Route], reload: Reload | None
+) -> dict[ListenerName, web.Application]:
+    types = len(graph.schema.type_map)
+    edge.board.glance("schema", lambda: Check(Condition.UP, f"{types} types loaded"))
     production = edge.config.value.environment == "production"
+    graphql, streaming, accounts = ListenerName.GRAPHQL, ListenerName.STREAMING, ListenerName.RATE_LIMITING
+    changes = AccountsMetrics(edge.registries.of(accounts))
+    changing = {name: Changing(edge, name, changes.of(name)) for name in (graphql, accounts)}
     routes: dict[ListenerName, list[Route]] = {
-        ListenerName.GRAPHQL: graphql_routes(
-            schema, text=schema_text, metrics=GraphQLMetrics(edge.registries.of(ListenerName.GRAPHQL))
-        ),
-        ListenerName.STREAMING: [
+        graphql: graph_routes,
+        streaming: [
             *completion_routes(),
             *stream_routes(),
             *event_routes(),
@@ -85,13 +94,14 @@ def _apps(edge: Edge, schema_text: str) -> dict[ListenerName, web.Application]:
             *websocket_routes(production=production),
         ],
         ListenerName.ROUTING: routing_routes(),
-        ListenerName.RATE_LIMITING: rate_limiting_routes(),
+        accounts: rate_limiting_routes(),
     }
     apps = {name: build_app(name, edge, each) for name, each in routes.items()}
-    streaming, accounts = ListenerName.STREAMING, ListenerName.RATE_LIMITING
+    context = context_of(Parts(edge=edge, changing=changing[graphql], reload=reload, patterns=graph.patterns))
+    equip(apps[graphql], graph, context, edge.registries.of(graphql))
     apps[streaming][STREAMING_METRICS] = edge.stream_metrics.of(streaming)
     apps[streaming][TICKETS] = tickets = Tickets(edge.redis, edge.directory, clock=edge.clock)
     apps[streaming][REDEEM] = tickets.redeem
-    apps[accounts][ACCOUNTS_METRICS] = AccountsMetrics(edge.registries.of(accounts))
+    apps[accounts][CHANGING] = changing[accounts]
     apps[accounts][USAGE] = Usage(edge.postgres)
     return apps

@@ -80,10 +80,10 @@ async def run(loaded: Loaded, *, reload: Callable[[], Loaded], signals: Signals,
         patient_start(parts, log),
         open_edge(with_parts(config, parts), logs=around.logs, data_dir=data_dir) as edge,
         workers(edge, parts) as group,
-        open_doors(edge, bound) as doors,
     ):
         reloader = Reloader(loaded, edge, parts, reload)
-        await _serve(edge, doors, group, reloader=reloader, signals=signals, around=around, data_dir=data_dir)
+        async with open_doors(edge, bound, reload=reloader.reload) as doors:
+            await _serve(edge, doors, group, reloader=reloader, signals=signals, around=around, data_dir=data_dir)
 
 
 @asynccontextmanager

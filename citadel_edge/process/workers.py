@@ -43,6 +43,7 @@ async def workers(edge: Edge, parts: Parts | None = None) -> AsyncIterator[async
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
             "directory": edge.directory.run,
             "ledger": edge.ledger.run,
+            "rollups": edge.rollups.run,
             "probes": edge.probes.run,
             "operations": edge.operations.run,
             "decisions": edge.decision_store.run,

@@ -3,8 +3,10 @@
 Decides where a reader gets its events from. Refuses to know where it stands.
 """
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from msgspec import Struct
 
@@ -21,6 +23,9 @@ from citadel_edge.streams.reader import Reader
 from citadel_edge.streams.shelf import Shelf
 from citadel_edge.streams.store import Store
 from citadel_edge.streams.values import Info, Owner
+
+MOST_ELSEWHERE: Final = 1000
+"""So many streams of other instances are looked at, to tell those that run."""
 
 
 class Found(Struct, frozen=True):
@@ -57,6 +62,23 @@ class Finding:
         """How it is."""
         live = self._own(stream, may)
         return info_here(live) if live is not None else self._info(stream, await self._look(stream, may))
+
+    async def running(self, may: Callable[[Owner], bool]) -> tuple[list[Info], bool]:
+        """What is being produced, here and by others; False beside it: these are not all that there may be."""
+        here = [info_here(live) for live in self._shelf if live.terminal is None and may(live.owner)]
+        try:
+            leased = await self._store.leased(MOST_ELSEWHERE)
+            elsewhere = [stream for stream in leased if self._shelf.get(stream) is None]
+            asked = elsewhere[:MOST_ELSEWHERE]
+            records = await asyncio.gather(*map(self._store.look, asked))
+        except RedisUnavailable:
+            return here, False
+        found = [
+            self._info(stream, record)
+            for stream, record in zip(asked, records, strict=True)
+            if record is not None and record.terminal is None and may(record.head.owner)
+        ]
+        return [*here, *found], len(leased) < MOST_ELSEWHERE
 
     def reader(self, found: Found, after: int, lost: tuple[int, int] | None = None) -> Reader:
         """Reads it; no await may stand between `find` and this."""

@@ -20,7 +20,7 @@ from citadel_edge.errors import RedisUnavailable
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.storage.redis_script import Script
 from citadel_edge.streams.messages import Epochs, Head, Heard, Part, Record, Start, Taken, Words
-from citadel_edge.streams.names import digest_of, prefix, slot_of
+from citadel_edge.streams.names import SLOTS, digest_of, prefix, slot_of
 from citadel_edge.streams.timing import Timing
 from citadel_edge.streams.values import BEGUN_DECODER, TERMINAL_DECODER, Once
 
@@ -134,6 +134,12 @@ class Store:
             reservations=_IDS.decode(found[6]) if found[6] else (),
             terminal=TERMINAL_DECODER.decode(found[7]) if found[7] else None,
         )
+
+    async def leased(self, most: int) -> list[str]:
+        """Streams that are produced by anybody, at most so many of each slot."""
+        keys = [f"{prefix(slot)}leases" for slot in range(SLOTS)]
+        asked = (self._redis.call("ZRANGE", key, 0, most - 1, deadline_s=PATIENCE_S) for key in keys)
+        return [stream.decode() for found in await asyncio.gather(*asked) for stream in found]
 
     async def stop(self, stream: str) -> bool:
         """Tell a stream's producer to stop. False: there is none."""

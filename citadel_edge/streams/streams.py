@@ -172,6 +172,10 @@ class Streams:
         """How a stream is. Raises as `open`."""
         return await self._finding.info(stream, may)
 
+    async def running(self, *, may: Callable[[Owner], bool] = anyone) -> tuple[list[Info], bool]:
+        """What is being produced now, by anybody; False beside it: there may be more."""
+        return await self._finding.running(may)
+
     async def stop(self, stream: str, *, may: Callable[[Owner], bool] = anyone, within_s: float = 0.0) -> Info:
         """Ask a stream's producer to stop, wherever it is, and wait so long for the end. Raises as `open`."""
         found = await self._finding.find(stream, may)

@@ -4,6 +4,7 @@ Decides which fields of a body matter to this product; all others are skipped un
 a field that nobody reads never fails an answer. Refuses to know which engine sent a body.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -148,6 +149,27 @@ def decode_chunk(data: bytes) -> Chunk:
         ValueError: not JSON, not UTF-8, nested too deeply, or of other types than a chunk.
     """
     return _decode(CHUNK_DECODER, data)
+
+
+def first_choices(payloads: Iterable[bytes]) -> Iterator[Choice]:
+    """What chunks add to the first choice. One that an engine wrote in its own way adds nothing that can be shown."""
+    for payload in payloads:
+        try:
+            choices = decode_chunk(payload).choices or ()
+        except ValueError:
+            continue
+        yield from (choice for choice in choices if not choice.index)
+
+
+def text_of(choice: Choice) -> str:
+    """The text in a part of a choice."""
+    text = choice.text if choice.delta is None else choice.delta.content
+    return text if isinstance(text, str) else ""
+
+
+def texts(payloads: Iterable[bytes]) -> Iterator[str]:
+    """The text that chunks add to the first choice, piece by piece."""
+    return map(text_of, first_choices(payloads))
 
 
 def decode_answer(body: bytes) -> Answer:

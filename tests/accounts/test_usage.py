@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from citadel_edge.accounts import turns
 from citadel_edge.accounts import usage as module
 from citadel_edge.accounts.days import Span, midnight
 from citadel_edge.accounts.pages import PageRequest
@@ -179,9 +180,9 @@ async def test_a_cursor_of_another_question_is_refused(instance):
 
 
 async def test_too_many_questions_at_once_are_refused_soon(instance, monkeypatch):
-    monkeypatch.setattr(module, "WAIT_S", 0.2)
+    monkeypatch.setattr(turns, "WAIT_S", 0.2)
     usage, question = Usage(instance.postgres), Question(span=SPAN, user_id="usr_1")
-    async with usage._turn(), usage._turn():
+    async with usage._turns.turn(), usage._turns.turn():
         with pytest.raises(RequestError) as caught:
             await usage.page(question, PageRequest())
     assert caught.value.code is Code.OVERLOADED

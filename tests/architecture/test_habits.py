@@ -16,7 +16,7 @@ MAX_MODULE_LINES = 300
 MEDIAN_FUNCTION_LINES = 8
 MOST_FUNCTIONS_LINES = 40
 LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log"})
-HANDED_ON = frozenset({"set_exception"})
+HANDED_ON = frozenset({"set_exception", "handle_field_error"})
 STATEFUL = frozenset(
     "dict list set bytearray defaultdict deque OrderedDict Counter count cycle Lock RLock Event Condition Semaphore "
     "BoundedSemaphore Queue PriorityQueue SimpleQueue WeakKeyDictionary WeakValueDictionary WeakSet local "

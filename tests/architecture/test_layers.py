@@ -15,7 +15,8 @@ ARROWS = {
     "__main__": {"cli"},
     "cli": {"process", "simulator", "control"},
     "process": {"listeners", "embedded", "edge", "control"},
-    "listeners": {"edge", "health"},
+    "listeners": {"edge", "health", "graph"},
+    "graph": {"telemetry"},
     "edge": {"health", "completions", "operations"},
     "health": {"completions", "storage"},
     "operations": {"accounts", "fleet"},
@@ -37,6 +38,7 @@ ARROWS = {
     "wire": set(),
 }
 DOORS = {"graphql", "streaming", "routing", "rate_limiting"}
+BELOW_THE_GRAPH = ("graph", "telemetry.clock", "errors")
 
 
 @cache
@@ -58,6 +60,18 @@ def upward_imports(package: Package) -> list[str]:
         for wanted in package.imports(module)
         if (target := package.inside(wanted.target))
         if room_of(inside) not in ARROWS or room_of(target) not in below(room_of(inside))
+    ]
+
+
+def what_the_graph_should_not_know(package: Package) -> list[str]:
+    """Imports of the graph beyond itself, the clock and the errors: it is about a schema, whatever stands behind it."""
+    return [
+        module.at(wanted.line, f"the graph knows {target}")
+        for module in package.modules.values()
+        if room_of(package.inside(module.name) or "") == "graph"
+        for wanted in package.imports(module)
+        if (target := package.inside(wanted.target))
+        if not any(f"{target}.".startswith(f"{known}.") for known in BELOW_THE_GRAPH)
     ]
 
 
@@ -93,6 +107,10 @@ def _neighbours(package: Package, module: Module) -> set[str]:
 
 def test_no_import_goes_upward() -> None:
     assert upward_imports(PACKAGE) == []
+
+
+def test_the_graph_knows_nothing_but_the_clock_and_errors() -> None:
+    assert what_the_graph_should_not_know(PACKAGE) == []
 
 
 def test_doors_do_not_know_each_other() -> None:
@@ -171,6 +189,17 @@ def test_a_door_that_imports_another_is_found(tree: TreeMaker) -> None:
         listeners__common__c="import citadel_edge.listeners.graphql.a",
     )
     assert len(doors_that_know_each_other(package)) == 2
+
+
+def test_a_graph_that_knows_more_than_a_schema_is_found(tree: TreeMaker) -> None:
+    package = tree(
+        graph__running="from citadel_edge.telemetry.hub import Hub\nfrom citadel_edge.telemetry.clock import Clock",
+        graph__compiled__run="from citadel_edge.graph import running\nfrom citadel_edge.errors import Code",
+        telemetry__hub="",
+        telemetry__clock="",
+        errors="",
+    )
+    assert len(what_the_graph_should_not_know(package)) == 1
 
 
 def test_a_cycle_is_found_and_named(tree: TreeMaker) -> None:

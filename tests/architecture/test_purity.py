@@ -50,7 +50,12 @@ PURE = (
     "process/panel.py",
     "telemetry/redaction.py",
     "accounts/keys.py",
-    "listeners/graphql/cost*.py",
+    "graph/bounds.py",
+    "graph/cost*.py",
+    "graph/lru.py",
+    "graph/operations.py",
+    "graph/patterns.py",
+    "graph/reading.py",
 )
 STANDING = {"wire/sse.py", "wire/openai.py", "fleet/table.py", "fleet/breaker.py", "completions/request.py"}
 BANNED_MODULES = frozenset(

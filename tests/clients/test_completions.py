@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from citadel_edge.listeners.streaming import sse
+from citadel_edge.listeners.common import sse
 from citadel_edge.listeners.streaming.dialects import HEADER, Dialect
 from citadel_edge.simulator.faults import Fault, FaultKind
 from citadel_edge.simulator.options import SimulatorOptions

@@ -6,10 +6,17 @@ import pytest
 
 from clients.programs import SCRIPTS
 
+LINT = SCRIPTS.parent.parent / "schema_lint"
+
+
+@pytest.fixture(params=[SCRIPTS, LINT], ids=["clients", "lint"])
+def folder(request):
+    return request.param
+
 
 @pytest.fixture
-def locked():
-    return json.loads((SCRIPTS / "package-lock.json").read_text())["packages"]
+def locked(folder):
+    return json.loads((folder / "package-lock.json").read_text())["packages"]
 
 
 def test_the_lock_has_a_digest_for_each_and_no_address(locked):
@@ -17,8 +24,8 @@ def test_the_lock_has_a_digest_for_each_and_no_address(locked):
     assert all(each["integrity"].startswith("sha512-") for name, each in locked.items() if name)
 
 
-def test_what_is_asked_for_is_what_is_locked(locked):
-    asked = json.loads((SCRIPTS / "package.json").read_text())
-    for kind in ("dependencies", "optionalDependencies"):
+def test_what_is_asked_for_is_what_is_locked(locked, folder):
+    asked = json.loads((folder / "package.json").read_text())
+    for kind in asked.keys() & {"dependencies", "optionalDependencies"}:
         assert locked[""][kind] == asked[kind]
         assert {f"node_modules/{name}" for name in asked[kind]} <= locked.keys()

@@ -9,7 +9,7 @@ import pytest
 from citadel_edge.config.load import load
 from citadel_edge.config.paths import Steps
 from citadel_edge.config.schema import known_keys
-from citadel_edge.config.shape import Config
+from citadel_edge.config.shape import Config, GraphQLConfig
 
 FILE = Path(__file__).parents[2] / "config.yaml"
 VARIABLES = {"GPU_A_KEY": "a", "REDIS_PASSWORD": "b", "POSTGRES_PASSWORD": "c"}
@@ -24,7 +24,8 @@ def test_it_is_the_defaults_and_tiers():
     loaded = load(FILE, environ={})
     assert loaded.warnings == ()
     assert loaded.sources == (FILE,)
-    assert replace(loaded.config, tiers=()) == Config(data_dir=FILE.parent / "var")
+    graphql = GraphQLConfig(documents=FILE.parent / "config" / "graphql")
+    assert replace(loaded.config, tiers=()) == Config(data_dir=FILE.parent / "var", graphql=graphql)
 
 
 def test_its_tiers_are_from_the_smallest_to_the_unlimited():

@@ -8,12 +8,12 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from citadel_edge.accounts.presence import Reason, reason_of
 from citadel_edge.completions.call import Call, Report
 from citadel_edge.completions.endings import error_event
 from citadel_edge.completions.request import CompletionRequest, Kind, parse
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
+from citadel_edge.listeners.common.leaving import ended_by_us
 from citadel_edge.listeners.common.middlewares import HOLDING, LISTENER
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
 from citadel_edge.listeners.common.sink import HttpSink
@@ -23,7 +23,6 @@ from citadel_edge.routing.objective import parse_header
 MAX_TIMEOUT_S = 86_400.0
 LONGEST_SESSION = 256
 LAST_WORDS_S = 0.5
-_ENDED = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
 
 
 async def complete(
@@ -46,12 +45,7 @@ async def complete(
 
 async def _end(sink: HttpSink, error: asyncio.CancelledError) -> None:
     """A request that we ended ourselves gets a last word; one whose client left is left alone."""
-    reason = reason_of(error)
-    task = asyncio.current_task()
-    if reason is None or task is None:
-        raise error
-    task.uncancel()
-    ended = RequestError(_ENDED[reason], f"This request was ended: {reason.value}.", retry_after_s=1)
+    ended = ended_by_us(error)
     if sink.response is None:
         raise ended
     try:

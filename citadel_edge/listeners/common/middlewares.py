@@ -5,6 +5,7 @@ import asyncio
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from citadel_edge.accounts.directory import Directory
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.budgets.budget import Seat
 from citadel_edge.config.shape import ListenerName
@@ -34,7 +35,7 @@ async def record_passage(request: web.Request, handler: Handler) -> web.StreamRe
     passage = Passage(
         request_id=_identity(request),
         trace=child(request.headers.get("traceparent")),
-        route=request.app[ROUTES].get(request.match_info.handler),
+        route=_route(request),
         began_s=clock.monotonic_s(),
     )
     request[PASSAGE] = passage
@@ -99,14 +100,15 @@ async def take_seat(request: web.Request, handler: Handler) -> web.StreamRespons
     if route is None or route.admission is Admission.EXEMPT:
         return await handler(request)
     edge = request.app[EDGE]
-    if route.admission is Admission.SUBSCRIPTION:
-        with request.app[SUBSCRIPTIONS].one(edge.config.value.http.max_subscriptions):
-            return await handler(request)
     budget = edge.budgets[request.app[LISTENER]]
-    budget.storage.check_room()
+    if route.admission is Admission.SEAT:
+        budget.storage.check_room()
     with Holding(budget) as held:
         request[HOLDING] = held
         request[BODY] = await read_json_body(request, edge.config.value.http, held) if route.json_body else b""
+        if route.admission is Admission.SUBSCRIPTION:
+            with request.app[SUBSCRIPTIONS].one(edge.config.value.http.max_subscriptions):
+                return await handler(request)
         async with budget.admit() as seat:
             request[SEAT] = seat
             return await handler(request)
@@ -123,6 +125,11 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["X-Request-Id"] = passage.request_id
 
 
+def _route(request: web.Request) -> Route | None:
+    route = request.app[ROUTES].get(request.match_info.handler)
+    return route if route is None or route.choose is None else route.choose(request)
+
+
 def _identity(request: web.Request) -> str:
     asked = request.headers.get("X-Request-Id")
     if asked is not None and valid_request_id(asked):
@@ -131,13 +138,18 @@ def _identity(request: web.Request) -> str:
 
 
 async def _principal(request: web.Request, route: Route) -> Principal:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    key = key.strip()
-    if not scheme and route.tickets and "ticket" in request.query:
+    credentials = request.headers.get("Authorization", "")
+    if not credentials and route.tickets and "ticket" in request.query:
         return await request.app[REDEEM](request.query["ticket"])
+    return await bearer(request.app[EDGE].directory, credentials)
+
+
+async def bearer(directory: Directory, credentials: str) -> Principal:
+    """Who `Bearer <key>` is. Raises as `Directory.authenticate`."""
+    scheme, _, key = credentials.partition(" ")
+    key = key.strip()
     if scheme.lower() != "bearer" or not key:
         raise RequestError(Code.INVALID_API_KEY, "send an API key: `Authorization: Bearer <key>`")
-    directory = request.app[EDGE].directory
     return directory.lookup(key) or await directory.authenticate(key)
 
 

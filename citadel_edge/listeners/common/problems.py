@@ -6,7 +6,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
-from citadel_edge.errors import Code, DependencyError, RedisUnavailable, RequestError
+from citadel_edge.errors import Code, DependencyError, MetricsServerUnavailable, RedisUnavailable, RequestError
 from citadel_edge.wire.openai import error_body, error_type
 
 _BY_STATUS = {
@@ -29,6 +29,8 @@ def as_request_error(error: Exception) -> RequestError | None:
             return RequestError(Code.INVALID_REQUEST, error.text or error.reason)
         case RedisUnavailable():
             return RequestError(Code.OVERLOADED, "Redis does not answer; try again", retry_after_s=1)
+        case MetricsServerUnavailable():
+            return RequestError(Code.UPSTREAM_ERROR, str(error))
         case DependencyError():
             return RequestError(
                 Code.ACCOUNTS_UNAVAILABLE, "the accounts database does not answer; try again", retry_after_s=1

@@ -13,6 +13,7 @@ from citadel_edge.telemetry.trace import Trace
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Schema = Mapping[str, Any]
 Retell = Callable[[web.Request, web.Response], web.Response]
+Choose = Callable[[web.Request], "Route"]
 Redeem = Callable[[str], Awaitable[Principal]]
 
 
@@ -43,6 +44,7 @@ class Route:
         may_wait: 202 with the same answer says that it is accepted and carried out later.
         retell: what becomes of the answer to a request that failed, at whatever step, where its reader cannot relay it
             as it is.
+        choose: which route a request is for in fact, where one path speaks several protocols. It raises nothing.
         request: JSON Schema of the body. response: of the answer. query: names and descriptions.
     """
 
@@ -62,6 +64,7 @@ class Route:
     may_wait: bool = False
     ends_with_key: bool = True
     retell: Retell | None = None
+    choose: Choose | None = None
 
 
 @dataclass(slots=True, kw_only=True)

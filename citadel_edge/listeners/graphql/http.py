@@ -1,124 +1,106 @@
-"""GraphQL over HTTP, POST and GET, and the published schema."""
+"""GraphQL over HTTP (the draft of 2025), POST and GET: whole answers and answers in parts.
 
-from dataclasses import dataclass
-from typing import Any
+Decides the type and the status of an answer. A client that takes `application/graphql-response+json` gets the status
+that the answer stands for; one that takes `application/json` gets 200 for whatever is a GraphQL request, as its clients
+have it. Refuses to know how operations run.
+"""
 
-import msgspec
+import asyncio
+from typing import Final
+
 from aiohttp import web
-from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute_sync, parse, validate
+from graphql import OperationType
 
-from citadel_edge.edge import EDGE
-from citadel_edge.errors import Code, RequestError
-from citadel_edge.listeners.common.routes import BODY, PASSAGE, Handler, Route, principal_of
-from citadel_edge.listeners.graphql.limits import objection
-from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
-from citadel_edge.listeners.graphql.resolvers import Context
+from citadel_edge.errors import Code
+from citadel_edge.graph.answers import Answer, Refused, Stage, refusal
+from citadel_edge.graph.wanted import Wanted
+from citadel_edge.listeners.common.leaving import ended_by_us
+from citadel_edge.listeners.common.middlewares import HOLDING, SEAT
+from citadel_edge.listeners.common.routes import PASSAGE, principal_of
+from citadel_edge.listeners.graphql.accept import Accepts, Whole, read_accept
+from citadel_edge.listeners.graphql.asking import wanted_in_body, wanted_in_query
+from citadel_edge.listeners.graphql.incremental import answer_in_parts
+from citadel_edge.listeners.graphql.metrics import Transport
+from citadel_edge.listeners.graphql.service import SERVICE, Caller
 
-MAX_CHARACTERS = 15_000
-MAX_TOKENS = 1_000
-MAX_ERRORS = 20
-
-
-class Body(msgspec.Struct):
-    """The parameters of a GraphQL request."""
-
-    query: str
-    variables: dict[str, Any] | None = None
-    operationName: str | None = None  # noqa: N815 - the specification's spelling
-    extensions: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GraphQL:
-    """The HTTP transport of one schema."""
-
-    schema: GraphQLSchema
-    metrics: GraphQLMetrics
-
-    async def post(self, request: web.Request) -> web.StreamResponse:
-        """`POST /graphql`."""
-        try:
-            body = msgspec.json.decode(request[BODY], type=Body)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise RequestError(Code.INVALID_REQUEST, f"the body is no GraphQL request: {error}") from error
-        return await self._answer(request, body)
-
-    async def get(self, request: web.Request) -> web.StreamResponse:
-        """`GET /graphql?query=…`; there are no mutations to refuse yet."""
-        query = request.query.get("query")
-        if query is None:
-            raise RequestError(Code.INVALID_REQUEST, "send `?query=…`, or POST a JSON body", param="query")
-        variables = _variables(request.query.get("variables"))
-        return await self._answer(request, Body(query, variables, request.query.get("operationName")))
-
-    async def _answer(self, request: web.Request, body: Body) -> web.StreamResponse:
-        if len(body.query) > MAX_CHARACTERS:
-            raise RequestError(
-                Code.INVALID_REQUEST, f"the query is over {MAX_CHARACTERS} characters; split it", param="query"
-            )
-        clock = request.app[EDGE].clock
-        began_s = clock.monotonic_s()
-        result = self._run(request, body)
-        seconds = clock.monotonic_s() - began_s
-        self.metrics.ended(data=result.data is not None, errors=bool(result.errors), seconds=seconds)
-        return web.Response(
-            body=msgspec.json.encode(_masked(result, request)),
-            status=400 if result.data is None and result.errors else 200,
-            content_type="application/graphql-response+json",
-            charset="utf-8",
-        )
-
-    def _run(self, request: web.Request, body: Body) -> ExecutionResult:
-        try:
-            document = parse(body.query, max_lexical_tokens=MAX_TOKENS)
-        except GraphQLError as error:
-            return ExecutionResult(None, [error])
-        refused = objection(document)
-        if refused is not None:
-            return ExecutionResult(None, [GraphQLError(refused, extensions={"code": Code.INVALID_REQUEST.text})])
-        mistakes = validate(self.schema, document, max_errors=MAX_ERRORS)
-        if mistakes:
-            return ExecutionResult(None, mistakes)
-        return execute_sync(
-            self.schema,
-            document,
-            context_value=Context(request.app[EDGE], principal_of(request)),
-            variable_values=body.variables,
-            operation_name=body.operationName,
-        )
+_READING: Final = frozenset({OperationType.QUERY})
+_ALL: Final = frozenset(OperationType)
+_NOT_ACCEPTABLE: Final = 406
+_NOT_ALLOWED: Final = Code.METHOD_NOT_ALLOWED.status
+_BAD: Final = Code.INVALID_REQUEST.status
+_SERVER: Final = 500
 
 
-def graphql_routes(built: GraphQLSchema, *, text: str, metrics: GraphQLMetrics) -> list[Route]:
-    """The graph's routes. `text`: the schema as written."""
-
-    async def schema(_: web.Request) -> web.StreamResponse:
-        return web.Response(text=text, content_type="text/plain")
-
-    transport = GraphQL(built, metrics)
-    described: tuple[tuple[str, Handler, bool], ...] = (("POST", transport.post, True), ("GET", transport.get, False))
-    return [
-        *(
-            Route(method=method, path="/graphql", handler=handler, summary="The graph", json_body=json_body)
-            for method, handler, json_body in described
-        ),
-        Route(method="GET", path="/schema.graphql", handler=schema, summary="The schema", role=None),
-    ]
-
-
-def _variables(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
+async def post(request: web.Request) -> web.StreamResponse:
+    """`POST /graphql`: queries and mutations."""
+    accepts = read_accept(request.headers.get("Accept"))
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise RequestError(Code.INVALID_REQUEST, "variables is no JSON object", param="variables") from error
+        return await _answer(request, wanted_in_body(request), accepts)
+    except Refused as refused:
+        return refusal_answer(refused, accepts)
 
 
-def _masked(result: ExecutionResult, request: web.Request) -> dict[str, Any]:
-    """Errors of ours carry the request's id and no inner text."""
-    shown = result.formatted
-    for error, formatted in zip(result.errors or (), shown.get("errors", ()), strict=True):
-        if error.original_error is not None and not isinstance(error.original_error, GraphQLError):
-            formatted["message"] = "a fault on our side; name the request id when you report it"
-            formatted["extensions"] = {"code": Code.INTERNAL.text, "request_id": request[PASSAGE].request_id}
-    return dict(shown)
+async def get(request: web.Request) -> web.StreamResponse:
+    """`GET /graphql?query=…`: queries alone."""
+    accepts = read_accept(request.headers.get("Accept"))
+    try:
+        return await _answer(request, wanted_in_query(request), accepts)
+    except Refused as refused:
+        return refusal_answer(refused, accepts)
+
+
+def caller_of(request: web.Request, transport: Transport) -> Caller:
+    """Who asks with a request that is one operation; its facts are the request's."""
+    passage = request[PASSAGE]
+    return Caller(
+        principal=principal_of(request),
+        request_id=passage.request_id,
+        trace=passage.trace,
+        transport=transport,
+        seat=request.get(SEAT),
+        hold=request[HOLDING].hold,
+        facts=passage.facts,
+    )
+
+
+def refusal_answer(refused: Refused, accepts: Accepts, *, lenient: bool = True) -> web.Response:
+    """A request that was refused, as its client takes it. Not `lenient`: with the true status, whatever it takes."""
+    status = refused.status
+    if lenient and accepts.whole is not Whole.RESPONSE and refused.stage is not Stage.REQUEST and status == _BAD:
+        status = 200
+    answer = _encoded(refused.answer(), accepts.whole or Whole.JSON, status)
+    if status == _NOT_ALLOWED:
+        answer.headers["Allow"] = "POST"
+    return answer
+
+
+async def _answer(request: web.Request, wanted: Wanted, accepts: Accepts) -> web.StreamResponse:
+    if accepts.whole is None and not accepts.parts:
+        raise _unacceptable("send an Accept that takes application/graphql-response+json or application/json")
+    service, caller = request.app[SERVICE], caller_of(request, Transport.HTTP)
+    prepared = await service.prepare(wanted, caller, allowed=_READING if request.method == "GET" else _ALL)
+    if prepared.kind is OperationType.SUBSCRIPTION:
+        service.refused(caller)
+        raise _unacceptable("a subscription is answered over WebSocket, or with Accept: text/event-stream")
+    if accepts.parts and (prepared.incremental or accepts.whole is None):
+        return await answer_in_parts(request, service.parts(prepared, caller))
+    try:
+        answer = await service.whole(prepared, caller)
+    except asyncio.CancelledError as error:
+        raise ended_by_us(error) from None
+    media = accepts.whole or Whole.JSON
+    return _encoded(answer, media, _status(answer, media))
+
+
+def _status(answer: Answer, media: Whole) -> int:
+    return answer.status if media is Whole.RESPONSE or answer.status >= _SERVER else 200
+
+
+def _encoded(answer: Answer, media: Whole, status: int) -> web.Response:
+    return web.Response(body=answer.encoded(), status=status, content_type=media.value, charset="utf-8")
+
+
+def _unacceptable(message: str) -> Refused:
+    refused = refusal(message, stage=Stage.REQUEST)
+    refused.status = _NOT_ACCEPTABLE
+    return refused

@@ -12,9 +12,9 @@ from citadel_edge.accounts.organisations import NewOrganisation, OrganisationPat
 from citadel_edge.accounts.sheets import checked_tier
 from citadel_edge.accounts.tiers import shown_tier
 from citadel_edge.edge import EDGE
+from citadel_edge.listeners.common.changing import CHANGING, Made
 from citadel_edge.listeners.common.payload import actor, expected_version, many, one, read, read_object, wanted_page
-from citadel_edge.listeners.rate_limiting.carry import carried
-from citadel_edge.listeners.rate_limiting.creating import Made, created
+from citadel_edge.listeners.rate_limiting.creating import created
 
 
 async def create_organisation(request: web.Request) -> web.StreamResponse:
@@ -47,7 +47,7 @@ async def update_organisation(request: web.Request) -> web.StreamResponse:
     change = edge.changes.update_organisation(
         request.match_info["id"], patch, by=actor(request), version=expected_version(request)
     )
-    made = await carried(request, change)
+    made = await request.app[CHANGING].carry(change)
     return one(made, version=made.version)
 
 
@@ -55,7 +55,7 @@ async def delete_organisation(request: web.Request) -> web.StreamResponse:
     """`DELETE /v1/organisations/{id}`."""
     edge = request.app[EDGE]
     identity, version = request.match_info["id"], expected_version(request)
-    await carried(request, edge.changes.delete_organisation(identity, by=actor(request), version=version))
+    await request.app[CHANGING].carry(edge.changes.delete_organisation(identity, by=actor(request), version=version))
     return web.Response(status=204)
 
 
@@ -88,7 +88,7 @@ async def update_tier(request: web.Request) -> web.StreamResponse:
     change = edge.changes.update_tier(
         request.match_info["name"], read_object(request), by=actor(request), version=expected_version(request)
     )
-    tier = await carried(request, change)
+    tier = await request.app[CHANGING].carry(change)
     return one(shown_tier(tier), version=tier.version)
 
 
@@ -96,7 +96,7 @@ async def delete_tier(request: web.Request) -> web.StreamResponse:
     """`DELETE /v1/tiers/{name}`."""
     edge = request.app[EDGE]
     change = edge.changes.delete_tier(request.match_info["name"], by=actor(request), version=expected_version(request))
-    await carried(request, change)
+    await request.app[CHANGING].carry(change)
     return web.Response(status=204)
 
 

@@ -13,6 +13,7 @@ from citadel_edge.accounts.principal import Role
 from citadel_edge.accounts.top_ups import GivenTopUp, NewTopUp
 from citadel_edge.accounts.users import NewUser, User, UserPatch
 from citadel_edge.config.shape import TierConfig
+from citadel_edge.listeners.common.quotas import QuotaShown
 from citadel_edge.listeners.common.routes import Handler, Route
 from citadel_edge.listeners.rate_limiting import plans, quota, schemas, usage, users
 from citadel_edge.listeners.rate_limiting.authorize import authorize_routes
@@ -80,7 +81,7 @@ def _user_routes() -> list[Route]:
 
 
 def _quota_routes() -> list[Route]:
-    shown = schemas.overrides(answered(quota.QuotaShown))
+    shown = schemas.overrides(answered(QuotaShown))
     top_up = answered(GivenTopUp)
     sums = schemas.usage("user_id", usage.OF_USERS)
     return [

@@ -11,9 +11,9 @@ from citadel_edge.accounts.changes import Changes
 from citadel_edge.accounts.keys import env_of
 from citadel_edge.accounts.users import NewUser, UserFilter, UserPatch
 from citadel_edge.edge import EDGE
+from citadel_edge.listeners.common.changing import CHANGING, Made
 from citadel_edge.listeners.common.payload import actor, expected_version, many, one, read, wanted_page
-from citadel_edge.listeners.rate_limiting.carry import carried
-from citadel_edge.listeners.rate_limiting.creating import Made, created
+from citadel_edge.listeners.rate_limiting.creating import created
 from citadel_edge.listeners.rate_limiting.whose import whose
 
 
@@ -61,7 +61,7 @@ async def update_user(request: web.Request) -> web.StreamResponse:
     change = edge.changes.update_user(
         request.match_info["id"], patch, by=actor(request), version=expected_version(request)
     )
-    user = await carried(request, change)
+    user = await request.app[CHANGING].carry(change)
     return one(user, version=user.version)
 
 
@@ -69,7 +69,7 @@ async def delete_user(request: web.Request) -> web.StreamResponse:
     """`DELETE /v1/users/{id}`."""
     edge = request.app[EDGE]
     change = edge.changes.delete_user(request.match_info["id"], by=actor(request), version=expected_version(request))
-    await carried(request, change)
+    await request.app[CHANGING].carry(change)
     return web.Response(status=204)
 
 
@@ -113,7 +113,7 @@ async def revoke_key(request: web.Request) -> web.StreamResponse:
         by=actor(request),
         version=expected_version(request),
     )
-    key = await carried(request, change)
+    key = await request.app[CHANGING].carry(change)
     return one(key, version=key.version)
 
 

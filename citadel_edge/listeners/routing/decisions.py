@@ -3,12 +3,11 @@
 from aiohttp import web
 
 from citadel_edge.accounts.ledger.event import Outcome
-from citadel_edge.accounts.pages import page
-from citadel_edge.accounts.principal import Principal, Role
 from citadel_edge.accounts.values import plain
-from citadel_edge.completions.history import Wanted, is_decision_id
+from citadel_edge.completions.history import Wanted
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
+from citadel_edge.listeners.common.decided import decision_page, not_there, only
 from citadel_edge.listeners.common.payload import one, wanted_page
 from citadel_edge.listeners.common.routes import Route, principal_of
 
@@ -33,13 +32,8 @@ _QUERY = {
 
 async def decisions(request: web.Request) -> web.StreamResponse:
     """`GET /v1/decisions`, latest first."""
-    asked = wanted_page(request)
-    before = asked.key
-    if before is not None and not is_decision_id(before):
-        raise RequestError(Code.INVALID_REQUEST, "This is no cursor of ours: use `next` of a page.", param="after")
-    found = await request.app[EDGE].history.find(_wanted(request), limit=asked.limit + 1, before=before)
-    listed = page(found.decisions, asked, make=lambda shown: shown, key=lambda shown: shown["id"])
-    return one({"data": listed.data, "next": listed.next, "complete": found.complete})
+    listed, complete = await decision_page(request.app[EDGE].history, _wanted(request), wanted_page(request))
+    return one({"data": listed.data, "next": listed.next, "complete": complete})
 
 
 async def decision(request: web.Request) -> web.StreamResponse:
@@ -49,16 +43,6 @@ async def decision(request: web.Request) -> web.StreamResponse:
     if shown is None:
         raise not_there()
     return one(shown)
-
-
-def only(principal: Principal) -> str | None:
-    """Whose decisions the caller may see: null is everybody's."""
-    return None if principal.role.may(Role.OPERATOR) else principal.user_id
-
-
-def not_there() -> RequestError:
-    """Another's decision is one that is not there."""
-    return RequestError(Code.NOT_FOUND, "there is no such decision, or it is no longer kept")
 
 
 def decision_routes() -> list[Route]:

@@ -14,12 +14,13 @@ from citadel_edge.accounts.principal import Role
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import RequestError
 from citadel_edge.listeners.common.leaving import why_left
+from citadel_edge.listeners.common.live_places import Place, parse_interval, place
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG
 from citadel_edge.listeners.common.routes import PASSAGE, Admission, Route
 from citadel_edge.listeners.common.sink import ClientStalled
+from citadel_edge.listeners.common.sse import EventStream
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
-from citadel_edge.listeners.streaming.sse import EventStream
-from citadel_edge.listeners.streaming.topics import Place, parse_interval, parse_topics, place, sse_events
+from citadel_edge.listeners.streaming.topics import parse_topics, sse_events
 from citadel_edge.streams.metrics import DoorMetrics, Left, Resumed, Transport
 from citadel_edge.telemetry.hub import Batch, Hub, Subscription, Topic
 

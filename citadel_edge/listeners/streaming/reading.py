@@ -10,18 +10,15 @@ from aiohttp import web
 
 from citadel_edge.accounts.presence import Reason, reason_of
 from citadel_edge.edge import EDGE
-from citadel_edge.errors import Code
-from citadel_edge.listeners.common.leaving import why_left
+from citadel_edge.listeners.common.leaving import told_of, why_left
 from citadel_edge.listeners.common.middlewares import LISTENER
+from citadel_edge.listeners.common.sse import EventStream
 from citadel_edge.listeners.streaming.dialects import Dialect, Script
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
-from citadel_edge.listeners.streaming.sse import EventStream
 from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.metrics import Delivery, Transport
 from citadel_edge.streams.reader import Reader
 from citadel_edge.streams.values import Batch, Info, Recovery
-
-_ENDED = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
 
 
 async def answer_with(
@@ -105,4 +102,5 @@ class _Telling:
 
     def _last_words(self, reason: Reason) -> bytes:
         moved = self._script.moved(self._last) if self._last is not None and reason is Reason.DRAINING else b""
-        return moved or self._script.ended(_ENDED[reason], f"This request was ended: {reason.value}.")
+        ended = told_of(reason)
+        return moved or self._script.ended(ended.code, ended.message)

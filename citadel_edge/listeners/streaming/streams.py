@@ -3,13 +3,11 @@
 Users see their own, operators everybody's; another's stream is one that is not there.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import web
 
-from citadel_edge.accounts.principal import Principal, Role
 from citadel_edge.completions.keeping import policy_of
 from citadel_edge.completions.log_sink import Refused
 from citadel_edge.completions.request import CompletionRequest, Kind, parse
@@ -18,6 +16,7 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.completions import call_of, kind_of, schema_of
 from citadel_edge.listeners.common.middlewares import SEAT
 from citadel_edge.listeners.common.payload import one
+from citadel_edge.listeners.common.readable import STOPS_WITHIN_S, has_all, may_see
 from citadel_edge.listeners.common.routes import BODY, Admission, Route, principal_of
 from citadel_edge.listeners.streaming.completions import STREAM, named_start, names_of, passed_on
 from citadel_edge.listeners.streaming.dialects import HEADER as DIALECT
@@ -26,10 +25,9 @@ from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
 from citadel_edge.listeners.streaming.reading import answer_with
 from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.metrics import Resumed
-from citadel_edge.streams.values import Info, OnDisconnect, Owner, Policy, Recovered
+from citadel_edge.streams.values import Info, OnDisconnect, Policy, Recovered
 
 RECOVERED: Final = "X-Citadel-Recovered"
-STOPS_WITHIN_S: Final = 5.0
 _KEPT: Final = Policy(on_disconnect=OnDisconnect.GRACE)
 _LAST_EVENT: Final = "Last-Event-ID"
 
@@ -142,13 +140,6 @@ def _name(request: web.Request) -> str:
     return request.match_info["id"]
 
 
-def may_see(principal: Principal) -> Callable[[Owner], bool]:
-    """Whose streams the caller may see: users their own, operators everybody's."""
-    if principal.role.may(Role.OPERATOR):
-        return lambda _owner: True
-    return lambda owner: owner.user_id == principal.user_id
-
-
 def _after(request: web.Request) -> Cursor | None:
     """Where the reader stands: the header wins, because a browser that comes back repeats the first address."""
     header = request.headers.get(_LAST_EVENT)
@@ -156,11 +147,6 @@ def _after(request: web.Request) -> Cursor | None:
         return Cursor.parse(header, param=_LAST_EVENT)
     query = request.query.get("after")
     return Cursor.parse(query) if query else None
-
-
-def has_all(info: Info, after: Cursor) -> bool:
-    """Whether the reader has the terminal record, whose number is the one behind the last event."""
-    return info.terminal is not None and after.epoch == info.cursor.epoch and after.seq == info.cursor.seq + 1
 
 
 def _addresses(request: web.Request, name: str) -> dict[str, str]:

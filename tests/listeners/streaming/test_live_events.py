@@ -9,7 +9,7 @@ import pytest
 
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.health.verdict import ListenerState
-from citadel_edge.listeners.streaming import sse
+from citadel_edge.listeners.common import sse
 from citadel_edge.telemetry.hub import Topic
 from citadel_edge.wire.sse import PING, Decoder
 

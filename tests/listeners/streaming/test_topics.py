@@ -5,7 +5,8 @@ import json
 import pytest
 
 from citadel_edge.errors import RequestError
-from citadel_edge.listeners.streaming.topics import parse_interval, parse_topics, place, sse_events, ws_events
+from citadel_edge.listeners.common.live_places import parse_interval, place
+from citadel_edge.listeners.streaming.topics import parse_topics, sse_events, ws_events
 from citadel_edge.streams.metrics import Resumed
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.hub import Hub, Topic

@@ -1,19 +1,9 @@
-"""How a WebSocket ends: the codes that clients may count on, and the answer to a client's own close frame.
+"""The codes that `citadel.v1` closes with: clients may count on them, and the published schema explains them."""
 
-Refuses to know why a connection ends: whoever ends it says so.
-"""
-
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from aiohttp import web
-
-LONGEST_REASON: Final = 123
-"""Bytes that RFC 6455 leaves for a reason beside its code."""
-_NEVER_SENT: Final = frozenset({1004, 1005, 1006})
-_REGISTERED: Final = range(1000, 1015)
-_FREE: Final = range(3000, 5000)
+from citadel_edge.listeners.common.websocket.closing import Codes
 
 
 class Close(IntEnum):
@@ -33,6 +23,13 @@ class Close(IntEnum):
         return _MEANINGS[self]
 
 
+CODES: Final = Codes(
+    slow=Close.SLOW,
+    draining=Close.GOING_AWAY,
+    overloaded=Close.OVERLOADED,
+    key_ended=Close.KEY_ENDED,
+    silent=Close.SILENT,
+)
 _RESUME: Final = "the reason may be `resume <stream> <cursor>`: the stream read last, and how far"
 _MEANINGS: Final = {
     Close.DONE: "the client closed",
@@ -43,28 +40,3 @@ _MEANINGS: Final = {
     Close.SLOW: f"the client took nothing for too long, or never ended a message; {_RESUME}",
     Close.SILENT: "the client answered no ping",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Goodbye:
-    """A close frame of ours."""
-
-    code: Close
-    reason: str
-
-    @property
-    def message(self) -> bytes:
-        """The reason, cut to what fits into the frame."""
-        return self.reason.encode()[:LONGEST_REASON].decode(errors="ignore").encode()
-
-
-async def answer_close(socket: web.WebSocketResponse, code: int) -> None:
-    """Answer a close frame with its own code, or with PROTOCOL_ERROR when it must not stand in one; 0: it had none."""
-    await socket.close(code=_answer_to(code), drain=False)
-
-
-def _answer_to(code: int) -> int:
-    if code == 0:
-        return Close.DONE
-    sendable = code in _FREE or (code in _REGISTERED and code not in _NEVER_SENT)
-    return code if sendable else Close.PROTOCOL_ERROR

@@ -2,7 +2,7 @@
 
 from aiohttp import WSMsgType, web
 
-from citadel_edge.listeners.streaming.websocket.closing import answer_close
+from citadel_edge.listeners.common.websocket.closing import answer_close
 
 MAX_ECHO_BYTES = 32 * 2**20
 

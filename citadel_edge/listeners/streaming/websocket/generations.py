@@ -4,9 +4,8 @@ Decides what a client is told of a stream: an `ack` that names it, `token`s with
 message with what it took. Refuses to know how answers are made and kept, and who else reads them.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import cast
 
 from aiohttp import web
 from msgspec import UNSET, Raw
@@ -21,9 +20,9 @@ from citadel_edge.edge import EDGE, Edge
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.body import Holding
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG
+from citadel_edge.listeners.common.readable import has_all, may_see
 from citadel_edge.listeners.common.routes import PASSAGE, principal_of
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
-from citadel_edge.listeners.streaming.streams import has_all, may_see
 from citadel_edge.listeners.streaming.websocket.conversation import Operation
 from citadel_edge.listeners.streaming.websocket.line import Line
 from citadel_edge.listeners.streaming.websocket.messages import Ack, Chat, Done, Error, Id, Outcome, Resume, Said, Token
@@ -35,9 +34,7 @@ from citadel_edge.streams.reader import Reader
 from citadel_edge.streams.values import GRACE_S, Batch, Once, OnDisconnect, Policy, Recovered, State, Terminal
 from citadel_edge.telemetry.ids import request_id
 from citadel_edge.telemetry.trace import child
-from citadel_edge.wire.openai import decode_chunk
-
-_FIRST: Final = 0
+from citadel_edge.wire.openai import texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,24 +182,11 @@ def _token(identity: Id, batch: Batch) -> Token:
     return Token(
         id=identity,
         cursor=str(batch.cursor),
-        text="".join(_texts(batch.payloads)),
+        text="".join(texts(batch.payloads)),
         chunks=[Raw(payload) for payload in batch.payloads],
         durable=batch.durable,
         lost=UNSET if batch.lost is None else batch.lost,
     )
-
-
-def _texts(payloads: Iterable[bytes]) -> Iterable[str]:
-    """What chunks add to the first choice. One that an engine wrote in its own way adds nothing that can be shown."""
-    for payload in payloads:
-        try:
-            choices = decode_chunk(payload).choices or ()
-        except ValueError:
-            continue
-        for choice in choices:
-            text = choice.text if choice.delta is None else choice.delta.content
-            if (choice.index or _FIRST) == _FIRST and isinstance(text, str):
-                yield text
 
 
 def _ended(reading: _Reading, terminal: Terminal) -> Done | Error:

@@ -6,34 +6,34 @@ of its operations. Refuses to know what they do.
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
-from citadel_edge.accounts.presence import Reason, reason_of
 from citadel_edge.edge import EDGE, Edge
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.groups import plain_group
-from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG
-from citadel_edge.listeners.common.protocol import DoorProtocol
 from citadel_edge.listeners.common.routes import Admission, Route, principal_of
-from citadel_edge.listeners.common.sink import ClientGone
+from citadel_edge.listeners.common.websocket.connection import (
+    OFFERED,
+    accept,
+    beat,
+    closed,
+    offered,
+    part_for,
+    why_closed,
+)
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
-from citadel_edge.listeners.streaming.websocket.closing import Close
+from citadel_edge.listeners.streaming.websocket.closing import CODES, Close
 from citadel_edge.listeners.streaming.websocket.conversation import Conversation, Work
 from citadel_edge.listeners.streaming.websocket.echo import echo
 from citadel_edge.listeners.streaming.websocket.generations import Generations
-from citadel_edge.listeners.streaming.websocket.line import CLOSE_WITHIN_S, Line
+from citadel_edge.listeners.streaming.websocket.line import Line
 from citadel_edge.listeners.streaming.websocket.messages import PROTOCOL, Chat, Resume, Subscribe
 from citadel_edge.listeners.streaming.websocket.schema import schema
 from citadel_edge.listeners.streaming.websocket.subscriptions import Subscriptions
-from citadel_edge.streams.metrics import Left, Transport
-
-_OFFERED: Final = "Sec-WebSocket-Protocol"
-_ENDS: Final = {Reason.REVOKED: Close.KEY_ENDED, Reason.DRAINING: Close.GOING_AWAY}
-_LEFT: Final = {Close.GOING_AWAY: Left.DRAINING, Close.KEY_ENDED: Left.KEY, Close.SLOW: Left.SLOW}
+from citadel_edge.streams.metrics import Transport
 
 
 async def converse(request: web.Request) -> web.StreamResponse:
@@ -43,7 +43,7 @@ async def converse(request: web.Request) -> web.StreamResponse:
         try:
             await _talk(request, line)
         finally:
-            connection.left = _left(line)
+            connection.left = why_closed(line)
     return socket
 
 
@@ -84,25 +84,10 @@ def websocket_routes(*, production: bool) -> list[Route]:
 
 
 async def _accept(request: web.Request) -> tuple[web.WebSocketResponse, Line]:
-    offered = [name.strip() for name in request.headers.get(_OFFERED, "").split(",") if name.strip()]
-    if offered and PROTOCOL not in offered:
-        raise RequestError(Code.INVALID_REQUEST, f"this WebSocket speaks {PROTOCOL} alone", param=_OFFERED)
-    edge = request.app[EDGE]
-    socket = web.WebSocketResponse(
-        protocols=(PROTOCOL,),
-        max_msg_size=edge.config.value.http.max_body_bytes,
-        compress=False,
-        autoping=False,
-        autoclose=False,
-        timeout=CLOSE_WITHIN_S,
-    )
-    await socket.prepare(request)
-    if request.transport is None:
-        raise ClientGone("the client left while it was let in")
-    line = Line(socket, request.transport, edge.budgets[request.app[LISTENER]])
-    if isinstance(request.protocol, DoorProtocol):
-        request.protocol.on_bytes = line.came
-    return socket, line
+    wanted = offered(request)
+    if wanted and PROTOCOL not in wanted:
+        raise RequestError(Code.INVALID_REQUEST, f"this WebSocket speaks {PROTOCOL} alone", param=OFFERED)
+    return await accept(request, Line, protocols=(PROTOCOL,), codes=CODES)
 
 
 async def _talk(request: web.Request, line: Line) -> None:
@@ -117,12 +102,12 @@ async def _talk(request: web.Request, line: Line) -> None:
         def spawn(work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
             return budget.spawn(group, work, name=name)
 
-        talk = Conversation(line, works, spawn=spawn, closed=lambda: _closed(request), log=log)
-        watches = [spawn(_beat(line), name="ws heartbeat"), spawn(_part_at_drain(edge, talk, line), name="ws drain")]
+        talk = Conversation(line, works, spawn=spawn, closed=lambda: closed(request), log=log)
+        watches = [spawn(beat(line), name="ws heartbeat"), spawn(_part_at_drain(edge, talk, line), name="ws drain")]
         try:
             await line.hear(talk.take, talk.refuse)
         except asyncio.CancelledError as error:
-            _part_for(error, request, line)
+            part_for(error, request, line)
         finally:
             for watch in watches:
                 watch.cancel()
@@ -130,38 +115,8 @@ async def _talk(request: web.Request, line: Line) -> None:
         await line.close()
 
 
-def _closed(request: web.Request) -> bool:
-    """Whether nothing new is begun here."""
-    edge = request.app[EDGE]
-    return edge.draining.is_set() or edge.board.states[request.app[LISTENER]] is not ListenerState.RUNNING
-
-
-async def _beat(line: Line) -> None:
-    with suppress(ClientGone):
-        await line.beat()
-
-
 async def _part_at_drain(edge: Edge, talk: Conversation, line: Line) -> None:
     """Streams that are read have the process's grace; then the client comes back elsewhere."""
     await edge.draining.wait()
     await talk.idle()
     line.part(Close.GOING_AWAY, "draining")
-
-
-def _part_for(error: asyncio.CancelledError, request: web.Request, line: Line) -> None:
-    """Say why we end it ourselves, unless that is being said already; a client that left hears nothing."""
-    reason, task = reason_of(error), asyncio.current_task()
-    if request.transport is None or task is None or (reason is None and line.goodbye is None):
-        raise error
-    while task.cancelling():
-        task.uncancel()
-    if reason is not None:
-        line.part(_ENDS[reason], reason.value)
-
-
-def _left(line: Line) -> Left:
-    if line.goodbye is not None:
-        return _LEFT.get(line.goodbye.code, Left.CLIENT)
-    if line.broken:
-        return Left.PROTOCOL
-    return Left.DONE if line.closed else Left.CLIENT

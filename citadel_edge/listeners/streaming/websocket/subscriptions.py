@@ -8,7 +8,8 @@ from msgspec import UNSET
 
 from citadel_edge.accounts.principal import Principal, Role
 from citadel_edge.errors import Code, RequestError
-from citadel_edge.listeners.streaming.topics import Place, parse_interval, parse_topics, place, ws_events
+from citadel_edge.listeners.common.live_places import Place, parse_interval, place
+from citadel_edge.listeners.streaming.topics import parse_topics, ws_events
 from citadel_edge.listeners.streaming.websocket.conversation import Operation
 from citadel_edge.listeners.streaming.websocket.line import Line
 from citadel_edge.listeners.streaming.websocket.messages import Ack, Done, Said, Subscribe

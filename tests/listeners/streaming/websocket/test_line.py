@@ -8,7 +8,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from citadel_edge.config.shape import BudgetConfig, HttpConfig
-from citadel_edge.listeners.streaming.websocket import line, routes
+from citadel_edge.listeners.common.websocket import connection, line
 from citadel_edge.process.drain import drain
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.timing import Timing
@@ -184,7 +184,7 @@ async def test_a_client_that_reads_nothing_is_closed_in_words_and_may_resume(edg
         writer.close()
         await nothing_is_left(served, kept=1)
         assert budget.snapshot()["bytes"] == before
-        monkeypatch.setattr(routes, "CLOSE_WITHIN_S", 0.3)
+        monkeypatch.setattr(connection, "CLOSE_WITHIN_S", 0.3)
         reader, writer = await flooded(served, stream)  # and never reads again
         await until(lambda: budget.snapshot()["bytes"] > before)
         await nothing_is_left(served, kept=1)

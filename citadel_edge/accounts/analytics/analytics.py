@@ -1,0 +1,152 @@
+"""The analytics question, asked: one statement, its rows as values, gaps filled, in order.
+
+Decides the settings it is asked with, how large an answer may be, and that making it never holds the loop for long.
+Refuses to know who may ask what.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import asyncpg
+
+from citadel_edge.accounts.analytics.buckets import Bucket, bounds_of, starts_of
+from citadel_edge.accounts.analytics.dimensions import Dimension
+from citadel_edge.accounts.analytics.histogram import EMPTY, Histogram
+from citadel_edge.accounts.analytics.question import MOST_ROWS, Answer, Figures, Measure, Order, Question, Row
+from citadel_edge.accounts.analytics.statement import statement
+from citadel_edge.accounts.desk import invalid
+from citadel_edge.accounts.turns import Turns
+from citadel_edge.errors import PostgresUnavailable
+from citadel_edge.storage.postgres import PostgresPool
+
+WITHIN_S: Final = 30.0
+AT_A_TIME: Final = 200
+"""So many rows are made, 1 ms or so, before others on the loop have a turn."""
+_NO_TABLE: Final = "PostgreSQL has no analytics yet: the migrations are still to run"
+_SETTINGS: Final = """
+SELECT set_config('work_mem', '32MB', true), set_config('jit', 'off', true),
+    set_config('plan_cache_mode', 'force_custom_plan', true),
+    (SELECT id FROM usage_calendars WHERE zone = $1 AND (complete OR since <= $2)) AS calendar
+"""
+_NOTHING: Final = Figures(
+    requests=0, errors=0, denied=0, tokens_in=0, tokens_out=0, cost_usd=Decimal(0), latency=EMPTY, ttft=EMPTY
+)
+_SIZES: Final[Mapping[Measure, Callable[[Figures], int | Decimal]]] = {
+    Measure.REQUESTS: lambda figures: figures.requests,
+    Measure.TOKENS: lambda figures: figures.tokens_in + figures.tokens_out,
+    Measure.COST: lambda figures: figures.cost_usd,
+    Measure.ERRORS: lambda figures: figures.errors,
+    Measure.DENIED: lambda figures: figures.denied,
+}
+
+
+class Analytics:
+    """Questions to rollups, ledger and queue."""
+
+    def __init__(self, postgres: PostgresPool) -> None:
+        self._postgres = postgres
+        self._turns = Turns()
+
+    async def ask(self, question: Question) -> Answer:
+        """All figures, exact at the moment of the answer.
+
+        Raises:
+            RequestError: too many buckets or rows, or too many ask at the moment.
+            PostgresUnavailable: the database is away or too slow.
+        """
+        starts = starts_of(question.span, question.bucket)
+        async with self._turns.turn():
+            found = await self._found(question, bounds_of(question.span, starts))
+        return await _answer(question, starts, found)
+
+    async def _found(self, question: Question, bounds: list[datetime]) -> list[Any]:
+        span = question.span
+        try:
+            async with self._postgres.transaction(timeout_s=WITHIN_S) as connection:
+                calendar = (await connection.fetchrow(_SETTINGS, str(span.zone), span.since))["calendar"]
+                asked = statement(question, bounds, calendar)
+                rows: list[Any] = await connection.fetch(asked.text, *asked.arguments)
+        except asyncpg.UndefinedTableError as error:
+            raise PostgresUnavailable(_NO_TABLE) from error
+        return rows
+
+
+async def _answer(question: Question, starts: list[datetime], found: list[Any]) -> Answer:
+    totals = next(row for row in found if row["total"])
+    shown = [row for row in found if not row["total"]]
+    _check_size(len(shown))
+    buckets = tuple(start.astimezone(question.span.zone) for start in starts)
+    rows: list[Row] = []
+    for number, row in enumerate(shown, start=1):
+        rows.append(_row(row, question, buckets))
+        if number % AT_A_TIME == 0:
+            await asyncio.sleep(0)
+    if question.fill:
+        rows += _gaps(rows, question, buckets)
+    return Answer(rows=tuple(_ordered(rows, question.order)), totals=_figures(totals), buckets=buckets)
+
+
+def _row(row: Mapping[str, Any], question: Question, buckets: tuple[datetime, ...]) -> Row:
+    names = enumerate(question.group_by)
+    group = tuple(_value(name, row[f"g{number}"]) for number, name in names)
+    bucket = None if question.bucket is Bucket.NONE else buckets[row["bucket"]]
+    return Row(bucket=bucket, group=group, others=row["others"], figures=_figures(row))
+
+
+def _value(name: Dimension, value: str | None) -> str | None:
+    return None if name is Dimension.UPSTREAM and not value else value
+
+
+def _figures(row: Mapping[str, Any]) -> Figures:
+    return Figures(
+        requests=row["requests"],
+        errors=row["errors"],
+        denied=row["denied"],
+        tokens_in=int(row["tokens_in"]),
+        tokens_out=int(row["tokens_out"]),
+        cost_usd=row["cost_usd"],
+        latency=_histogram(row, "latency"),
+        ttft=_histogram(row, "ttft"),
+    )
+
+
+def _histogram(row: Mapping[str, Any], name: str) -> Histogram:
+    sent = row.get(name)
+    return EMPTY if sent is None else Histogram(sent)
+
+
+def _gaps(rows: list[Row], question: Question, buckets: tuple[datetime, ...]) -> list[Row]:
+    """Rows of zeros where a group has none."""
+    asked: tuple[datetime | None, ...] = (None,) if question.bucket is Bucket.NONE else buckets
+    groups = {(row.group, row.others) for row in rows} if question.group_by else {((), False)}
+    _check_size(len(asked) * len(groups))
+    there = {(row.bucket, row.group, row.others) for row in rows}
+    return [
+        Row(bucket=bucket, group=group, others=others, figures=_NOTHING)
+        for bucket in asked
+        for group, others in groups
+        if (bucket, group, others) not in there
+    ]
+
+
+def _check_size(rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise invalid(
+            f"Expected at most {MOST_ROWS} rows: ask for longer buckets, fewer groups or the top ones.", "groupBy"
+        )
+
+
+def _ordered(rows: list[Row], order: Order) -> list[Row]:
+    by_group = sorted(rows, key=lambda row: (row.others, tuple(value or "" for value in row.group)))
+    in_time = sorted(by_group, key=_moment, reverse=order.by is None and order.descending)
+    if order.by is None:
+        return in_time
+    size = _SIZES[order.by]
+    return sorted(in_time, key=lambda row: size(row.figures), reverse=order.descending)
+
+
+def _moment(row: Row) -> float:
+    return 0.0 if row.bucket is None else row.bucket.timestamp()

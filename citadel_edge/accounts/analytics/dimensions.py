@@ -1,0 +1,60 @@
+"""What usage may be told apart by, and the sets of dimensions that sums are kept of. Pure.
+
+Decides which set answers a question: the first, and so the smallest, that has all dimensions of it. A question that
+none has is answered from the ledger. Refuses to know SQL and time.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Dimension(StrEnum):
+    """A column of `usage_events` that sums are told apart by."""
+
+    ORGANISATION = "organisation_id"
+    USER = "user_id"
+    TIER = "tier"
+    MODEL = "model"
+    UPSTREAM = "upstream"
+    ENDPOINT = "endpoint"
+    LISTENER = "listener"
+    OUTCOME = "outcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """A set of dimensions that sums are kept of.
+
+    Attributes:
+        number: its own in the tables.
+        key: the column of `usage_keys` that leads from a row's dimensions to its key of this grain.
+        dimensions: what it tells apart.
+        hours: whether hours are kept of it, besides days and months.
+    """
+
+    number: int
+    key: str
+    dimensions: frozenset[Dimension]
+    hours: bool = False
+
+
+_D = Dimension
+KEYED: Final = tuple(name for name in Dimension if name is not Dimension.OUTCOME)
+"""What keys are made of, in the order of their columns."""
+EVERYTHING: Final = Grain(0, "id", frozenset(KEYED))
+"""The grain of the keys that name all others. It has no sums: it would have as many rows as the ledger."""
+GRAINS: Final = (
+    Grain(1, "model_key", frozenset({_D.MODEL}), hours=True),
+    Grain(2, "tier_key", frozenset({_D.TIER, _D.MODEL}), hours=True),
+    Grain(3, "fleet_key", frozenset({_D.TIER, _D.MODEL, _D.UPSTREAM, _D.ENDPOINT, _D.LISTENER})),
+    Grain(4, "organisation_key", frozenset({_D.ORGANISATION, _D.TIER, _D.MODEL, _D.ENDPOINT})),
+    Grain(5, "user_key", frozenset({_D.ORGANISATION, _D.USER, _D.TIER, _D.MODEL})),
+)
+
+
+def grain_of(wanted: Iterable[Dimension]) -> Grain | None:
+    """The smallest set that tells all of them apart, if one does."""
+    needed = frozenset(wanted)
+    return next((grain for grain in GRAINS if needed <= grain.dimensions), None)

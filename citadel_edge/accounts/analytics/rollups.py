@@ -1,0 +1,214 @@
+"""The worker that takes rows from the queue into the rollups, and builds those of new time zones.
+
+Decides when: as soon as a thousand rows wait, or one for 5 s, and during a backlog without a pause. Any number of
+instances may run it; each fold is one transaction under one lock, so that whoever dies in it leaves nothing behind, and
+another goes on. Refuses to know what is summed: that is `folding`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Final
+
+import asyncpg
+from prometheus_client import CollectorRegistry
+from structlog.typing import FilteringBoundLogger
+
+from citadel_edge.accounts.analytics import folding
+from citadel_edge.accounts.analytics.buckets import Bucket, starting, starts_before
+from citadel_edge.accounts.analytics.folding import Blocks
+from citadel_edge.accounts.analytics.metrics import RollupMetrics
+from citadel_edge.accounts.zones import Zones
+from citadel_edge.errors import PostgresUnavailable
+from citadel_edge.storage.backoff import Backoff
+from citadel_edge.storage.postgres import PostgresPool
+from citadel_edge.telemetry.clock import Clock
+
+LOCK: Final = 0x0C17ADE4
+MOST_CALENDARS: Final = 4
+AT_ONCE: Final = 5000
+"""So many rows in one transaction, or those of one queue entry."""
+ENOUGH_ROWS: Final = 1000
+SOON_S: Final = 5.0
+LOOK_EVERY_S: Final = 1.0
+BUILD_EVERY_S: Final = 60.0
+FIRST_PAUSE_S: Final = 0.5
+LAST_PAUSE_S: Final = 10.0
+FOLD_WITHIN_S: Final = 60.0
+BUILD_WITHIN_S: Final = 900.0
+_DAY: Final = timedelta(days=1)
+_WANTED: Final = """
+SELECT time_zone FROM organisations WHERE time_zone NOT IN (SELECT zone FROM usage_calendars)
+GROUP BY time_zone ORDER BY count(*) DESC, time_zone LIMIT $1
+"""
+_CALENDARS: Final = "SELECT id, zone, since, complete FROM usage_calendars ORDER BY id"
+_NEWEST: Final = "SELECT max(created_at) FROM usage_events WHERE $1::timestamptz IS NULL OR created_at < $1"
+_OLDEST: Final = "SELECT min(created_at) FROM usage_events"
+
+
+class UnknownZoneError(LookupError):
+    """Usage is kept in a time zone that this machine does not know: it cannot take part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """A time zone whose days and months are kept: all of them, or those from `since` on."""
+
+    id: int
+    zone: tzinfo
+    since: datetime | None
+    complete: bool
+
+    def blocks(self, days: Iterable[datetime]) -> Blocks:
+        """Its days and months that rows of these days of UTC may lie in."""
+        given = list(days)
+        return Blocks(self.id, self._kept(given, Bucket.DAY), self._kept(given, Bucket.MONTH))
+
+    def _kept(self, days: list[datetime], bucket: Bucket) -> list[datetime]:
+        found = {start for day in days for start in starts_before(day + _DAY, day, bucket, self.zone)}
+        return sorted(start for start in found if self.complete or (self.since is not None and start >= self.since))
+
+
+class Rollups:
+    """The rollups of one database. `run` is the worker; `fold` and `build` are its steps."""
+
+    def __init__(
+        self,
+        postgres: PostgresPool,
+        *,
+        zones: Zones,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._postgres = postgres
+        self._zones = zones
+        self._clock = clock
+        self._log = log
+        self._metrics = RollupMetrics(registry)
+        self._built_at_s: float | None = None
+
+    async def run(self) -> None:
+        """Fold and build, for ever. One task of whoever owns the workers."""
+        pauses, troubled = Backoff(FIRST_PAUSE_S, LAST_PAUSE_S), False
+        while True:
+            try:
+                more = await self._turn()
+            except (PostgresUnavailable, asyncpg.PostgresError, UnknownZoneError) as error:
+                self._report(error, first=not troubled)
+                troubled = True
+                await asyncio.sleep(pauses.next_s())
+                continue
+            pauses.reset()
+            troubled = False
+            if not more:
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def fold(self) -> int | None:
+        """Take some rows from the queue into the sums; answers how many. None: somebody else does.
+
+        Raises:
+            PostgresUnavailable, asyncpg.PostgresError: not now; nothing was changed, or all of it.
+            UnknownZoneError: this machine cannot.
+        """
+        async with self._locked(FOLD_WITHIN_S) as connection:
+            if connection is None:
+                return None
+            entries = await connection.fetch(folding.NEXT, AT_ONCE)
+            ids = [entry["id"] for entry in entries]
+            if ids:
+                await self._fold(connection, ids)
+        rows: int = sum(entry["size"] for entry in entries)
+        self._metrics.rolled.inc(rows)
+        return rows
+
+    async def build(self) -> bool:
+        """Give one calendar one more month of the past, or a new time zone a calendar; False if there is nothing to do.
+
+        Raises:
+            As `fold`.
+        """
+        async with self._locked(BUILD_WITHIN_S) as connection:
+            if connection is None:
+                return False
+            await self._add_calendars(connection)
+            calendars = await self._calendars(connection)
+            partial = next((calendar for calendar in calendars if not calendar.complete), None)
+            if partial is None:
+                return False
+            await self._build_month(connection, partial)
+            return True
+
+    async def _turn(self) -> bool:
+        """Look what waits, and do some of it; whether there is more."""
+        waiting = await self._postgres.fetchrow(folding.WAITING)
+        self._metrics.waiting(waiting["rows"], waiting["oldest_s"])
+        now_s = self._clock.monotonic_s()
+        if self._built_at_s is None or now_s - self._built_at_s >= BUILD_EVERY_S:
+            if await self.build():
+                return True
+            self._built_at_s = now_s
+        if waiting["rows"] < ENOUGH_ROWS and waiting["oldest_s"] < SOON_S:
+            return False
+        with self._metrics.seconds.time():
+            folded = await self.fold()
+        return bool(folded) and waiting["rows"] > AT_ONCE
+
+    @asynccontextmanager
+    async def _locked(self, within_s: float) -> AsyncIterator[Any]:
+        """A transaction that alone may change rollups; None while another does. The lock goes after the commit."""
+        async with self._postgres.transaction(timeout_s=within_s) as connection:
+            await connection.execute(folding.SETTINGS)
+            yield connection if await connection.fetchval(folding.LOCKED, LOCK) else None
+
+    async def _fold(self, connection: Any, ids: list[int]) -> None:
+        unknown = [tuple(row.values()) for row in await connection.fetch(folding.UNKNOWN, ids)]
+        if unknown:
+            for statement in folding.ADD_KEYS:
+                await connection.executemany(statement, unknown)
+        days = [row["day"] for row in await connection.fetch(folding.DAYS, ids)]
+        found = [calendar.blocks(days) for calendar in await self._calendars(connection)]
+        blocks = [each for each in found if each.days and each.months]
+        bounds = [bound for each in blocks for bound in (each.days, each.months)]
+        await connection.execute(folding.fold(blocks), ids, *bounds)
+        await connection.execute(folding.TAKEN, ids)
+
+    async def _calendars(self, connection: Any) -> list[Calendar]:
+        rows = await connection.fetch(_CALENDARS)
+        return [Calendar(row["id"], await self._zone(row["zone"]), row["since"], row["complete"]) for row in rows]
+
+    async def _zone(self, name: str) -> tzinfo:
+        zone = await self._zones.of(name)
+        if str(zone) != name:
+            raise UnknownZoneError(f"usage is kept in the time zone {name}, which this machine does not know")
+        return zone
+
+    async def _add_calendars(self, connection: Any) -> None:
+        room = MOST_CALENDARS - await connection.fetchval("SELECT count(*) FROM usage_calendars")
+        for row in await connection.fetch(_WANTED, max(0, room)):
+            if str(await self._zones.of(row["time_zone"])) == row["time_zone"]:
+                await connection.execute("INSERT INTO usage_calendars (zone) VALUES ($1)", row["time_zone"])
+                self._log.info("usage is kept in a further time zone", time_zone=row["time_zone"])
+
+    async def _build_month(self, connection: Any, calendar: Calendar) -> None:
+        """The newest month that has rows and is not there yet; without one the calendar is complete."""
+        newest, oldest = await connection.fetchval(_NEWEST, calendar.since), await connection.fetchval(_OLDEST)
+        if newest is None:
+            await connection.execute("UPDATE usage_calendars SET complete = true WHERE id = $1", calendar.id)
+            return
+        since = next(starting(newest, Bucket.MONTH, calendar.zone))
+        until = calendar.since or newest + _DAY
+        blocks = Blocks(calendar.id, starts_before(until, since, Bucket.DAY, calendar.zone), [since])
+        statement = folding.build(blocks)
+        await connection.execute(statement, since, blocks.days, blocks.months, calendar.since)
+        await connection.execute(
+            "UPDATE usage_calendars SET since = $2, complete = $3 WHERE id = $1", calendar.id, since, oldest >= since
+        )
+
+    def _report(self, error: Exception, *, first: bool) -> None:
+        self._metrics.failures.inc()
+        if first:
+            words = str(error) if isinstance(error, PostgresUnavailable | UnknownZoneError) else type(error).__name__
+            self._log.warning("usage is not rolled up: questions read more of the ledger", reason=words)

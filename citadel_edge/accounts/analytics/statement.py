@@ -1,0 +1,164 @@
+"""A question as one SQL statement. Pure.
+
+Decides what it reads: rollups of whole blocks, the ledger for what is in no block, and the queue's rows for blocks that
+do not hold them yet. One statement, so that all three are of one moment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from citadel_edge.accounts.analytics.columns import COUNTS, HISTOGRAMS, QUEUED, SUMS, TABLES, measured, merged
+from citadel_edge.accounts.analytics.dimensions import Grain, grain_of
+from citadel_edge.accounts.analytics.pieces import Level, Pieces, levels_for, pieces_of
+from citadel_edge.accounts.analytics.question import MOST_ROWS, Measure, Question
+
+_RANKS: Final = {
+    Measure.REQUESTS: "sum(requests)",
+    Measure.TOKENS: "sum(tokens_in + tokens_out)",
+    Measure.COST: "sum(cost_usd)",
+    Measure.ERRORS: "sum(errors)",
+    Measure.DENIED: "sum(denied)",
+}
+
+_INSIDE: Final = "row.created_at >= region.since AND row.created_at < region.until"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL and its arguments. Rows: `total` (1 for the totals), `bucket`, `others`, `g0` …, and the measures."""
+
+    text: str
+    arguments: tuple[object, ...]
+
+
+def statement(question: Question, bounds: Sequence[datetime], calendar: int | None) -> Statement:
+    """The statement that answers a question whose buckets have these bounds.
+
+    `calendar` is that of the question's zone, if its days and months are kept for the whole span.
+    """
+    return _Draft(question, bounds, calendar).statement()
+
+
+class _Draft:
+    """A statement while it is put together."""
+
+    def __init__(self, question: Question, bounds: Sequence[datetime], calendar: int | None) -> None:
+        self._question = question
+        self._bounds = bounds
+        self._grain = grain_of(question.dimensions)
+        levels = () if self._grain is None else levels_for(self._grain, question.span, question.bucket, calendar)
+        self._pieces = pieces_of(bounds, levels)
+        self._arguments: list[object] = []
+        self._groups = [f"g{number}" for number in range(len(question.group_by))]
+        self._measures = (*COUNTS, *SUMS, *(HISTOGRAMS if question.histograms else ()))
+        self._tables = TABLES if question.histograms else ("usage_rollups",)
+        self._starts = self._argument(list(bounds[:-1]), "timestamptz[]")
+        self._values = [(name, self._argument(list(values), "text[]")) for name, values in question.conditions]
+
+    def statement(self) -> Statement:
+        pieces, grain = self._pieces, self._grain
+        sources: list[str] = []
+        if grain is not None and pieces.blocks:
+            for level, marks in pieces.blocks.items():
+                starts = self._argument(marks, "timestamptz[]")
+                sources += [self._kept(grain, level, starts, table) for table in self._tables]
+            sources.append(self._queue(pieces))
+        if pieces.rest:
+            sources.append(self._ledger(pieces))
+        text = f"WITH cells AS MATERIALIZED ({' UNION ALL '.join(sources)}){self._summed()}"
+        return Statement(text, tuple(self._arguments))
+
+    def _kept(self, grain: Grain, level: Level, starts: str, table: str) -> str:
+        groups = [f"key.{name} AS g{number}" for number, name in enumerate(self._question.group_by)]
+        there = TABLES[table]
+        sums = (f"{merged(name, 'kept.') if name in there else '0'} AS {name}" for name in self._measures)
+        keys = ""
+        if self._question.dimensions:
+            keys = f"JOIN usage_keys AS key ON key.id = kept.key_id AND key.grain = {grain.number} {self._where('key')}"
+        return (
+            f"SELECT {self._listed(self._bucket('kept.start'), groups)}, {', '.join(sums)} "  # noqa: S608 - ours
+            f"FROM {table} AS kept {keys} WHERE kept.series = {level.unit.series_of(grain)} "
+            f"AND kept.calendar = {level.calendar} AND kept.start = ANY({starts}) {self._grouped()}"
+        )
+
+    def _queue(self, pieces: Pieces) -> str:
+        """What the blocks do not hold yet; the rest's rows are read from the ledger, queued or not."""
+        source = f"{QUEUED} WHERE {self._within()} {self._where('row')}"
+        if pieces.rest:
+            source += f" AND NOT EXISTS (SELECT FROM {self._regions(pieces)} WHERE {_INSIDE})"
+        return self._from_rows(source, added="named.added", fresh="queue.fresh")
+
+    def _ledger(self, pieces: Pieces) -> str:
+        source = f"{self._regions(pieces)} JOIN usage_events AS row ON {_INSIDE} WHERE true {self._where('row')}"
+        return self._from_rows(source, added="row.count", fresh="true")
+
+    def _from_rows(self, source: str, *, added: str, fresh: str) -> str:
+        groups = [f"coalesce(row.{name}, '') AS g{number}" for number, name in enumerate(self._question.group_by)]
+        measures = ", ".join(f"{measured(name, added, fresh)} AS {name}" for name in self._measures)
+        return (
+            f"SELECT {self._listed('bucket', self._groups)}, {self._sums()} FROM (SELECT "  # noqa: S608 - ours
+            f"{self._listed(self._bucket('row.created_at'), groups)}, {measures} FROM {source} OFFSET 0) AS met "
+            f"{self._grouped()}"
+        )
+
+    def _summed(self) -> str:
+        """The cells as rows and totals; ranked before, if only the top is wanted."""
+        groups, top = self._groups, self._question.top
+        ranked = others = chosen = ""
+        if top is not None:
+            names = ", ".join(groups)
+            ranked = (
+                f", ranked AS (SELECT {names}, row_number() OVER (ORDER BY {_RANKS[top.by]} DESC, {names}) "  # noqa: S608
+                f"> {self._argument(top.count)} AS others FROM cells GROUP BY {names})"
+            )
+            chosen = f"JOIN ranked USING ({names})"
+            groups = [f"CASE WHEN others THEN NULL ELSE {name} END" for name in groups]
+            others = "others"
+        heads = self._listed("bucket", [f"{group} AS {name}" for group, name in zip(groups, self._groups, strict=True)])
+        keys = self._listed("bucket", [*([others] if others else []), *groups])
+        having = ""
+        if top is not None and not top.others:
+            having = "HAVING grouping(bucket) = 1 OR NOT others"
+        sums = ", ".join(_shown(name) for name in self._measures)
+        return (
+            f"{ranked} SELECT grouping(bucket) AS total, {others or 'false'} AS others, {heads}, {sums} "  # noqa: S608
+            f"FROM cells {chosen} GROUP BY GROUPING SETS (({keys}), ()) {having} LIMIT {MOST_ROWS + 2}"
+        )
+
+    def _bucket(self, moment: str) -> str:
+        return f"width_bucket({moment}, {self._starts}) - 1 AS bucket"
+
+    def _within(self) -> str:
+        since, until = self._argument(self._bounds[0]), self._argument(self._bounds[-1])
+        return f"row.created_at >= {since} AND row.created_at < {until}"
+
+    def _regions(self, pieces: Pieces) -> str:
+        since = self._argument([since for since, _ in pieces.rest], "timestamptz[]")
+        until = self._argument([until for _, until in pieces.rest], "timestamptz[]")
+        return f"unnest({since}, {until}) AS region (since, until)"
+
+    def _where(self, table: str) -> str:
+        return "".join(f" AND {table}.{name} = ANY({values})" for name, values in self._values)
+
+    def _sums(self) -> str:
+        return ", ".join(f"{merged(name)} AS {name}" for name in self._measures)
+
+    def _grouped(self) -> str:
+        return f"GROUP BY {self._listed('bucket', self._groups)}"
+
+    def _listed(self, first: str, others: Sequence[str]) -> str:
+        return ", ".join((first, *others))
+
+    def _argument(self, value: object, kind: str = "") -> str:
+        self._arguments.append(value)
+        return f"${len(self._arguments)}{f'::{kind}' if kind else ''}"
+
+
+def _shown(name: str) -> str:
+    if name in COUNTS:
+        return f"coalesce(sum({name}), 0)::bigint AS {name}"
+    if name in SUMS:
+        return f"coalesce(sum({name}), 0) AS {name}"
+    return f"numeric_send({merged(name)}) AS {name}"

@@ -1,0 +1,129 @@
+"""An operation laid out for one combination of its conditions: which fields, of which types, where.
+
+Selection sets below object types are laid out at once, those below interfaces and unions when a type turns up. The
+whole is bounded: fragments spread within fragments may ask for far more fields than a document has letters.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import (
+    GraphQLField,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    default_field_resolver,
+    get_named_type,
+)
+from graphql.execution.collect_fields import (
+    FieldDetailsList,
+    FragmentDetails,
+    GroupedFieldSet,
+    collect_fields,
+    collect_subfields,
+)
+from graphql.execution.values import VariableValues
+
+from citadel_edge.graph.compiled.code import Scribe
+from citadel_edge.graph.compiled.completers import Types
+from citadel_edge.graph.compiled.conditions import NotCovered
+from citadel_edge.graph.compiled.selections import Field, Selection
+from citadel_edge.graph.compiled.sources import Plain
+
+
+@dataclass(eq=False, kw_only=True)
+class Plan:
+    """The selections of an operation. `conditions`: the values of the variables that decide; `most`: fields at most."""
+
+    schema: GraphQLSchema
+    operation: OperationDefinitionNode
+    fragments: dict[str, FragmentDetails]
+    conditions: VariableValues
+    most: int
+    hide_suggestions: bool
+    plain: Plain = field(default_factory=Plain)
+    _fields: int = 0
+    _known: dict[tuple[str, int], Selection | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._scribe = Scribe(Types(self._planned, self.plain), hide_suggestions=self.hide_suggestions)
+
+    def root(self) -> Selection:
+        """The operation's own selection. Raises NotCovered when the operation asks for too much."""
+        root = self.schema.get_root_type(self.operation.operation)
+        if root is None:
+            raise NotCovered("the schema has no such operation")
+        grouped = collect_fields(self.schema, self.fragments, self.conditions, root, self.operation)
+        return self._select(root, grouped.grouped_field_set)
+
+    def parts(self) -> list[Selection]:
+        """The same, a selection for each root field, for mutations, which run one after the other."""
+        root = self.root()
+        return [self._selection(root.parent, (one,)) for one in root.fields]
+
+    def selection(self, parent: GraphQLObjectType, details: FieldDetailsList) -> Selection | None:
+        """What `details` ask of a type; None when that would be too much."""
+        place = (parent.name, id(details))
+        if place not in self._known:
+            try:
+                self._known[place] = self._planned_below(parent, details)
+            except NotCovered:
+                self._known[place] = None
+        return self._known[place]
+
+    def _planned(self, parent: GraphQLObjectType, below: Field) -> Selection:
+        """The same for what `_select` has laid out already."""
+        known = self._known[parent.name, id(below.details)]
+        if known is None:
+            raise NotCovered("an object type that was not laid out")
+        return known
+
+    def _planned_below(self, parent: GraphQLObjectType, details: FieldDetailsList) -> Selection:
+        found = collect_subfields(self.schema, self.fragments, self.conditions, self.operation, parent, details)
+        return self._select(parent, found.grouped_field_set)
+
+    def _select(self, parent: GraphQLObjectType, grouped: GroupedFieldSet) -> Selection:
+        self._fields += len(grouped)
+        if self._fields > self.most:
+            raise NotCovered(f"more than {self.most} fields")
+        pairs = ((_field(self.schema, parent, key, details)) for key, details in grouped.items())
+        fields = tuple(one for one in pairs if one is not None)
+        for one in fields:
+            named: Any = get_named_type(one.type)
+            if isinstance(named, GraphQLObjectType):
+                self._known[named.name, id(one.details)] = self._planned_below(named, one.details)
+        return self._selection(parent, fields)
+
+    def _selection(self, parent: GraphQLObjectType, fields: tuple[Field, ...]) -> Selection:
+        types = self._scribe.types
+        return Selection(
+            parent=parent,
+            fields=fields,
+            sliced=any(types.is_sliced(one, one.type) for one in fields),
+            asks=any(one.resolve is not None or types.asks(one) for one in fields),
+            plain=self.plain,
+            build=self._scribe.build,
+        )
+
+
+def _field(schema: GraphQLSchema, parent: GraphQLObjectType, key: str, details: FieldDetailsList) -> Field | None:
+    """None for a field that the type does not have: the executor leaves it out, too."""
+    nodes = [detail.node for detail in details]
+    definition = schema.get_field(parent, nodes[0].name.value)
+    if definition is None:
+        return None
+    return Field(
+        key=key,
+        details=details,
+        nodes=nodes,
+        definition=definition,
+        parent=parent,
+        resolve=_resolver(definition),
+    )
+
+
+def _resolver(definition: GraphQLField) -> Any:
+    """None when the field is read from its source; with arguments the default resolver is called like any other."""
+    if definition.resolve is None or definition.resolve is default_field_resolver:
+        return default_field_resolver if definition.args else None
+    return definition.resolve

@@ -1,0 +1,1 @@
+"""The page at `/` where people try the graph: GraphiQL, a field for a key, examples."""

@@ -1,0 +1,1 @@
+"""What answers each field of the contract, subject by subject. Nothing is decided here."""

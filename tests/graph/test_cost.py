@@ -1,0 +1,199 @@
+"""What an operation costs: tables by hand for each directive, and no way to make the pricing itself dear."""
+
+import time
+
+import pytest
+from graphql import OperationDefinitionNode, build_schema, parse
+
+from citadel_edge.errors import StartError
+from citadel_edge.graph.cost import CostObjection
+from citadel_edge.graph.cost_annotations import Weights, annotations_of
+from citadel_edge.graph.cost_plan import Planner
+
+DIRECTIVES = """
+directive @cost(weight: String!) on
+  ARGUMENT_DEFINITION | ENUM | FIELD_DEFINITION | INPUT_FIELD_DEFINITION | OBJECT | SCALAR
+directive @listSize(
+  assumedSize: Int, slicingArguments: [String!], sizedFields: [String!], requireOneSlicingArgument: Boolean = true
+) on FIELD_DEFINITION
+"""
+PRICED = build_schema(
+    DIRECTIVES
+    + """
+type Query {
+  leaf: Int
+  leaves: [Int!]!
+  dear: Int @cost(weight: "10")
+  cheap: Int @cost(weight: "-1")
+  thing: Thing
+  heavy: Heavy
+  plain: [Thing!]!
+  assumed: [Thing!]! @listSize(assumedSize: 3)
+  names(first: Int): [String!]! @listSize(slicingArguments: ["first"])
+  sliced(first: Int, last: Int): [Thing!]! @listSize(slicingArguments: ["first", "last"])
+  byDefault(first: Int = 4): [Thing!]! @listSize(slicingArguments: ["first"])
+  either(first: Int): [Thing!]! @listSize(assumedSize: 6, slicingArguments: ["first"], requireOneSlicingArgument: false)
+  most(first: Int, last: Int): [Thing!]!
+    @listSize(slicingArguments: ["first", "last"], requireOneSlicingArgument: false)
+  nested(page: Page): [Thing!]! @listSize(slicingArguments: ["page.first"])
+  pages(first: Int): Pages! @listSize(slicingArguments: ["first"], sizedFields: ["edges", "nodes"])
+  find(text: String @cost(weight: "8"), filter: Filter): Thing
+  any: Any
+  node: Node
+}
+input Page { first: Int, after: String }
+input Filter { like: String @cost(weight: "5"), and: [Filter!], plain: Int }
+type Pages { edges: [Edge!]!, nodes: [Thing!]!, total: Int! }
+type Edge { cursor: String!, node: Thing! }
+interface Node { id: ID! }
+type Thing implements Node {
+  id: ID!, name: String, size: Size, thing: Thing, things: [Thing!]! @listSize(assumedSize: 2)
+}
+type Heavy implements Node @cost(weight: "50") { id: ID!, name: String, thing: Thing }
+scalar Size @cost(weight: "7")
+union Any = Thing | Heavy
+"""
+)
+ANNOTATIONS = annotations_of(PRICED, Weights())
+
+
+def price_of(query, **variables):
+    document = parse(query)
+    operation = next(d for d in document.definitions if isinstance(d, OperationDefinitionNode))
+    return Planner(PRICED, ANNOTATIONS, document).price(operation).of(variables)
+
+
+TABLE = [
+    ("{ __typename }", 0),
+    ("{ leaf }", 1),
+    ("{ leaves }", 1),
+    ("{ dear }", 11),
+    ("{ leaf cheap }", 1),
+    ("{ cheap }", 0),
+    ("{ thing { id } }", 3),
+    ("{ thing { id size } }", 10),
+    ("{ heavy { id } }", 51),
+    ("{ plain { id } }", 30),
+    ("{ assumed { id } }", 9),
+    ("{ assumed { things { id } } }", 3 * (2 + 2 * 3)),
+    ("{ names(first: 5) }", 5),
+    ("{ sliced(first: 5) { id } }", 15),
+    ("{ sliced(last: 2) { id } }", 6),
+    ("{ sliced(first: 0) { id } }", 0),
+    ("{ sliced(first: -5) { id } }", 0),
+    ("{ byDefault { id } }", 12),
+    ("{ byDefault(first: 1) { id } }", 3),
+    ("{ either { id } }", 18),
+    ("{ either(first: 2) { id } }", 6),
+    ("{ most(first: 2, last: 5) { id } }", 15),
+    ("{ most { id } }", 30),
+    ("{ nested(page: {first: 3}) { id } }", 9),
+    ("{ pages(first: 4) { total } }", 3),
+    ("{ pages(first: 4) { edges { node { id } } } }", 2 + 4 * (2 + 3)),
+    ("{ pages(first: 4) { nodes { id } edges { cursor } } }", 2 + 4 * 3 + 4 * 3),
+    ('{ find(text: "x") { id } }', 11),
+    ('{ find(filter: {like: "x", and: [{like: "y"}, {plain: 1}]}) { id } }', 13),
+    ("{ any { __typename } }", 50),
+    ("{ any { ... on Thing { size thing { id } } } }", 50),
+    ("{ any { ... on Thing { size thing { id } } ... on Heavy { name } } }", 51),
+    ("{ node { id } }", 51),
+    ("{ __schema { types { name } } }", 100),
+    # What execution merges is paid once.
+    ("{ leaf leaf other: leaf }", 2),
+    ("{ thing { id } thing { name } }", 4),
+    ("{ thing { ...f ...f } } fragment f on Thing { id }", 3),
+    ("{ ... { leaf } ... on Query { leaf } }", 1),
+    # What is switched off for good costs nothing.
+    ("{ leaf @skip(if: true) thing @include(if: false) { id } }", 0),
+    ("{ leaf @skip(if: false) thing @include(if: true) { id } }", 4),
+]
+
+
+@pytest.mark.parametrize(("query", "price"), TABLE)
+def test_the_price_is_as_summed_up_by_hand(query, price):
+    assert price_of(query) == price
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "price"),
+    [
+        ("query ($n: Int) { sliced(first: $n) { id } }", {"n": 7}, 21),
+        ("query ($n: Int = 2) { sliced(first: $n) { id } }", {}, 6),
+        ("query ($n: Int = 2) { sliced(first: $n) { id } }", {"n": 3}, 9),
+        ("query ($n: Int, $m: Int) { sliced(first: $n, last: $m) { id } }", {"m": 4}, 12),
+        ("query ($n: Int, $m: Int) { sliced(first: $n, last: $m) { id } }", {"n": None, "m": 4}, 12),
+        ("query ($n: Int) { byDefault(first: $n) { id } }", {}, 12),
+        ("query ($n: Int) { pages(first: $n) { edges { node { id } } } }", {"n": 2}, 12),
+        ("query ($p: Page) { nested(page: $p) { id } }", {"p": {"first": 5}}, 15),
+        ("query ($n: Int) { nested(page: {first: $n}) { id } }", {"n": 5}, 15),
+        ("query ($f: Filter) { find(filter: $f) { id } }", {"f": {"and": [{"like": "a"}, {"like": "b"}]}}, 13),
+        ("query ($on: Boolean!) { leaf @include(if: $on) thing @skip(if: $on) { id } }", {"on": True}, 1),
+        ("query ($on: Boolean!) { leaf @include(if: $on) thing @skip(if: $on) { id } }", {"on": False}, 3),
+        ("query ($on: Boolean!) { leaf @include(if: $on) leaf }", {"on": False}, 1),
+        ("query ($on: Boolean!) { ...f @include(if: $on) } fragment f on Query { leaf }", {"on": False}, 0),
+        ("query ($n: Int) { any { ... on Thing { t: things { id } } } sliced(first: $n) { id } }", {"n": 1}, 53),
+        ("query ($n: Int) { sliced(first: $n) { id } }", {"n": 10**30}, 3_000_000),
+    ],
+)
+def test_variables_count_as_they_will_be(query, variables, price):
+    assert price_of(query, **variables) == price
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ("{ sliced { id } }", {}),
+        ("{ sliced(first: null) { id } }", {}),
+        ("{ sliced(first: 1, last: 2) { id } }", {}),
+        ("query ($n: Int) { sliced(first: $n) { id } }", {}),
+        ("query ($n: Int) { sliced(first: $n) { id } }", {"n": "no number"}),
+        ("query ($n: Int, $m: Int) { sliced(first: $n, last: $m) { id } }", {"n": 1, "m": 1}),
+    ],
+)
+def test_a_list_that_needs_one_slicing_argument_gets_exactly_one(query, variables):
+    with pytest.raises(CostObjection, match=r"Query\.sliced: give exactly one of: first, last"):
+        price_of(query, **variables)
+
+
+def bomb(leaf, *, width=8, levels=40):
+    spread = " ".join(f"t{n}: thing {{ ...f%s }}" for n in range(width))
+    fragments = "".join(f" fragment f{n} on Thing {{ {spread.replace('%s', str(n + 1))} }}" for n in range(levels))
+    return f"query ($on: Boolean = true) {{ thing {{ ...f0 }} }}{fragments} fragment f{levels} on Thing {{ {leaf} }}"
+
+
+@pytest.mark.parametrize("leaf", ["id", "id @include(if: $on)"])
+def test_a_bomb_of_fragments_is_priced_in_no_time_and_at_its_full_price(leaf):
+    query = bomb(leaf)
+    began = time.process_time()
+    assert price_of(query) > 8.0**40
+    assert time.process_time() - began < 0.5
+
+
+def test_a_tangle_that_cannot_be_priced_in_bounded_work_is_refused():
+    conditions = " ".join(f"$v{n}: Boolean!" for n in range(14))
+    spreads = "".join(
+        f" fragment f{n} on Query {{ ...f{n + 1} @skip(if: $v{n}) ...f{n + 1} @include(if: $v{n}) leaf }}"
+        for n in range(14)
+    )
+    began = time.process_time()
+    with pytest.raises(CostObjection, match="too tangled"):
+        price_of(f"query ({conditions}) {{ ...f0 }}{spreads} fragment f14 on Query {{ leaf }}")
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ('type Query { a: Int @cost(weight: "much") }', "Query.a: @cost needs a number"),
+        (
+            'type Query { a: [Int] @listSize(slicingArguments: ["first"]) }',
+            "Query.a: slicingArguments names no argument",
+        ),
+        ('type Query { a(p: P): [Int] @listSize(slicingArguments: ["p.x"]) } input P { y: Int }', "no argument: p.x"),
+        ('type Query { a: T @listSize(assumedSize: 1, sizedFields: ["b"]) } type T { c: Int }', "names no field: b"),
+        ("type Query { a: Int @listSize(assumedSize: 1) }", "Query.a: @listSize is on no list"),
+    ],
+)
+def test_a_mistake_in_the_directives_refuses_to_start(mistake, said):
+    with pytest.raises(StartError, match=said):
+        annotations_of(build_schema(DIRECTIVES + mistake), Weights())
