@@ -3,6 +3,7 @@ import gc
 import itertools
 import time
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from graphql import GraphQLSchema, OperationDefinitionNode, build_schema, parse
 
 from citadel_edge.graph.compiled.operation import COMBINATIONS, FIELDS, Compiled, Result, compile_operation
 from citadel_edge.graph.compiled.pacing import Pace
+from citadel_edge.graph.compiled.sources import Access
 from citadel_edge.telemetry.clock import Clock
 from graph_runs import UNHURRIED, Case
 
@@ -209,6 +211,18 @@ async def test_an_object_that_has_every_attribute_is_what_the_executor_takes_it_
 
     agreeable = case(schema, "{ leaf { id } leaves { id } }", {"leaf": Agreeable(), "leaves": [Agreeable()]})
     assert await agreeable.by_compiled(agreeable.compiled(), {}) == await agreeable.by_graphql_core({})
+
+
+def test_functions_written_ahead_are_those_that_run(schema: GraphQLSchema) -> None:
+    run = covered(schema, "{ leaf { id leaves { name } } named { name } }")
+    run.write()
+    (root,) = run._layouts[()].parts
+    written = dict(root.by_access)
+    leaf = {"id": "1", "leaves": [{"name": "n"}]}
+    assert run.run({"leaf": leaf}, None) == Result({"leaf": leaf, "named": None}, [])
+    assert run.run(SimpleNamespace(leaf=leaf), None) == Result({"leaf": leaf, "named": None}, [])
+    assert set(written) == {Access.ITEM, Access.ATTRIBUTE}
+    assert dict(root.by_access) == written
 
 
 def test_suggestions_are_hidden_on_demand(schema: GraphQLSchema) -> None:
