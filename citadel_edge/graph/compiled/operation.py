@@ -47,7 +47,8 @@ def compile_operation(
 ) -> "Compiled | None":
     """A validated operation compiled, or None for one that only graphql-core can run.
 
-    Any thread may call it. A subscription's is run once an event, with the event as root.
+    Any thread may call it. Resolvers and types are those the schema has now: it must not be changed afterwards. A
+    subscription's is run once an event, with the event as root.
     """
     definitions = (one for one in document.definitions if isinstance(one, FragmentDefinitionNode))
     fragments = {one.name.value: FragmentDetails(one, None) for one in definitions}
