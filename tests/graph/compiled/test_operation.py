@@ -19,7 +19,7 @@ SDL = """
 directive @defer(label: String, if: Boolean! = true) on FRAGMENT_SPREAD | INLINE_FRAGMENT
 directive @stream(label: String, initialCount: Int = 0, if: Boolean! = true) on FIELD
 interface Named { name: String }
-type Leaf implements Named { id: ID!, name: String, size(unit: String = "m"): Float, leaves: [Leaf!]! }
+type Leaf implements Named { id: ID!, name: String, size(unit: String = "m"): Float, leaves: [Leaf!]!, next: Leaf }
 type Query { leaf: Leaf, leaves: [Leaf!]!, named: [Named], text(of: String, in: [String!]): String }
 type Mutation { put(x: Int!): Int!, drop: Leaf! }
 type Subscription { leaf: Leaf!, count: Int }
@@ -333,6 +333,28 @@ async def test_a_slice_begins_when_a_run_comes_back_to_life(schema: GraphQLSchem
 
     assert await turns(Pace(lambda: now_s)) == await turns(UNHURRIED)
     assert await turns(Pace(itertools.count().__next__)) > await turns(UNHURRIED)
+
+
+@pytest.mark.usefixtures("_coroutines_may_be_abandoned")
+async def test_a_resolver_that_cancels_leaves_to_run_what_runs_in_the_background(schema: GraphQLSchema) -> None:
+    ran: list[str] = []
+
+    async def name(_info: Any) -> str:
+        ran.append("name")
+        return "n"
+
+    def cancels(_info: Any) -> str:
+        raise asyncio.CancelledError
+
+    async def leaf(_info: Any) -> Any:
+        return {"next": {"name": name, "id": None}, "id": cancels, "leaves": []}
+
+    text = "{ leaf { next { name id } leaves { id } id } }"
+    both = case(schema, text, {"leaf": leaf})
+    expected = await both.by_graphql_core({})
+    assert ran == ["name"]
+    assert await both.by_compiled(both.compiled(), {}) == expected
+    assert ran == ["name"] * 2
 
 
 @pytest.mark.parametrize("turns", range(1, 6))
