@@ -23,7 +23,19 @@ from graphql import (
 )
 
 from graph_asking import chance
-from graph_world import Awaitable, Base, CallableObject, Computed, Dynamic, Extended, Level, OwnMapping, Struct, Trouble
+from graph_world import (
+    Awaitable,
+    Base,
+    CallableObject,
+    Computed,
+    Dynamic,
+    Extended,
+    Level,
+    OwnMapping,
+    Pretender,
+    Struct,
+    Trouble,
+)
 
 Make = Callable[[], Any]
 RIGHT: dict[str, list[Any]] = {
@@ -252,6 +264,7 @@ CONTAINERS: list[Callable[[dict[str, Any]], Any]] = [
     *([_attributes] * 3),
     OrderedDict,
     OwnMapping,
+    Pretender,
     _computed,
     _struct,
     _dynamic,

@@ -16,7 +16,7 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
-    execute,
+    experimental_execute_incrementally,
     parse,
 )
 
@@ -77,7 +77,7 @@ def by_graphql_core(case: Case, root: Any, log: list[Any], given: dict[str, Any]
             return None, executor
         result: Any = executor.execute_operation(False)
     else:
-        result = execute(case.schema, case.document, root, log, given)
+        result = experimental_execute_incrementally(case.schema, case.document, root, log, given)
 
     async def later() -> Answer:
         return answer(await result)

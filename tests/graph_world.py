@@ -9,6 +9,8 @@ import msgspec
 from graphql import (
     GraphQLEnumType,
     GraphQLError,
+    GraphQLList,
+    GraphQLNonNull,
     GraphQLResolveInfo,
     GraphQLSchema,
     Undefined,
@@ -24,7 +26,8 @@ input Range { low: Int = 1, high: Int!, role: Role, tags: [String!], inner: Rang
 interface Named { name: String, self: Named, peers: [Named] }
 interface Late { name: String, tags: [String] }
 interface Judged { name: String }
-type Plain { id: ID!, text: String, count: Int, ratio: Float!, on: Boolean, role: Role, level: Level!, at: Moment }
+type Plain { id: ID!, text: String, count: Int, ratio: Float!, on: Boolean, role: Role, level: Level!, at: Moment
+  ons: [Boolean!], levels: [Level] }
 type Node implements Named {
   id: ID!
   name: String
@@ -134,6 +137,18 @@ class Dynamic:
             return self.__dict__["_values"][name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+class Pretender:
+    """An object that claims to be a mapping."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    __class__ = property(lambda _self: dict)  # type: ignore[assignment]
+
+    def get(self, name: str) -> Any:
+        return self._values.get(name)
 
 
 class OwnMapping(Mapping[str, Any]):
@@ -319,7 +334,8 @@ def world_schema() -> GraphQLSchema:
     types["Moment"].coerce_input_value = moment_from
     types["Fickle"].coerce_output_value = fickle
     level = GraphQLEnumType("Level", {"LOW": Level.LOW, "HIGH": Level.HIGH, "ODD": [1]})
-    types["Plain"].fields["level"].type = type(types["Plain"].fields["level"].type)(level)
+    types["Plain"].fields["level"].type = GraphQLNonNull(level)
+    types["Plain"].fields["levels"].type = GraphQLList(level)
     types["Late"].resolve_type = late_type
     types["Judged"].resolve_type = judged_type
     types["Typed"].is_type_of = is_typed

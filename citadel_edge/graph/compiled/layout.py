@@ -1,6 +1,6 @@
 """An operation laid out, ready to be run: its root fields together, or one after the other for a mutation."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,11 +21,15 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The parts of an operation, each run to its end before the next begins; `attributes` are for the runs."""
+    """The parts of an operation, each run to its end before the next begins.
+
+    `attributes` are for the runs; `write` writes functions ahead that would be written when they are needed.
+    """
 
     attributes: Mapping[str, Any]
     parts: Sequence[Selection]
     pace: Pace
+    write: Callable[[], None]
 
     def run(self, root: Any, context: Any, variables: VariableValues) -> Result | Awaitable[Result]:
         """The answer, or a coroutine of it."""

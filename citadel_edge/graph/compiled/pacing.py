@@ -50,19 +50,23 @@ class Slices:
         made: list[Any] = []
         if paused:
             made, self.made = self.made, made
-        try:
-            if paused:
-                await sleep(0)
+            await self._pause(steps, made)
+        else:
             self.renew()
+        try:
             while self._step(steps, made):
-                await sleep(0)
-                self.renew()
+                await self._pause(steps, made)
         except StopIteration as end:
             return end.value
+
+    async def _pause(self, steps: Steps, made: list[Any]) -> None:
+        try:
+            await sleep(0)
         except CancelledError:
             steps.close()
             dispose(made)
             raise
+        self.renew()
 
     def _step(self, steps: Steps, made: list[Any]) -> bool:
         self.made = made

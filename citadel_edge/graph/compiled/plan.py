@@ -28,7 +28,7 @@ from citadel_edge.graph.compiled.code import Scribe
 from citadel_edge.graph.compiled.completers import Types
 from citadel_edge.graph.compiled.conditions import NotCovered
 from citadel_edge.graph.compiled.selections import Field, Selection
-from citadel_edge.graph.compiled.sources import Plain
+from citadel_edge.graph.compiled.sources import Access, Plain
 
 
 @dataclass(eq=False, kw_only=True)
@@ -44,22 +44,25 @@ class Plan:
     plain: Plain = field(default_factory=Plain)
     _fields: int = 0
     _known: dict[tuple[str, int], Selection | None] = field(default_factory=dict)
+    _made: list[Selection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._scribe = Scribe(Types(self._planned, self.plain), hide_suggestions=self.hide_suggestions)
 
     def root(self) -> Selection:
         """The operation's own selection. Raises NotCovered when the operation asks for too much."""
-        root = self.schema.get_root_type(self.operation.operation)
-        if root is None:
-            raise NotCovered("the schema has no such operation")
-        grouped = collect_fields(self.schema, self.fragments, self.conditions, root, self.operation)
-        return self._select(root, grouped.grouped_field_set)
+        return self._selection(*self._root())
 
     def parts(self) -> list[Selection]:
         """The same, a selection for each root field, for mutations, which run one after the other."""
-        root = self.root()
-        return [self._selection(root.parent, (one,)) for one in root.fields]
+        parent, fields = self._root()
+        return [self._selection(parent, (one,)) for one in fields]
+
+    def write(self) -> None:
+        """Write the functions for sources that are dicts, and for objects; others are written when they turn up."""
+        for selection in self._made:
+            selection.function(Access.ITEM)
+            selection.function(Access.ATTRIBUTE)
 
     def selection(self, parent: GraphQLObjectType, details: FieldDetailsList) -> Selection | None:
         """What `details` ask of a type; None when that would be too much."""
@@ -78,11 +81,19 @@ class Plan:
             raise NotCovered("an object type that was not laid out")
         return known
 
+    def _root(self) -> tuple[GraphQLObjectType, tuple[Field, ...]]:
+        parent = self.schema.get_root_type(self.operation.operation)
+        if parent is None:
+            raise NotCovered("the schema has no such operation")
+        found = collect_fields(self.schema, self.fragments, self.conditions, parent, self.operation)
+        return parent, self._laid_out(parent, found.grouped_field_set)
+
     def _planned_below(self, parent: GraphQLObjectType, details: FieldDetailsList) -> Selection:
         found = collect_subfields(self.schema, self.fragments, self.conditions, self.operation, parent, details)
-        return self._select(parent, found.grouped_field_set)
+        return self._selection(parent, self._laid_out(parent, found.grouped_field_set))
 
-    def _select(self, parent: GraphQLObjectType, grouped: GroupedFieldSet) -> Selection:
+    def _laid_out(self, parent: GraphQLObjectType, grouped: GroupedFieldSet) -> tuple[Field, ...]:
+        """The fields of a type, after what stands below them."""
         self._fields += len(grouped)
         if self._fields > self.most:
             raise NotCovered(f"more than {self.most} fields")
@@ -92,11 +103,11 @@ class Plan:
             named: Any = get_named_type(one.type)
             if isinstance(named, GraphQLObjectType):
                 self._known[named.name, id(one.details)] = self._planned_below(named, one.details)
-        return self._selection(parent, fields)
+        return fields
 
     def _selection(self, parent: GraphQLObjectType, fields: tuple[Field, ...]) -> Selection:
         types = self._scribe.types
-        return Selection(
+        selection = Selection(
             parent=parent,
             fields=fields,
             sliced=any(types.is_sliced(one, one.type) for one in fields),
@@ -104,6 +115,8 @@ class Plan:
             plain=self.plain,
             build=self._scribe.build,
         )
+        self._made.append(selection)
+        return selection
 
 
 def _field(schema: GraphQLSchema, parent: GraphQLObjectType, key: str, details: FieldDetailsList) -> Field | None:

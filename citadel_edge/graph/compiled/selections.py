@@ -68,7 +68,10 @@ class Selection:
 
     def function_for(self, cls: type) -> Complete:
         """The function for a source of this class, whatever the class is."""
-        access = access_to(cls)
+        return self.function(access_to(cls))
+
+    def function(self, access: Access) -> Complete:
+        """The function for sources that are read this way, written when it is first asked for."""
         if access not in self.by_access:
             self.by_access[access] = self.build(self, access)
         return self.by_access[access]

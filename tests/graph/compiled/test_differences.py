@@ -1,10 +1,8 @@
 """Compiled operations and graphql-core's executor give the same bytes, on documents and data made up at random."""
 
 import asyncio
-import gc
 import itertools
 import json
-import warnings
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -22,16 +20,8 @@ from graph_world import world_schema
 SEEDS = st.integers(min_value=0, max_value=2**32)
 TROUBLE = st.sampled_from([0, 0, 3, 10, 25])
 SLOW = st.sampled_from([0, 0, 5, 30])
+pytestmark = pytest.mark.usefixtures("_coroutines_may_be_abandoned")
 OFTEN = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-@pytest.fixture(autouse=True)
-def coroutines_may_be_abandoned() -> Iterator[None]:
-    """The executor leaves coroutines of values that nobody wants unawaited, and so does what equals it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-        gc.collect()
 
 
 @pytest.fixture(scope="module")
