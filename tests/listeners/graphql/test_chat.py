@@ -5,8 +5,9 @@ import asyncio
 import msgspec
 
 from citadel_edge.accounts.news import News, Subject
-from citadel_edge.config.shape import ListenerName, TierConfig
+from citadel_edge.config.shape import ListenerName, RoutingConfig, TierConfig
 from citadel_edge.listeners.graphql.resolvers.collected import Collected
+from citadel_edge.simulator.faults import Fault, FaultKind
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.timing import Timing
 from graphs import GRAPH, everything, graph_over, open_generators
@@ -277,6 +278,49 @@ async def test_a_revoked_key_ends_its_chats(edge_with):
         assert rest[-1]["end"]["error"] == {"code": "INVALID_API_KEY"}
         assert await idle(served)
         assert open_generators() == []
+
+
+async def test_an_answer_that_breaks_off_is_told_as_what_it_is(edge_with):
+    fault = Fault(kind=FaultKind.END_EARLY, after_tokens=5)
+    broken = SimulatorOptions(shortest=LENGTH, longest=LENGTH, faults=(fault,))
+    routing = RoutingConfig(probe_interval_s=0.1, retries=0)
+    async with edge_with(options=(broken,), changes={"routing": routing}) as served:
+        graph = await graph_over(served)
+        told = (await graph.ask(WHOLE, who=graph.user, c=CHAT))["chat"]
+        assert (told["outcome"], told["errors"][0]["code"]) == ("TRUNCATED", "UPSTREAM_ERROR")
+        assert told["content"]
+        assert told["costUsd"] > 0
+        async with graph.hear(LIVE, who=graph.user, c=CHAT) as stream:
+            found = await events(stream, "chat")
+        assert (found[-1]["end"]["outcome"], found[-1]["end"]["error"]) == ("TRUNCATED", {"code": "UPSTREAM_ERROR"})
+        assert await idle(served)
+
+
+async def test_a_refusal_of_the_engine_is_told_in_its_words(edge_with):
+    async with edge_with(options=(STEADY,)) as served:
+        graph = await graph_over(served)
+        wrong = {**CHAT, "extra": {"priority": 5}}
+        told = (await graph.ask(WHOLE, who=graph.user, c=wrong))["chat"]
+        assert (told["content"], told["outcome"]) == (None, "ERROR")
+        assert "priority" in told["errors"][0]["message"]
+        assert await idle(served)
+
+
+async def test_a_draining_process_says_where_to_go_on(edge_with):
+    async with edge_with(options=(SLOW,)) as served:
+        graph = await graph_over(served)
+        async with graph.hear(LIVE, who=graph.user, c=CHAT) as stream:
+            begun = await events(stream, "chat", most=3)
+            asking = asyncio.get_running_loop().create_task(graph.ask(WHOLE, who=graph.user, c=CHAT))
+            while len(served.edge.production.running) < 2:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.1)
+            await served.edge.production.hand_on(2)
+            rest = await events(stream, "chat")
+        assert rest[-1]["moved"]
+        assert rest[-1]["streamId"] == begun[0]["streamId"]
+        answer = (await asking)["chat"]
+        assert answer["errors"][0]["code"] == "LISTENER_STOPPED"
 
 
 async def test_feedback_is_kept_of_one_s_own_answers(edge_with):
