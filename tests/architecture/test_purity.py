@@ -50,6 +50,14 @@ PURE = (
     "process/panel.py",
     "telemetry/redaction.py",
     "accounts/keys.py",
+    "accounts/analytics/dimensions.py",
+    "accounts/analytics/buckets.py",
+    "accounts/analytics/pieces.py",
+    "accounts/analytics/durations.py",
+    "accounts/analytics/question.py",
+    "accounts/analytics/columns.py",
+    "accounts/analytics/statement.py",
+    "accounts/analytics/folding.py",
     "listeners/graphql/cost*.py",
 )
 STANDING = {"wire/sse.py", "wire/openai.py", "fleet/table.py", "fleet/breaker.py", "completions/request.py"}
