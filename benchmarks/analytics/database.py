@@ -37,7 +37,9 @@ class Database:
 @asynccontextmanager
 async def running_database() -> AsyncIterator[Database]:
     """One that is gone afterwards."""
-    log = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(100))
+    log = structlog.wrap_logger(
+        structlog.ReturnLogger(), wrapper_class=structlog.make_filtering_bound_logger("critical")
+    )
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="analytics-") as folder:
         config = Config(

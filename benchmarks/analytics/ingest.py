@@ -75,6 +75,10 @@ async def _folded(database: Database, a_second: int, rows: int) -> float:
     clock, rng = Clock(), random.Random(2)
     at, step = datetime(2026, 4, 1, tzinfo=UTC), timedelta(seconds=1 / a_second)
     at_once = min(5000, max(5 * a_second, 5))
+    await table.add(
+        database.postgres, [payload(clock, rng, at) for _ in range(20_000)]
+    )  # all keys are known after these
+    await fold_all(database)
     spent, done = 0.0, 0
     while done < min(rows, 60 * at_once):
         batch = [payload(clock, rng, at + step * (done + number)) for number in range(at_once)]

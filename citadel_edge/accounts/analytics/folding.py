@@ -79,8 +79,8 @@ def _add_key(grain: Grain) -> str:
     )
 
 
-ADD_KEYS: Final = tuple(_add_key(grain) for grain in (*GRAINS, EVERYTHING))
-"""In this order, each with the values of `UNKNOWN`."""
+ADD_KEYS: Final = tuple((grain, _add_key(grain)) for grain in (*GRAINS, EVERYTHING))
+"""In this order, each with the values that `UNKNOWN` finds, as far as the grain tells them apart."""
 
 
 def fold(calendars: Sequence[Blocks]) -> str:

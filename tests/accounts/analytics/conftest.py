@@ -24,7 +24,14 @@ from citadel_edge.config.shape import PostgresConfig
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
-from servers import migrated_dsn, migrated_template, own_postgres, postgres_server  # noqa: F401 - fixtures
+from servers import (  # noqa: F401 - fixtures
+    migrated_dsn,
+    migrated_template,
+    own_postgres,
+    postgres_server,
+    redis_url,
+    valkey_server,
+)
 
 CLOCK = Clock()
 NOTHING = [0, 0, 0, 0, 0, Decimal(0)]
