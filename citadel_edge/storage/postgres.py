@@ -35,6 +35,7 @@ CONNECT_S: Final = 10.0
 TAKE_BACK_S: Final = 1.0
 FIRST_PAUSE_S: Final = 0.1
 LAST_PAUSE_S: Final = 2.0
+_DRIVERS_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class PostgresPool:
@@ -122,8 +123,9 @@ class PostgresPool:
             try:
                 yield connection
             except Exception:
-                if not connection.is_closed():
-                    await transaction.rollback()
+                with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):  # the connection has gone
+                    if not connection.is_closed():
+                        await transaction.rollback()
                 raise
             await transaction.commit()
 
@@ -169,7 +171,7 @@ class PostgresPool:
                 connection = await self._pool.acquire()
                 async with self._returned(connection):
                     yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except _DRIVERS_ERRORS as error:
             if (away := self._translated(error, deadline_s, lent=connection is not None)) is None:
                 raise
             raise away from error
@@ -189,12 +191,12 @@ class PostgresPool:
 
     async def _take_back(self, connection: Any) -> None:
         """Bring a connection home whose caller has gone, in whatever state it is."""
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*_DRIVERS_ERRORS):
             try:
                 async with asyncio.timeout(TAKE_BACK_S):
                     if connection.is_in_transaction():
                         await connection.execute("ROLLBACK")
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            except _DRIVERS_ERRORS:
                 connection.terminate()
             await self._pool.release(connection, timeout=TAKE_BACK_S)
 

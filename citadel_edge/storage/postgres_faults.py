@@ -28,7 +28,13 @@ _BY_TYPE: Final = (
     (ConnectionResetError, "closed the connection"),
     (PermissionError, "may not be connected to by this process"),
 )
-_CLOSED: Final = ("connection is closed", "connection was closed", "pool is clos", "another operation is in progress")
+_CLOSED: Final = (
+    "connection is closed",
+    "connection was closed",
+    "pool is clos",
+    "another operation is in progress",
+    "released back",
+)
 
 
 class Fault(Enum):
@@ -45,6 +51,10 @@ def judge(error: BaseException) -> tuple[Fault, str]:
         return _judge_sqlstate(error)
     if isinstance(error, asyncpg.InterfaceError):
         closed = any(mark in str(error) for mark in _CLOSED)
+        return (Fault.AWAY, "closed the connection") if closed else (Fault.NONE, "")
+    if isinstance(error, asyncpg.InternalClientError):
+        # Between two statements of a transaction the server closed the connection: the driver stumbles over its words.
+        closed = "in progress" in str(error)
         return (Fault.AWAY, "closed the connection") if closed else (Fault.NONE, "")
     if isinstance(error, TimeoutError):
         return Fault.SLOW, "did not answer in time"

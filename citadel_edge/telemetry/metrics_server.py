@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Self
 
@@ -114,14 +114,19 @@ class MetricsServer:
         return await self._ask("query", query, {} if at is None else {"time": repr(at.timestamp())})
 
     async def range(self, query: str, *, since: datetime, until: datetime, step_s: float) -> Readings:
-        """What it comes to from `since` to `until`, both included, every `step_s` seconds. Raises as `instant`."""
+        """What it comes to from `since` to `until`, both included, every `step_s` seconds: whole milliseconds count.
+
+        Raises:
+            As `instant`.
+        """
         if not (math.isfinite(step_s) and step_s >= _SHORTEST_STEP_S):
             raise _wrong("Expected a step of at least a millisecond.", "step")
         if since > until:
             raise _wrong("Expected a beginning before the end.", "range")
-        if (until - since).total_seconds() / step_s + 1 > MOST_POINTS:
+        step_ms = int(step_s * 1000)
+        if (until - since) // timedelta(milliseconds=step_ms) + 1 > MOST_POINTS:
             raise _wrong(f"Expected at most {MOST_POINTS} points: ask for a longer step or a shorter range.", "step")
-        ends = {"start": repr(since.timestamp()), "end": repr(until.timestamp()), "step": repr(float(step_s))}
+        ends = {"start": repr(since.timestamp()), "end": repr(until.timestamp()), "step": repr(step_ms / 1000)}
         return await self._ask("query_range", query, ends)
 
     async def _ask(self, path: str, query: str, options: dict[str, str]) -> Readings:

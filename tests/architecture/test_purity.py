@@ -56,6 +56,14 @@ PURE = (
     "graph/operations.py",
     "graph/patterns.py",
     "graph/reading.py",
+    "accounts/analytics/dimensions.py",
+    "accounts/analytics/buckets.py",
+    "accounts/analytics/pieces.py",
+    "accounts/analytics/durations.py",
+    "accounts/analytics/question.py",
+    "accounts/analytics/columns.py",
+    "accounts/analytics/statement.py",
+    "accounts/analytics/folding.py",
 )
 STANDING = {"wire/sse.py", "wire/openai.py", "fleet/table.py", "fleet/breaker.py", "completions/request.py"}
 BANNED_MODULES = frozenset(

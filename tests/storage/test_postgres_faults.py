@@ -17,6 +17,12 @@ from citadel_edge.storage.postgres_faults import Fault, judge
         (asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT"), Fault.AWAY, "primary"),
         (asyncpg.QueryCanceledError("canceling statement"), Fault.SLOW, "cancelled"),
         (asyncpg.InterfaceError("connection is closed"), Fault.AWAY, "closed"),
+        (
+            asyncpg.InternalClientError("cannot switch to state 11; another operation (2) is in progress"),
+            Fault.AWAY,
+            "closed",
+        ),
+        (asyncpg.InternalClientError("unknown error in protocol implementation"), Fault.NONE, ""),
         (asyncpg.InterfaceError("the server expects 1 argument"), Fault.NONE, ""),
         (asyncpg.UniqueViolationError("duplicate key"), Fault.NONE, ""),
         (asyncpg.UndefinedTableError("no such table"), Fault.NONE, ""),

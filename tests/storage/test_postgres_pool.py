@@ -47,6 +47,26 @@ async def test_a_transaction_is_whole_or_not_at_all(open_postgres, postgres_dsn)
         assert await pool.fetchval("SELECT array_agg(x) FROM t") == [1]
 
 
+async def test_a_connection_that_is_ended_between_two_statements_is_an_outage_and_nothing_else(
+    open_postgres, postgres_dsn
+):
+    async with open_postgres(postgres_dsn) as pool:
+        await pool.execute("CREATE TABLE t (x int)")
+        for again in range(3):
+            with pytest.raises(PostgresUnavailable):
+                await _end_in_the_middle(pool, again)
+            await pool.wait_until_up()
+        assert await pool.fetchval("SELECT count(*) FROM t") == 0
+
+
+async def _end_in_the_middle(pool, wait):
+    async with pool.transaction() as connection:
+        backend = await connection.fetchval("SELECT pg_backend_pid()")
+        assert await pool.fetchval("SELECT pg_terminate_backend($1)", backend)
+        await asyncio.sleep(wait * 0.05)
+        await connection.executemany("INSERT INTO t VALUES ($1)", [(1,)])
+
+
 async def test_a_deadline_ends_the_statement_on_the_server_too(open_postgres, postgres_dsn):
     async with open_postgres(postgres_dsn) as pool:
         with pytest.raises(PostgresUnavailable, match=r"did not answer within 0\.1 s"):

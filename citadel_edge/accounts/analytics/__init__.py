@@ -18,5 +18,6 @@ transaction, and none of them sees a count that grows. Marking hours dirty and s
 again and again, and needs the ledger's rows for ever. Sums made by the trigger itself would have every carrier wait for
 the same few rows.
 
-The ledger's rows may be deleted once they are rolled up; sums stay. Nothing of a row may change but its count.
+The ledger's rows may be deleted once they are rolled up: sums stay, and only what is read from the ledger is gone with
+them. Nothing of a row may change but its count. All instances need the same rules of time zones.
 """

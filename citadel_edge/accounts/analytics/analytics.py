@@ -14,7 +14,7 @@ import asyncpg
 
 from citadel_edge.accounts.analytics.buckets import Bucket, bounds_of, starts_of
 from citadel_edge.accounts.analytics.dimensions import Dimension
-from citadel_edge.accounts.analytics.histogram import EMPTY, Histogram
+from citadel_edge.accounts.analytics.durations import EMPTY, Durations
 from citadel_edge.accounts.analytics.question import MOST_ROWS, Answer, Figures, Measure, Order, Question, Row
 from citadel_edge.accounts.analytics.statement import statement
 from citadel_edge.accounts.desk import invalid
@@ -75,9 +75,9 @@ class Analytics:
 
 
 async def _answer(question: Question, starts: list[datetime], found: list[Any]) -> Answer:
-    totals = next(row for row in found if row["total"])
     shown = [row for row in found if not row["total"]]
     _check_size(len(shown))
+    totals = next(row for row in found if row["total"])
     buckets = tuple(start.astimezone(question.span.zone) for start in starts)
     rows: list[Row] = []
     for number, row in enumerate(shown, start=1):
@@ -108,27 +108,27 @@ def _figures(row: Mapping[str, Any]) -> Figures:
         tokens_in=int(row["tokens_in"]),
         tokens_out=int(row["tokens_out"]),
         cost_usd=row["cost_usd"],
-        latency=_histogram(row, "latency"),
-        ttft=_histogram(row, "ttft"),
+        latency=_durations(row, "latency"),
+        ttft=_durations(row, "ttft"),
     )
 
 
-def _histogram(row: Mapping[str, Any], name: str) -> Histogram:
+def _durations(row: Mapping[str, Any], name: str) -> Durations:
     sent = row.get(name)
-    return EMPTY if sent is None else Histogram(sent)
+    return EMPTY if sent is None else Durations(sent)
 
 
 def _gaps(rows: list[Row], question: Question, buckets: tuple[datetime, ...]) -> list[Row]:
-    """Rows of zeros where a group has none."""
+    """Rows of zeros where a group has none. Moments are compared: on a clock set back two hours look the same."""
     asked: tuple[datetime | None, ...] = (None,) if question.bucket is Bucket.NONE else buckets
     groups = {(row.group, row.others) for row in rows} if question.group_by else {((), False)}
     _check_size(len(asked) * len(groups))
-    there = {(row.bucket, row.group, row.others) for row in rows}
+    there = {(_moment(row.bucket), row.group, row.others) for row in rows}
     return [
         Row(bucket=bucket, group=group, others=others, figures=_NOTHING)
         for bucket in asked
         for group, others in groups
-        if (bucket, group, others) not in there
+        if (_moment(bucket), group, others) not in there
     ]
 
 
@@ -141,12 +141,12 @@ def _check_size(rows: int) -> None:
 
 def _ordered(rows: list[Row], order: Order) -> list[Row]:
     by_group = sorted(rows, key=lambda row: (row.others, tuple(value or "" for value in row.group)))
-    in_time = sorted(by_group, key=_moment, reverse=order.by is None and order.descending)
+    in_time = sorted(by_group, key=lambda row: _moment(row.bucket), reverse=order.by is None and order.descending)
     if order.by is None:
         return in_time
     size = _SIZES[order.by]
     return sorted(in_time, key=lambda row: size(row.figures), reverse=order.descending)
 
 
-def _moment(row: Row) -> float:
-    return 0.0 if row.bucket is None else row.bucket.timestamp()
+def _moment(bucket: datetime | None) -> float:
+    return 0.0 if bucket is None else bucket.timestamp()

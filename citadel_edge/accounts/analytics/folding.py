@@ -38,10 +38,11 @@ SELECT id, size FROM (
     FROM (SELECT id, size FROM usage_unrolled ORDER BY id LIMIT 1000) AS oldest
 ) AS counted WHERE before = 0 OR before + size <= $1
 """
+COUNTABLE: Final = "created_at >= '1970-01-02T00:00:00Z' AND row.created_at < '9990-01-01T00:00:00Z'"
+"""Rows of other times (a broken clock) are left out of all sums: calendars end somewhere."""
 DAYS: Final = f"""
 SELECT DISTINCT date_bin('1 day', row.created_at, '1970-01-01T00:00:00Z') AS day FROM {QUEUED}
-WHERE queue.id = ANY($1::bigint[])
-    AND row.created_at >= '1970-01-02T00:00:00Z' AND row.created_at < '9990-01-01T00:00:00Z'
+WHERE queue.id = ANY($1::bigint[]) AND row.{COUNTABLE}
 """  # noqa: S608 - ours
 TAKEN: Final = "DELETE FROM usage_unrolled WHERE id = ANY($1::bigint[])"
 
@@ -78,13 +79,14 @@ def _add_key(grain: Grain) -> str:
     )
 
 
-ADD_KEYS: Final = tuple(_add_key(grain) for grain in (*GRAINS, EVERYTHING))
-"""In this order, each with the values of `UNKNOWN`."""
+ADD_KEYS: Final = tuple((grain, _add_key(grain)) for grain in (*GRAINS, EVERYTHING))
+"""In this order, each with the values that `UNKNOWN` finds, as far as the grain tells them apart."""
 
 
 def fold(calendars: Sequence[Blocks]) -> str:
     """Add the rows of queue entries to all sums. Arguments: the entries' ids; then of each calendar days and months."""
-    source = f"{QUEUED} JOIN usage_keys AS key ON key.digest = {_digest(EVERYTHING, 'row')} WHERE queue.id = ANY($1)"
+    keys = f"JOIN usage_keys AS key ON key.digest = {_digest(EVERYTHING, 'row')}"
+    source = f"{QUEUED} {keys} WHERE queue.id = ANY($1) AND row.{COUNTABLE}"
     return _insert(_SINGLE, source, calendars, hours=True)
 
 
@@ -103,7 +105,7 @@ def build(calendar: Blocks) -> str:
         ") AS pending USING (event_id) "
         f"JOIN usage_keys AS key ON key.digest = {_digest(EVERYTHING, 'row')} "
         "WHERE row.created_at >= $1::timestamptz AND ($4::timestamptz IS NULL OR row.created_at < $4) "
-        "AND NOT coalesce(pending.fresh, false)"
+        f"AND NOT coalesce(pending.fresh, false) AND row.{COUNTABLE}"
     )
     return _insert(single, source, (calendar,), hours=False)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from citadel_edge.accounts.analytics.buckets import Bucket
 from citadel_edge.accounts.analytics.dimensions import Dimension
-from citadel_edge.accounts.analytics.histogram import Histogram
+from citadel_edge.accounts.analytics.durations import Durations
 from citadel_edge.accounts.days import Span
 from citadel_edge.accounts.desk import invalid
 
@@ -67,7 +67,7 @@ class Question:
         top: only the biggest groups.
         order: of the rows; what is equal goes by time and groups.
         fill: each group has a row in each bucket, of zeros if need be; without groups there is one a bucket.
-        histograms: whether durations are wanted, which cost a good deal of the time.
+        durations: whether they are wanted, which cost a good deal of the time.
     """
 
     span: Span
@@ -79,7 +79,7 @@ class Question:
     top: Top | None = None
     order: Order = Order()
     fill: bool = False
-    histograms: bool = True
+    durations: bool = True
 
     def __post_init__(self) -> None:
         """Raise `RequestError` for what cannot be answered."""
@@ -113,7 +113,7 @@ class Figures:
         errors: of the requests, those that failed or were cut off.
         denied: requests that limits refused.
         cost_usd: exact.
-        latency: how long requests took; denied ones are not among them. Empty if histograms were not asked for.
+        latency: how long requests took; denied ones are not among them. Empty if durations were not asked for.
         ttft: how long their first tokens took, of those that had one.
     """
 
@@ -123,8 +123,8 @@ class Figures:
     tokens_in: int
     tokens_out: int
     cost_usd: Decimal
-    latency: Histogram
-    ttft: Histogram
+    latency: Durations
+    ttft: Durations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

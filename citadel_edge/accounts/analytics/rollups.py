@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.accounts.analytics import folding
 from citadel_edge.accounts.analytics.buckets import Bucket, starting, starts_before
+from citadel_edge.accounts.analytics.dimensions import KEYED
 from citadel_edge.accounts.analytics.folding import Blocks
 from citadel_edge.accounts.analytics.metrics import RollupMetrics
 from citadel_edge.accounts.zones import Zones
@@ -28,7 +29,7 @@ from citadel_edge.telemetry.clock import Clock
 
 LOCK: Final = 0x0C17ADE4
 MOST_CALENDARS: Final = 4
-AT_ONCE: Final = 5000
+AT_ONCE: Final = 10_000
 """So many rows in one transaction, or those of one queue entry."""
 ENOUGH_ROWS: Final = 1000
 SOON_S: Final = 5.0
@@ -44,8 +45,10 @@ SELECT time_zone FROM organisations WHERE time_zone NOT IN (SELECT zone FROM usa
 GROUP BY time_zone ORDER BY count(*) DESC, time_zone LIMIT $1
 """
 _CALENDARS: Final = "SELECT id, zone, since, complete FROM usage_calendars ORDER BY id"
-_NEWEST: Final = "SELECT max(created_at) FROM usage_events WHERE $1::timestamptz IS NULL OR created_at < $1"
-_OLDEST: Final = "SELECT min(created_at) FROM usage_events"
+_ENDS: Final = f"""
+SELECT max(created_at) FILTER (WHERE $1::timestamptz IS NULL OR created_at < $1) AS newest, min(created_at) AS oldest
+FROM usage_events AS row WHERE row.{folding.COUNTABLE}
+"""  # noqa: S608 - ours
 
 
 class UnknownZoneError(LookupError):
@@ -96,6 +99,8 @@ class Rollups:
         while True:
             try:
                 more = await self._turn()
+            except asyncpg.UndefinedTableError:  # a first start: the migrations are still to run
+                more = False
             except (PostgresUnavailable, asyncpg.PostgresError, UnknownZoneError) as error:
                 self._report(error, first=not troubled)
                 troubled = True
@@ -150,7 +155,7 @@ class Rollups:
             if await self.build():
                 return True
             self._built_at_s = now_s
-        if waiting["rows"] < ENOUGH_ROWS and waiting["oldest_s"] < SOON_S:
+        if not waiting["rows"] or (waiting["rows"] < ENOUGH_ROWS and waiting["oldest_s"] < SOON_S):
             return False
         with self._metrics.seconds.time():
             folded = await self.fold()
@@ -164,10 +169,11 @@ class Rollups:
             yield connection if await connection.fetchval(folding.LOCKED, LOCK) else None
 
     async def _fold(self, connection: Any, ids: list[int]) -> None:
-        unknown = [tuple(row.values()) for row in await connection.fetch(folding.UNKNOWN, ids)]
+        unknown = await connection.fetch(folding.UNKNOWN, ids)
         if unknown:
-            for statement in folding.ADD_KEYS:
-                await connection.executemany(statement, unknown)
+            for grain, statement in folding.ADD_KEYS:
+                keys = {tuple(row[name] if name in grain.dimensions else "" for name in KEYED) for row in unknown}
+                await connection.executemany(statement, sorted(keys))
         days = [row["day"] for row in await connection.fetch(folding.DAYS, ids)]
         found = [calendar.blocks(days) for calendar in await self._calendars(connection)]
         blocks = [each for each in found if each.days and each.months]
@@ -194,7 +200,7 @@ class Rollups:
 
     async def _build_month(self, connection: Any, calendar: Calendar) -> None:
         """The newest month that has rows and is not there yet; without one the calendar is complete."""
-        newest, oldest = await connection.fetchval(_NEWEST, calendar.since), await connection.fetchval(_OLDEST)
+        newest, oldest = await connection.fetchrow(_ENDS, calendar.since)
         if newest is None:
             await connection.execute("UPDATE usage_calendars SET complete = true WHERE id = $1", calendar.id)
             return

@@ -52,8 +52,8 @@ class _Draft:
         self._pieces = pieces_of(bounds, levels)
         self._arguments: list[object] = []
         self._groups = [f"g{number}" for number in range(len(question.group_by))]
-        self._measures = (*COUNTS, *SUMS, *(HISTOGRAMS if question.histograms else ()))
-        self._tables = TABLES if question.histograms else ("usage_rollups",)
+        self._measures = (*COUNTS, *SUMS, *(HISTOGRAMS if question.durations else ()))
+        self._tables = TABLES if question.durations else ("usage_rollups",)
         self._starts = self._argument(list(bounds[:-1]), "timestamptz[]")
         self._values = [(name, self._argument(list(values), "text[]")) for name, values in question.conditions]
 
@@ -96,9 +96,10 @@ class _Draft:
 
     def _from_rows(self, source: str, *, added: str, fresh: str) -> str:
         groups = [f"coalesce(row.{name}, '') AS g{number}" for number, name in enumerate(self._question.group_by)]
+        sums = ", ".join(f"sum({name}) AS {name}" for name in self._measures)  # of many short numbers: no merging
         measures = ", ".join(f"{measured(name, added, fresh)} AS {name}" for name in self._measures)
         return (
-            f"SELECT {self._listed('bucket', self._groups)}, {self._sums()} FROM (SELECT "  # noqa: S608 - ours
+            f"SELECT {self._listed('bucket', self._groups)}, {sums} FROM (SELECT "  # noqa: S608 - ours
             f"{self._listed(self._bucket('row.created_at'), groups)}, {measures} FROM {source} OFFSET 0) AS met "
             f"{self._grouped()}"
         )
@@ -141,9 +142,6 @@ class _Draft:
 
     def _where(self, table: str) -> str:
         return "".join(f" AND {table}.{name} = ANY({values})" for name, values in self._values)
-
-    def _sums(self) -> str:
-        return ", ".join(f"{merged(name)} AS {name}" for name in self._measures)
 
     def _grouped(self) -> str:
         return f"GROUP BY {self._listed('bucket', self._groups)}"

@@ -94,7 +94,8 @@ CREATE FUNCTION usage_lane(ms double precision, count bigint) RETURNS numeric LA
     RETURN (count::text || 'e'
         || (12 * ceil(ln(least(greatest(ms, 0.1), 3600000) / 0.1) / ln(1.04::double precision))::integer)::text)::numeric;
 
--- Sums of such numbers. The built-in sum() makes room for all digits that there could be, in every group.
+-- Sums of long numbers of few digits. The built-in sum() makes room for all digits from the first to the units, in every
+-- group; it is the better one for many single durations in few groups.
 CREATE AGGREGATE usage_merge(numeric) (SFUNC = numeric_add, STYPE = numeric, INITCOND = '0', PARALLEL = SAFE,
     COMBINEFUNC = numeric_add);
 

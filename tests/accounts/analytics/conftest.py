@@ -24,9 +24,17 @@ from citadel_edge.config.shape import PostgresConfig
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
-from servers import migrated_dsn, migrated_template, own_postgres, postgres_server  # noqa: F401 - fixtures
+from servers import (  # noqa: F401 - fixtures
+    migrated_dsn,
+    migrated_template,
+    own_postgres,
+    postgres_server,
+    redis_url,
+    valkey_server,
+)
 
 CLOCK = Clock()
+NOTHING = [0, 0, 0, 0, 0, Decimal(0)]
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
@@ -118,6 +126,11 @@ class Books:
         """The sums of a question by bucket and group, from the ledger's rows, with a calendar of its own."""
         return by_hand(await self.postgres.fetch("SELECT * FROM usage_events"), question)
 
+    async def is_exact(self, question):
+        """Whether the answer is what one gets by hand; without any row by hand there are zeros."""
+        expected = {"totals": NOTHING, **await self.by_hand(question)}
+        return figures(await self.analytics.ask(question), question) == expected
+
 
 def by_hand(rows, question):
     found = defaultdict(lambda: [0, 0, 0, 0, 0, Decimal(0)])
@@ -174,7 +187,9 @@ def sums(each):
 
 
 def spanning(first, last, zone=UTC):
-    return Span(since=midnight(date.fromisoformat(first), zone), until=midnight(date.fromisoformat(last), zone), zone=zone)
+    return Span(
+        since=midnight(date.fromisoformat(first), zone), until=midnight(date.fromisoformat(last), zone), zone=zone
+    )
 
 
 @pytest.fixture

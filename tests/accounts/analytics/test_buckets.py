@@ -14,6 +14,7 @@ from citadel_edge.errors import Code, RequestError
 
 BERLIN = ZoneInfo("Europe/Berlin")
 LORD_HOWE = ZoneInfo("Australia/Lord_Howe")
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 ZONES = [UTC, *map(ZoneInfo, "Europe/Berlin Asia/Kolkata Asia/Kathmandu Australia/Lord_Howe America/Sao_Paulo".split())]
 
 
@@ -25,7 +26,13 @@ def test_an_hour_that_comes_twice_is_two_buckets_and_one_that_does_not_is_none()
     autumn = Span(
         since=datetime(2026, 10, 25, 0, tzinfo=BERLIN), until=datetime(2026, 10, 25, 4, tzinfo=BERLIN), zone=BERLIN
     )
-    assert local(starts_of(autumn, Bucket.HOUR), BERLIN) == ["25. 00:00", "25. 01:00", "25. 02:00", "25. 02:00", "25. 03:00"]
+    assert local(starts_of(autumn, Bucket.HOUR), BERLIN) == [
+        "25. 00:00",
+        "25. 01:00",
+        "25. 02:00",
+        "25. 02:00",
+        "25. 03:00",
+    ]
     spring = Span(
         since=datetime(2026, 3, 29, 1, tzinfo=BERLIN), until=datetime(2026, 3, 29, 4, tzinfo=BERLIN), zone=BERLIN
     )
@@ -34,7 +41,9 @@ def test_an_hour_that_comes_twice_is_two_buckets_and_one_that_does_not_is_none()
 
 def test_where_the_clock_is_set_by_half_an_hour_an_hour_ends_there():
     day = Span(
-        since=datetime(2026, 10, 4, 0, tzinfo=LORD_HOWE), until=datetime(2026, 10, 4, 4, tzinfo=LORD_HOWE), zone=LORD_HOWE
+        since=datetime(2026, 10, 4, 0, tzinfo=LORD_HOWE),
+        until=datetime(2026, 10, 4, 4, tzinfo=LORD_HOWE),
+        zone=LORD_HOWE,
     )
     assert local(starts_of(day, Bucket.HOUR), LORD_HOWE) == ["04. 00:00", "04. 01:00", "04. 02:30", "04. 03:00"]
 
@@ -60,7 +69,7 @@ def test_hours_of_more_than_a_hundred_days_are_refused():
 
 
 @given(
-    at=st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1), timezones=st.just(UTC)),
+    at=st.timedeltas(timedelta(0), timedelta(days=1400)).map(lambda after: FIRST + after),
     hours=st.integers(1, 2000),
     zone=st.sampled_from(ZONES),
     bucket=st.sampled_from(Bucket),

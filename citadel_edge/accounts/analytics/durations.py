@@ -23,7 +23,7 @@ _HEAD: Final = struct.Struct(">hhHH")
 _BASE: Final = 10_000
 
 
-class Histogram:
+class Durations:
     """How often which durations came: a number in PostgreSQL's binary form (`numeric_send`), read when asked."""
 
     __slots__ = ("_sent",)
@@ -43,7 +43,7 @@ class Histogram:
         return tuple(_at(lanes, ranks, share) for share in shares)
 
 
-EMPTY: Final = Histogram(_HEAD.pack(0, 0, 0, 0))
+EMPTY: Final = Durations(_HEAD.pack(0, 0, 0, 0))
 
 
 def _at(lanes: list[tuple[int, int]], ranks: list[int], share: float) -> float:
