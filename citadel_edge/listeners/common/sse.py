@@ -44,8 +44,7 @@ class EventStream(EventSourceResponse):
         if self.prepared:
             return await super().prepare(request)
         writer = await super().prepare(request)
-        if not began:
-            await self.say(PING)
+        await self.say(PING)
         return writer
 
     async def say(self, data: bytes) -> None:

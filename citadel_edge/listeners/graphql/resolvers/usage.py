@@ -79,7 +79,7 @@ async def usage(_: None, info: Info, **given: Any) -> Report:
         top=_top(given.get("top")),
         order=_order(given.get("order_by") or {}),
         fill=bucket is not Bucket.NONE if fill is None else fill,
-        histograms=_asks_for_times(info),
+        durations=_asks_for_times(info),
     )
     return Report(question, await context.edge.analytics.ask(question))
 
