@@ -30,10 +30,10 @@ async def test_every_marked_block_runs(edge):
     edge.write_config({})
     async with served(edge) as client:
         found = await asyncio.to_thread(blocks, edge)
-        assert [language for language, _ in found] == ["sh", "python", "sh", "sh", "sh", "sh", "sh", "sh"]
+        assert [language for language, _ in found] == ["sh", "python", "sh", "sh", "sh", "sh", "sh", "sh", "sh"]
         ran = [await asyncio.to_thread(run, language, text, edge) for language, text in found]
         assert [each.returncode for each in ran] == [0] * len(ran), [each.stderr for each in ran]
-        first, sdk, routing, streams, limits, services, operating, simulator = (each.stdout for each in ran)
+        first, sdk, routing, streams, graph, limits, services, operating, simulator = (each.stdout for each in ran)
         assert '"finish_reason"' in first
         assert "data: [DONE]" in first
         assert "Routing service " in first  # a replica may be late to a probe while it answers on a busy machine
@@ -45,6 +45,8 @@ async def test_every_marked_block_runs(edge):
         assert '"health":"healthy"' in routing
         assert "event: done" in streams
         assert '"state":"done"' in streams
+        assert '"latencyP95Ms":' in graph
+        assert '"errors":[]' in graph
         assert "tokens_per_day" in limits
         assert '"remaining":' in limits
         assert '"tokens_out":30' in services
