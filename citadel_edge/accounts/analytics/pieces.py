@@ -6,7 +6,7 @@ than any block, is read from the ledger itself. So every bucket of every time zo
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum
 from itertools import dropwhile, pairwise, takewhile
 from typing import Final
@@ -15,6 +15,8 @@ from citadel_edge.accounts.analytics.buckets import Bucket, starting
 from citadel_edge.accounts.analytics.dimensions import Grain
 from citadel_edge.accounts.days import Span
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR: Final = timedelta(hours=1)
 HOURS_CALENDAR: Final = 0
 """Hours are those of UTC, whatever the zone."""
 
@@ -52,6 +54,9 @@ class Level:
 
     def marks(self, since: datetime, until: datetime) -> list[datetime]:
         """Where blocks begin or end between two times, both included."""
+        if self.unit is Unit.HOUR:
+            first, last = -((_EPOCH - since) // _HOUR), (until - _EPOCH) // _HOUR
+            return [_EPOCH + number * _HOUR for number in range(first, last + 1)]
         starts = starting(since, BUCKETS[self.unit], self.zone)
         return list(takewhile(lambda mark: mark <= until, dropwhile(lambda mark: mark < since, starts)))
 
