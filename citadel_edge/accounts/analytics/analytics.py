@@ -1,6 +1,7 @@
 """The analytics question, asked: one statement, its rows as values, gaps filled, in order.
 
-Decides the settings it is asked with, how large an answer may be, and that making it never holds the loop for long.
+Decides the settings it is asked with, how large an answer may be, and that making it never holds the loop for long: a
+hundred days of hours are cut in a thread.
 Refuses to know who may ask what.
 """
 
@@ -57,7 +58,7 @@ class Analytics:
             RequestError: too many buckets or rows, or too many ask at the moment.
             PostgresUnavailable: the database is away or too slow.
         """
-        starts = starts_of(question.span, question.bucket)
+        starts = await asyncio.to_thread(starts_of, question.span, question.bucket)
         async with self._turns.turn():
             found = await self._found(question, bounds_of(question.span, starts))
         return await _answer(question, starts, found)
@@ -67,7 +68,7 @@ class Analytics:
         try:
             async with self._postgres.transaction(timeout_s=WITHIN_S) as connection:
                 calendar = (await connection.fetchrow(_SETTINGS, str(span.zone), span.since))["calendar"]
-                asked = statement(question, bounds, calendar)
+                asked = await asyncio.to_thread(statement, question, bounds, calendar)
                 rows: list[Any] = await connection.fetch(asked.text, *asked.arguments)
         except asyncpg.UndefinedTableError as error:
             raise PostgresUnavailable(_NO_TABLE) from error

@@ -4,9 +4,10 @@ Decides which blocks make up a bucket: the longest that fit, shorter ones at its
 than any block, is read from the ledger itself. So every bucket of every time zone is exact, wherever its ends lie.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum
 from itertools import dropwhile, pairwise, takewhile
 from typing import Final
@@ -15,6 +16,8 @@ from citadel_edge.accounts.analytics.buckets import Bucket, starting
 from citadel_edge.accounts.analytics.dimensions import Grain
 from citadel_edge.accounts.days import Span
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR: Final = timedelta(hours=1)
 HOURS_CALENDAR: Final = 0
 """Hours are those of UTC, whatever the zone."""
 
@@ -52,6 +55,9 @@ class Level:
 
     def marks(self, since: datetime, until: datetime) -> list[datetime]:
         """Where blocks begin or end between two times, both included."""
+        if self.unit is Unit.HOUR:
+            first, last = -((_EPOCH - since) // _HOUR), (until - _EPOCH) // _HOUR
+            return [_EPOCH + number * _HOUR for number in range(first, last + 1)]
         starts = starting(since, BUCKETS[self.unit], self.zone)
         return list(takewhile(lambda mark: mark <= until, dropwhile(lambda mark: mark < since, starts)))
 
@@ -79,30 +85,47 @@ def levels_for(grain: Grain, span: Span, bucket: Bucket, calendar: int | None) -
 
 def pieces_of(bounds: Sequence[datetime], levels: tuple[Level, ...]) -> Pieces:
     """The pieces of the buckets between neighbouring bounds."""
-    pieces = Pieces()
-    for since, until in pairwise(bounds):
-        for level, marks in _covered(since, until, levels):
-            if level is not None:
-                pieces.blocks.setdefault(level, []).extend(marks[:-1])
-            elif pieces.rest and pieces.rest[-1][1] == marks[0]:
-                pieces.rest[-1] = (pieces.rest[-1][0], marks[1])
-            else:
-                pieces.rest.append((marks[0], marks[1]))
-    return pieces
+    return _Cut(bounds, levels).pieces()
 
 
-def _covered(
-    since: datetime, until: datetime, levels: tuple[Level, ...]
-) -> Iterator[tuple[Level | None, list[datetime]]]:
-    if since >= until:
-        return
-    if not levels:
-        yield None, [since, until]
-        return
-    marks = levels[0].marks(since, until)
-    if len(marks) <= 1:
-        yield from _covered(since, until, levels[1:])
-        return
-    yield from _covered(since, marks[0], levels[1:])
-    yield levels[0], marks
-    yield from _covered(marks[-1], until, levels[1:])
+class _Cut:
+    """Buckets while they are cut. Each level's marks are made once, if a bucket needs them."""
+
+    def __init__(self, bounds: Sequence[datetime], levels: tuple[Level, ...]) -> None:
+        self._bounds = bounds
+        self._levels = levels
+        self._marks: dict[Level, list[datetime]] = {}
+        self._pieces = Pieces()
+
+    def pieces(self) -> Pieces:
+        for since, until in pairwise(self._bounds):
+            self._cover(since, until, 0)
+        return self._pieces
+
+    def _cover(self, since: datetime, until: datetime, depth: int) -> None:
+        """Blocks of this level or shorter ones, and the rest, from `since` until `until`."""
+        if since >= until:
+            return
+        if depth == len(self._levels):
+            self._leave(since, until)
+            return
+        level = self._levels[depth]
+        marks = self._marks_of(level)
+        first, last = bisect_left(marks, since), bisect_right(marks, until) - 1
+        if first >= last:
+            self._cover(since, until, depth + 1)
+            return
+        self._cover(since, marks[first], depth + 1)
+        self._pieces.blocks.setdefault(level, []).extend(marks[first:last])
+        self._cover(marks[last], until, depth + 1)
+
+    def _marks_of(self, level: Level) -> list[datetime]:
+        if level not in self._marks:
+            self._marks[level] = level.marks(self._bounds[0], self._bounds[-1])
+        return self._marks[level]
+
+    def _leave(self, since: datetime, until: datetime) -> None:
+        rest = self._pieces.rest
+        if rest and rest[-1][1] == since:
+            since, _ = rest.pop()
+        rest.append((since, until))
