@@ -42,18 +42,18 @@ class Noticed:
 
     request_id: str
     user: str
-    seat: Any
     said: list[str]
     spent: Spent = field(default_factory=Spent)
 
 
 @dataclass
 class Shelf:
-    """The door. `said`: what resolvers of all operations noticed. `registry`: its metrics."""
+    """The door. `said`: what resolvers of all operations noticed. `seats`: theirs. `registry`: its metrics."""
 
     served: Served
     door: Door
     said: list[str]
+    seats: list[Any]
     registry: CollectorRegistry
     failing: list[BaseException]
 
@@ -88,12 +88,13 @@ class Shelf:
 @asynccontextmanager
 async def shelf_on(served: Served, settings: GraphSettings | None = None) -> AsyncIterator[Shelf]:
     """The door, open. An exception put into `failing` is raised by the next operation's context."""
-    edge, said, failing, registry = served.edge, [], [], CollectorRegistry()
+    edge, said, seats, failing, registry = served.edge, [], [], [], CollectorRegistry()
 
     def context(caller):
         if failing:
             raise failing.pop()
-        return Noticed(caller.request_id, caller.principal.user_id, caller.seat, said)
+        seats.append(caller.seat)
+        return Noticed(caller.request_id, caller.principal.user_id, said)
 
     graph = Graph(
         _schema(), clock=edge.clock, log=edge.logs.logger(GRAPH.value), settings=settings, told=as_request_error
@@ -109,7 +110,7 @@ async def shelf_on(served: Served, settings: GraphSettings | None = None) -> Asy
         clock=edge.clock,
     )
     try:
-        yield Shelf(served, door, said, registry, failing)
+        yield Shelf(served, door, said, seats, registry, failing)
     finally:
         await door.close()
         graph.close()

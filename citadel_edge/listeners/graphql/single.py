@@ -8,12 +8,14 @@ its requests have to reach the same one.
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from citadel_edge.accounts.principal import Principal
+from citadel_edge.completions.call import hold_uncounted
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.answers import Refused
@@ -51,7 +53,7 @@ async def reserve(request: web.Request) -> web.StreamResponse:
 
 async def operate(request: web.Request) -> web.StreamResponse:
     """`POST /graphql` with a token: 202, and the answer on the stream."""
-    place, caller = _place(request), caller_of(request, Transport.SSE)
+    place, caller = _place(request), _caller(request)
     try:
         wanted = wanted_in_body(request)
         operation = place.take(_identity((wanted.extensions or {}).get("operationId")))
@@ -151,6 +153,11 @@ def _begin(request: web.Request, place: Reservation, operation: Operation, prepa
 
 def _place(request: web.Request) -> Reservation:
     return request.app[RESERVATIONS].find(token_of(request) or "", principal_of(request))
+
+
+def _caller(request: web.Request) -> Caller:
+    """Who asks, and goes on when the request is over: its seat and what it holds are not the operation's."""
+    return replace(caller_of(request, Transport.SSE), seat=None, hold=hold_uncounted, facts={})
 
 
 def _identity(found: Any) -> str:

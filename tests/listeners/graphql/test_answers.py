@@ -5,7 +5,7 @@ import time
 
 from graphql import get_introspection_query
 
-from citadel_edge.config.shape import ListenerName
+from citadel_edge.config.shape import GraphQLConfig, ListenerName
 from citadel_edge.listeners.graphql.schema import read_schema
 
 GRAPH = ListenerName.GRAPHQL
@@ -64,7 +64,7 @@ async def test_variables_names_and_get(edge_with):
             params={"query": query, "operationName": "B", "variables": '{"m": "none"}'},
             headers=served.as_user(),
         ) as answer:
-            assert await answer.json() == {"data": {"model": None}}
+            assert (await answer.json())["data"] == {"model": None}
 
 
 async def test_the_schema_is_published_as_written(edge_with):
@@ -100,3 +100,32 @@ async def test_introspection_passes(edge_with):
         status, body = await ask(served, get_introspection_query(), who=served.as_user())
         assert status == 200
         assert "errors" not in body
+
+
+async def test_an_operation_costs_no_more_than_its_tier_allows(edge_with):
+    limits = GraphQLConfig(cost_limit=1, cost_limits={"free": 5000})
+    async with edge_with(options=(), changes={"graphql": limits}) as served:
+        _, body = await ask(served, "{ viewer { id } }", who=served.as_user())
+        assert body["extensions"]["cost"]["limit"] == 5000
+        _, body = await ask(served, "{ viewer { id } }")
+        assert body["errors"][0]["extensions"]["cost"]["limit"] == 1
+        assert "data" not in body
+
+
+async def test_operations_and_documents_are_counted(edge_with):
+    async with edge_with(options=()) as served:
+        for _ in range(3):
+            await ask(served, "{ viewer { id } }", who=served.as_user())
+        await ask(served, "{ nope }", who=served.as_user())
+        async with served.client.get(served.url("/metrics", GRAPH)) as answer:
+            shown = await answer.text()
+    for line in (
+        'citadel_graphql_operations_total{kind="query",listener="graphql-api",outcome="done"} 3.0',
+        'citadel_graphql_operations_total{kind="unread",listener="graphql-api",outcome="refused"} 1.0',
+        'citadel_graphql_duration_seconds_count{kind="query",listener="graphql-api"} 3.0',
+        'citadel_graphql_cost_count{listener="graphql-api",part="requested"} 3.0',
+        'citadel_graphql_subscriptions{listener="graphql-api",transport="websocket"} 0.0',
+        'citadel_graphql_documents_total{listener="graphql-api",outcome="read"} 2.0',
+        'citadel_graphql_documents_total{listener="graphql-api",outcome="remembered"} 2.0',
+    ):
+        assert line in shown, line

@@ -9,7 +9,7 @@ import pytest
 from citadel_edge.listeners.common import sse
 from citadel_edge.listeners.graphql import reservations
 from citadel_edge.wire.sse import PING, Decoder
-from shelf import shelf_on
+from shelf import GRAPH, shelf_on
 
 EVENTS = "text/event-stream"
 TOKEN = "X-GraphQL-Event-Stream-Token"
@@ -163,6 +163,18 @@ async def test_many_operations_are_answered_on_one_stream(shelf):
     await shelf.until_said("cancelled")
     await shelf.nothing_is_left()
     assert await operate(shelf, token, BOOK, "after") == 404
+
+
+async def test_an_operation_does_not_keep_the_seat_of_the_request_that_brought_it(shelf):
+    token = await reserved(shelf)
+    async with hearing(shelf, method="GET", **{TOKEN: token}):
+        assert await operate(shelf, token, "subscription { silent }") == 202
+        await shelf.until_said("began")
+        assert shelf.seats == [None]
+        snapshot = shelf.served.edge.budgets[GRAPH].snapshot()
+        assert (snapshot["tasks"], snapshot["spawned"]) == (0, 1)
+        assert snapshot["bytes"] > 0
+    await shelf.nothing_is_left()
 
 
 async def whole(shelf, query):

@@ -1,10 +1,14 @@
 """Documents that attack validation, one after the other, hold nobody's loop: another listener hardly notices."""
 
 import asyncio
+import gc
 import sys
 import time
 
+import pytest
+
 from citadel_edge.config.shape import ListenerName
+from citadel_edge.process.run import COLLECT_AFTER
 from shelf import GRAPH
 
 ATTACKS = {
@@ -14,9 +18,22 @@ ATTACKS = {
 }
 TIMES = 50
 GENEROUS_S = 0.1
-"""On a busy machine the other tests take the processor too; alone it stays under 0.02."""
+"""Of this process's own work, with its client's and under coverage; without the latter it is 5 to 20 ms."""
 
 
+@pytest.fixture
+def collecting_as_the_process_does():
+    """What the tests hold is none of the collector's business, as what the process made at its start is not."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("collecting_as_the_process_does")
 async def test_attacks_on_validation_stall_nobody(edge_with):
     async with edge_with(options=()) as served:
         asyncio.get_running_loop().set_debug(False)
@@ -34,30 +51,33 @@ async def test_attacks_on_validation_stall_nobody(edge_with):
                         assert answer.status == 400, name
                 watching.cancel()
             sys.stdout.write(f"{name}: {watch}\n")
-            assert watch.stall_s < GENEROUS_S
+            assert watch.worked_s < GENEROUS_S
 
 
 class Watch:
     """Asks another listener all the time.
 
-    `stall_s`: how much later than it should the loop came round at worst; `answer_s`: the longest answer.
+    `stall_s`: how much later than it should the loop came round at worst, by the clock; `worked_s`: how long this
+    process worked meanwhile, whatever else the machine does; `answer_s`: the longest answer.
     """
 
     def __init__(self, served):
         self._served = served
         self._url = served.url("/health/live", ListenerName.ROUTING)
-        self.stall_s = self.answer_s = 0.0
+        self.stall_s = self.worked_s = self.answer_s = 0.0
         self.asked = 0
 
     def __str__(self):
-        stall, answer = self.stall_s * 1000, self.answer_s * 1000
-        return f"the loop stalled {stall:.1f} ms at most; {self.asked} answers of routing-api, {answer:.1f} ms at most"
+        stall, worked, answer = (f"{each * 1000:.1f} ms" for each in (self.stall_s, self.worked_s, self.answer_s))
+        late = f"the loop came round {stall} late at most ({worked} of work)"
+        return f"{late}; routing-api answered {self.asked} times, within {answer}"
 
     async def run(self):
         while True:
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             await asyncio.sleep(0.001)
             self.stall_s = max(self.stall_s, time.perf_counter() - began - 0.001)
+            self.worked_s = max(self.worked_s, time.process_time() - worked)
             began = time.perf_counter()
             async with self._served.client.get(self._url) as answer:
                 assert answer.status == 200
