@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from inspect import isawaitable
 from typing import Any
 
@@ -97,12 +98,18 @@ class Graph:
             await stream.aclose()
 
 
+@cache
+def schema() -> GraphQLSchema:
+    """The contract with its resolvers, built once. Blocks on the disk."""
+    return load_schema(read_schema())
+
+
 async def graph_over(served: Served, *, reload: Any = None) -> Graph:
     """Of this edge."""
     changing = Changing(served.edge, GRAPH, AccountsMetrics(CollectorRegistry()).of(GRAPH))
     directory = served.edge.directory
     return Graph(
-        load_schema(await asyncio.to_thread(read_schema)),
+        await asyncio.to_thread(schema),
         Parts(edge=served.edge, changing=changing, reload=reload),
         await directory.authenticate(served.keys.admin_key),
         await directory.authenticate(served.keys.demo_key),

@@ -10,7 +10,8 @@ from typing import Final
 
 from citadel_edge.errors import Code, RequestError
 
-_LONGEST: Final = 512
+_LONGEST: Final = 4096
+"""Characters of a global id; nothing of ours comes near."""
 
 
 def global_id(kind: str, plain: str) -> str:
@@ -20,7 +21,9 @@ def global_id(kind: str, plain: str) -> str:
 
 def parse(text: str) -> tuple[str, str] | None:
     """Type and plain id; None where it is no global id."""
-    padded = text[:_LONGEST].encode(errors="replace") + b"=" * (-len(text) % 4)
+    if len(text) > _LONGEST:
+        return None
+    padded = text.encode(errors="replace") + b"=" * (-len(text) % 4)
     try:
         kind, colon, plain = base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
