@@ -116,7 +116,7 @@ async def test_a_document_that_attacks_validation_is_refused_before_it(edge_with
     async with edge_with(options=()) as served:
         began = time.process_time()
         status, body = await ask(served, query, who=served.as_user())
-        assert time.process_time() - began < 1.0  # of the whole process, under coverage
+        assert time.process_time() - began < 3.0  # of the whole process, under coverage, its garbage included
         assert status == 400
         assert body["errors"]
 
