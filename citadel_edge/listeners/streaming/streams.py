@@ -1,6 +1,6 @@
 """`/v1/streams`: generations that do not hang on a connection. Begun, read by any number of readers, stopped.
 
-Users see their own, operators everybody's; another's stream is one that is not there.
+Users see their own, operators everybody's; another's stream is one that is not there. Its owner or an admin stops it.
 """
 
 from collections.abc import Callable
@@ -83,8 +83,11 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def stop(request: web.Request) -> web.StreamResponse:
     """`DELETE /v1/streams/{id}`: the generation ends at its engine; how it ended, and the tokens that this saved."""
-    may = may_see(principal_of(request))
-    before = await request.app[EDGE].streams.info(_name(request), may=may)
+    principal = principal_of(request)
+    may = may_stop(principal)
+    before = await request.app[EDGE].streams.info(_name(request), may=may_see(principal))
+    if not may(before.owner):
+        raise RequestError(Code.FORBIDDEN, "a generation is stopped by the user it is for, or by an admin")
     info = await request.app[EDGE].streams.stop(before.id, may=may, within_s=STOPS_WITHIN_S)
     if before.terminal is not None:
         return one({**_shown(before), "tokens_saved": 0})
@@ -147,6 +150,12 @@ def may_see(principal: Principal) -> Callable[[Owner], bool]:
     if principal.role.may(Role.OPERATOR):
         return lambda _owner: True
     return lambda owner: owner.user_id == principal.user_id
+
+
+def may_stop(principal: Principal) -> Callable[[Owner], bool]:
+    """Whose generations the caller may stop: users their own, admins everybody's."""
+    everybody = principal.role.may(Role.ADMIN)
+    return lambda owner: everybody or owner.user_id == principal.user_id
 
 
 def _after(request: web.Request) -> Cursor | None:
