@@ -202,9 +202,9 @@ class Production:
         await self._none.wait()
 
     async def hand_on(self, within_s: float) -> None:
-        """Leave what is being made to other processes, as far as the log has it. This one ends."""
+        """Leave what is being made to other processes, as far as the log has it and is at hand. This one ends."""
         for generation in tuple(self.running.values()):
-            if generation.live.durable:
+            if generation.live.outlives_us:
                 generation.end(Why.HANDED_ON)
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):

@@ -243,6 +243,19 @@ async def test_a_process_that_ends_tells_why(open_bench: OpenBench) -> None:
     assert terminal.error["message"].endswith(f"{Reason.DRAINING}.")
 
 
+async def test_what_the_log_never_heard_of_is_not_left_to_others(open_bench: OpenBench) -> None:
+    async with studio(open_bench, freeze) as made:
+        async with made.start(policy=FINISH) as produced:
+            await produced.admitted()
+            await made.bench.upstreams[0].arrived.wait()
+            await made.production.hand_on(0.05)
+            assert produced.id in made.production.running
+        await made.production.close()
+        terminal = await made.end(produced.id)
+    assert terminal.error["message"].endswith(f"{Reason.DRAINING}.")
+    assert made.bench.row.outcome is Outcome.CANCELLED
+
+
 def test_what_becomes_of_an_answer_is_no_business_of_engines() -> None:
     body = b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "on_disconnect": "finish", "grace_s": 5}'
     request, policy = policy_of(parse(body, Kind.CHAT), CANCEL)
