@@ -18,8 +18,9 @@ from citadel_edge.accounts.once import Create
 from citadel_edge.accounts.presence import Presence, Reason
 from citadel_edge.budgets.budget import Budget, Seat
 from citadel_edge.completions.call import Call
-from citadel_edge.completions.generation import Generation, Why
+from citadel_edge.completions.generation import Generation
 from citadel_edge.completions.pipeline import Pipeline
+from citadel_edge.completions.terminals import Why
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.streams.live import Live

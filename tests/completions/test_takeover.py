@@ -104,6 +104,20 @@ async def test_an_answer_goes_on_where_the_log_ends(open_bench: OpenBench) -> No
     assert row.ttft_ms == pytest.approx(1500)
 
 
+async def test_the_log_is_told_who_goes_on(open_bench: OpenBench) -> None:
+    async with studio(open_bench, REST) as made:
+        orphan = await orphaned(made)
+        assert orphan.begun is not None
+        gone = replace(orphan.begun, upstream="gone")
+        orphan.live.begin(gone)
+        assert await takeover(made).take(replace(orphan, begun=gone))
+        await made.end(orphan.live.id)
+        await made.idle()
+    begun = orphan.live.begun
+    assert begun is not None
+    assert (begun.upstream, begun.model, begun.facts) == ("u0", "m", gone.facts)
+
+
 async def test_one_that_had_not_begun_is_made_from_the_start(open_bench: OpenBench) -> None:
     async with studio(open_bench, says(*SPOKEN)) as made:
         orphan = await orphaned(made, said=())
