@@ -119,6 +119,11 @@ class Commits:
         if page is not None:
             self._touch(page)
 
+    def keeps(self, live: Live) -> bool:
+        """Whether the log knows of it, and answers in time."""
+        page = self.pages.get(live.id)
+        return page is not None and page.registered and not self._lanes.is_late(page.slot)
+
     def crowded(self, live: Live) -> bool:
         """Whether too much of it is on its way, and waiting would help."""
         if live.feed.bytes <= TAIL_BYTES + UNCOMMITTED_BYTES:
@@ -134,11 +139,9 @@ class Commits:
     async def stored(self, live: Live) -> None:
         """Return when the log has all that was said, or takes too long."""
         page = self.pages.get(live.id)
-        if page is None:
-            return
-        if page.due:
+        if page is not None and page.due:
             self._lanes.touch(page)
-        while not self._lanes.is_late(page.slot) and page.due and self._has(page):
+        while page is not None and page.due and self._has(page) and not self._lanes.is_late(page.slot):
             await live.feed.changed()
 
     async def confirm(self, live: Live) -> bool:
@@ -168,17 +171,14 @@ class Commits:
 
     async def let_go(self, live: Live) -> None:
         """This process ends: another is to go on with it, behind all that was said."""
-        page = self.pages.get(live.id)
-        if page is not None:
-            page.moves = True
-            await self.give_back(live)
+        await self.give_back(live, moves=True)
 
-    async def give_back(self, live: Live) -> None:
+    async def give_back(self, live: Live, *, moves: bool = False) -> None:
         """Another process is to go on with it, behind all that was said."""
         page = self.pages.get(live.id)
         if page is None:
             return
-        page.last_word = LastWord.GIVEN_UP
+        page.last_word, page.moves = LastWord.GIVEN_UP, moves
         self._touch(page)
         with suppress(TimeoutError):
             async with asyncio.timeout(LET_GO_S):

@@ -8,8 +8,9 @@ import pytest
 
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.news import News, Subject
-from citadel_edge.completions.generation import Generation, Why
+from citadel_edge.completions.generation import Generation
 from citadel_edge.completions.pipeline import Pace
+from citadel_edge.completions.terminals import Why
 from citadel_edge.streams import commit
 from citadel_edge.streams.values import State
 from completions.bench import OpenBench
