@@ -51,11 +51,11 @@ async def _carried(pages, write_s, late_s):
 
 
 async def test_those_that_wait_behind_a_full_write_are_late_by_their_own_time():
-    pages = _pages(10 * MOST_TOGETHER)
-    began, late = await _carried(pages, write_s=0.03, late_s=0.05)
-    assert [count for _, count in began] == [MOST_TOGETHER] * 10
-    behind = [late[page] for page in pages[2 * MOST_TOGETHER :]]
-    assert 0.05 <= min(behind) <= max(behind) < 0.25  # each write takes 0.03 s, and the last ends after 0.3 s
+    pages = _pages(20 * MOST_TOGETHER)
+    began, late = await _carried(pages, write_s=0.015, late_s=0.05)
+    assert [count for _, count in began] == [MOST_TOGETHER] * 20
+    behind = [late[page] for page in pages[6 * MOST_TOGETHER :]]
+    assert 0.05 <= min(behind) <= max(behind) < 0.25  # each write takes 0.015 s, and the last ends after 0.3 s
     assert pages[0] not in late
 
 
