@@ -16,12 +16,25 @@ settings.register_profile("judging", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("judging")
 
+LONG = (
+    "tests/process/",
+    "tests/tooling/",
+    "tests/benchmarks/",
+    "tests/clients/",
+    "routing/test_limits.py",
+    "test_outage.py",
+)
 LOOPBACK_ONLY = pytest.StashKey[LoopbackOnly]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     proxy_free(os.environ)
     config.stash[LOOPBACK_ONLY] = LoopbackOnly()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first: at the end of a run no worker is left alone with one."""
+    items.sort(key=lambda item: not any(folder in item.nodeid for folder in LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -95,6 +95,8 @@ class Answers:
     async def _relay(self, job: Job, stage: Stage, passed: bytes) -> bytes:
         """Pass the answer of the call that counts on up to its terminal; the bytes that go out with it."""
         answer, relay, trial = _streaming(job)
+        if stage.begun and job.call.on_moved is not None:
+            job.call.on_moved(job.headers())
         if passed and not relay.over:
             self._reaches(job, trial)
             await stage.write(passed)

@@ -57,7 +57,7 @@ class Tenure(Protocol):
         """Whether it is another's, as far as is known at once."""
 
     async def confirm(self) -> None:
-        """Ask before it is recorded as done. `ClientGone`: it is another's."""
+        """Ask before its end is recorded. `ClientGone`: it is another's."""
 
 
 class Earlier(Struct, frozen=True, kw_only=True):
@@ -146,6 +146,7 @@ class Call(Struct, frozen=True, kw_only=True):
         id: under which it is recorded; one is made where none is given.
         on_reserved: told the id of each thing it takes of its caller's limits.
         on_admitted: told when they let it pass.
+        on_moved: told the headers as they are now when a call's part of an answer begins after the status was sent.
         tenure: whose its answer is; always ours where nobody says otherwise.
         earlier: it goes on with what another process began.
     """
@@ -165,5 +166,6 @@ class Call(Struct, frozen=True, kw_only=True):
     id: UUID | None = None
     on_reserved: Callable[[str], None] | None = None
     on_admitted: Callable[[], None] | None = None
+    on_moved: Callable[[Mapping[str, str]], None] | None = None
     tenure: Tenure | None = None
     earlier: Earlier | None = None

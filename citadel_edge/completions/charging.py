@@ -13,7 +13,6 @@ from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.completions.asking import Asking
 from citadel_edge.completions.job import Job
-from citadel_edge.errors import RequestError
 from citadel_edge.limits.claims import Claim, Decision, Part
 from citadel_edge.limits.headers import limit_headers
 from citadel_edge.limits.limiter import Limiter
@@ -38,8 +37,8 @@ class Charges:
         self._limiter = limiter
         self._asking = asking
 
-    async def admit(self, job: Job) -> None:
-        """Reserve what the request may take of the model that is asked first.
+    async def admit(self, job: Job, *, force: bool = False) -> None:
+        """Reserve what the request may take of the model that is asked first; with `force`, whatever the limits say.
 
         Raises:
             RequestError: a limit refuses it; `job.denied` says which. Nothing is taken then.
@@ -48,7 +47,7 @@ class Charges:
         if not self._limiter.plan(_who(job, model)):
             return
         job.reserved = self._cost(job, model)
-        decision = await self._reserve(job, model, job.reserved, Part.ALL)
+        decision = await self._reserve(job, model, job.reserved, Part.ALL, force=force)
         if not decision.allowed:
             raise refusal(decision)
         job.uncovered = {other.name for other in job.models[job.rank + 1 :] if self._needs_more(job, other)}
@@ -56,14 +55,12 @@ class Charges:
     async def take_over(self, job: Job, ids: tuple[str, ...]) -> None:
         """Take for it here what another process had taken for it and did not settle.
 
-        What that one settled is charged already. What was let in once is not refused again.
+        What that one settled is charged already. What was let in once is not refused again, whoever has its room
+        since: what it spends is charged.
         """
         if ids and not any([await self._limiter.take_back(one) for one in ids]):
             return
-        try:
-            await self.admit(job)
-        except RequestError:
-            job.denied = None
+        await self.admit(job, force=True)
 
     def give_up(self, job: Job) -> None:
         """Give back what it took: it is another process's to charge."""
@@ -94,8 +91,8 @@ class Charges:
             self._limiter.settle(reservation, NOTHING if part is Part.DOLLARS else spent, model=report.model)
         job.reservations.clear()
 
-    async def _reserve(self, job: Job, model: Model, cost: Spent, part: Part) -> Decision:
-        decision = await self._limiter.reserve(self._claim(job, model, cost, part))
+    async def _reserve(self, job: Job, model: Model, cost: Spent, part: Part, *, force: bool = False) -> Decision:
+        decision = await self._limiter.reserve(self._claim(job, model, cost, part, force=force))
         if decision.reservation is not None:
             decision.reservation.progress = lambda: self._progress(job)
             job.reservations.append((decision.reservation, part))
@@ -116,10 +113,11 @@ class Charges:
             job.reserved = Spent(job.reserved.requests, job.reserved.tokens, cost.nano_usd)
         return (await self._reserve(job, model, cost, Part.MODEL)).allowed
 
-    def _claim(self, job: Job, model: Model, cost: Spent, part: Part) -> Claim:
+    def _claim(self, job: Job, model: Model, cost: Spent, part: Part, *, force: bool = False) -> Claim:
         asked = self._asking.ask_for(job, model)
         kept = Spent(cost.requests, min(cost.tokens, asked.tokens_in), 0)
-        return Claim(who=_who(job, model), tier=job.call.principal.tier, cost=cost, kept=kept, part=part, ttl_s=LEASE_S)
+        who, tier = _who(job, model), job.call.principal.tier
+        return Claim(who=who, tier=tier, cost=cost, kept=kept, part=part, ttl_s=LEASE_S, force=force)
 
     def _needs_more(self, job: Job, model: Model) -> bool:
         """Whether a fallback takes more than is reserved: of its own limits, or more dollars where these count."""

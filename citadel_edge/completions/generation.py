@@ -7,7 +7,6 @@ goes wrong stands in the stream. Refuses to know how an answer is got, and how i
 
 import asyncio
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +17,7 @@ from citadel_edge.budgets.budget import Seat
 from citadel_edge.completions.call import Call, ClientGone, Report
 from citadel_edge.completions.log_sink import LogSink
 from citadel_edge.completions.pipeline import Pipeline
-from citadel_edge.completions.terminals import Failure, ended_for, error_of, terminal_of
+from citadel_edge.completions.terminals import Failure, Why, ended_for, error_of, terminal_of
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.streams.live import Live
 from citadel_edge.streams.values import Begun, OnDisconnect, State, Terminal
@@ -26,15 +25,6 @@ from citadel_edge.telemetry.clock import Clock
 
 REPORT_WITHIN_S: Final = 1.0
 FIRST_S: Final = "first_s"
-
-
-class Why(StrEnum):
-    """Why we end it ourselves, besides `presence.Reason`."""
-
-    LEFT = "nobody reads it"
-    STOPPED = "somebody stopped it"
-    TAKEN = "another process goes on with it"
-    HANDED_ON = "this process ends, another one goes on with it"
 
 
 class Generation:
@@ -75,7 +65,12 @@ class Generation:
         self._seat: Seat | None = None
         self._left = self._running = self._recorded = self._gone = False
         self.call = msgspec.structs.replace(
-            call, tenure=self, on_end=self._reported, on_reserved=self._reserved, on_admitted=self._let_in
+            call,
+            tenure=self,
+            on_end=self._reported,
+            on_reserved=self._reserved,
+            on_admitted=self._let_in,
+            on_moved=self._begun,
         )
         self.sink = LogSink(live, on_begin=self._begun, on_finish=self._finish)
 
@@ -245,11 +240,15 @@ class Generation:
             self.live.reserved(self._reservations)
 
     def _begun(self, headers: Mapping[str, str]) -> None:
-        """The answer begins: from here on it is the stream's."""
+        """The answer begins, and from here on it is the stream's; or it comes from another replica than was known.
+
+        It counts as begun since its first event, if there is one.
+        """
         self.promise()
+        live, age_s = self.live, self._clock.unix_s() - self.live.origin.created_unix_s
         upstream, model = headers.get("X-Citadel-Upstream", ""), headers.get("X-Citadel-Model", "")
-        facts = {FIRST_S: self._clock.unix_s() - self.live.origin.created_unix_s}
-        self.live.begin(Begun(headers=dict(headers), upstream=upstream, model=model, facts=facts))
+        facts = live.begun.facts if live.begun and live.cursor.seq else {FIRST_S: age_s}
+        live.begin(Begun(headers=dict(headers), upstream=upstream, model=model, facts=facts))
         self._news.set()
 
     def _reported(self, report: Report) -> None:

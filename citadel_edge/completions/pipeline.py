@@ -235,18 +235,19 @@ class Pipeline:
         await _send(sink, refusal.status, "application/json", refusal.body(), job)
 
     async def _stream(self, job: Job, sink: Sink) -> None:
-        begun, tenure = job.answer_begun, job.call.tenure
-        stage = Stage(sink, pace=self._pace, headers=job.headers, spawn=job.call.spawn, begun=begun)
+        stage = Stage(sink, pace=self._pace, headers=job.headers, spawn=job.call.spawn, begun=job.answer_begun)
         async with stage.kept_warm():
             try:
                 last = await self._in_time(job, self._streamed(job, stage))
             except (RequestError, EngineRefused) as error:
+                if job.call.tenure is not None:
+                    await job.call.tenure.confirm()
                 if not stage.begun:
                     raise
                 await self._end_in_stream(job, stage, error)
                 return
-            if tenure is not None:
-                await tenure.confirm()
+            if job.call.tenure is not None:
+                await job.call.tenure.confirm()
             self._books.settle(job, Outcome.DONE, status=_OK)
             await stage.write(last + DONE)
             await stage.finish()

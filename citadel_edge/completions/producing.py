@@ -18,8 +18,9 @@ from citadel_edge.accounts.once import Create
 from citadel_edge.accounts.presence import Presence, Reason
 from citadel_edge.budgets.budget import Budget, Seat
 from citadel_edge.completions.call import Call
-from citadel_edge.completions.generation import Generation, Why
+from citadel_edge.completions.generation import Generation
 from citadel_edge.completions.pipeline import Pipeline
+from citadel_edge.completions.terminals import Why
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.streams.live import Live
@@ -202,9 +203,9 @@ class Production:
         await self._none.wait()
 
     async def hand_on(self, within_s: float) -> None:
-        """Leave what is being made to other processes, as far as the log has it. This one ends."""
+        """Leave what is being made to other processes, as far as the log has it and is at hand. This one ends."""
         for generation in tuple(self.running.values()):
-            if generation.live.durable:
+            if generation.live.outlives_us:
                 generation.end(Why.HANDED_ON)
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):

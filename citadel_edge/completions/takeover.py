@@ -3,7 +3,8 @@
 Decides what of the log makes the part that was said, in whose name it goes on (the account is looked up again: a key
 that was revoked meanwhile gets no more), and when it has to wait: for a seat, for the accounts, for a replica that can
 answer, as after a start all of these come by and by. Whether the answer can be continued is `continuation`'s to decide;
-one that cannot is ended in words. Refuses to know how a dead producer is found.
+one that cannot, or is hopeless, is ended in words: its log may lack what readers have, and nothing is made behind that.
+Refuses to know how a dead producer is found.
 """
 
 import asyncio
@@ -143,15 +144,16 @@ class Takeover:
 
     async def _earlier(self, orphan: Orphan, request: CompletionRequest, ended: RequestError | None) -> Earlier:
         begun = orphan.begun or Begun()
+        logged = orphan.events or orphan.live.cursor.seq
         return Earlier(
             age_s=max(0.0, self._clock.unix_s() - orphan.origin.created_unix_s),
             model=begun.model,
             upstream=begun.upstream,
-            said=await self._said(orphan, request, begun.upstream) if orphan.events else None,
+            said=await self._said(orphan, request, begun.upstream) if logged else None,
             broken_by=UpstreamError(UpstreamFault.RESET, "the process that passed its answer on has ended"),
             first_s=begun.facts.get(FIRST_S),
             reservations=orphan.reservations,
-            ended=ended,
+            ended=ended or (_hopeless() if orphan.hopeless else None),
         )
 
     async def _said(self, orphan: Orphan, request: CompletionRequest, upstream: str) -> Relay:
@@ -182,6 +184,11 @@ class Takeover:
         if places:
             return any(place.admits(now_s) and place.row.usable(now_s) for place in places)
         return any(row.usable(now_s) for row in table.rows.values()) or not table.rows
+
+
+def _hopeless() -> RequestError:
+    message = "The process that relayed this answer ended, and its log has not all of it, or nobody went on in time."
+    return RequestError(Code.UPSTREAM_ERROR, f"{message} What was sent is not the whole answer.")
 
 
 def _as_it_was(orphan: Orphan) -> Principal:

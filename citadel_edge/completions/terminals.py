@@ -4,6 +4,7 @@ Decides what an end says: its outcome is that of the ledger's row, the usage is 
 told as OpenAI's error object. Refuses to know when a stream ends, and who is told.
 """
 
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,15 @@ _STATES: Final = {
     Outcome.CANCELLED: State.CANCELLED,
 }
 _ENDED: Final = {Reason.REVOKED: Code.INVALID_API_KEY, Reason.DRAINING: Code.LISTENER_STOPPED}
+
+
+class Why(StrEnum):
+    """Why we end an answer ourselves, besides `presence.Reason`."""
+
+    LEFT = "nobody reads it"
+    STOPPED = "somebody stopped it"
+    TAKEN = "another process goes on with it"
+    HANDED_ON = "this process ends, another one goes on with it"
 
 
 def terminal_of(

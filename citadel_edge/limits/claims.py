@@ -58,6 +58,7 @@ class Claim(Struct, frozen=True, kw_only=True):
         leases: whether it counts as a concurrent request.
         ttl_s: how long it lives without being renewed; of what is `held` at least 3, as it is looked at every second.
         held: renewed here until it is settled, and nobody's by its id; without, by `renew_id` or not at all.
+        force: it was let in before: taken whatever the limits say, with Redis or without.
         meta: handed back by the settlement, for whoever settles by id alone.
         tier: the caller's, for metrics only.
         also: others whose limits are looked at together with the caller's: the same user on other models and endpoints.
@@ -70,6 +71,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     leases: bool = True
     ttl_s: float = 30.0
     held: bool = True
+    force: bool = False
     meta: bytes = b""
     tier: str = ""
     also: tuple[Who, ...] = ()

@@ -1,7 +1,8 @@
 """Who decides a claim: what is known already, Redis, or this instance alone.
 
 Decides in this order: a request larger than a limit, and a denial that still holds, need nobody; else Redis, if it
-serves and answers in time; else our own share of the limits. Refuses to know what is done with a decision.
+serves and answers in time; else our own share of the limits. What is taken by force none of these denies. Refuses to
+know what is done with a decision.
 """
 
 from functools import partial
@@ -69,7 +70,7 @@ class Deciding:
 
         Cancelled, or without an answer and denied here, what Redis may have taken until `until_s` is given back.
         """
-        decision = self._at_once(order)
+        decision = None if order.force else self._at_once(order)
         if decision is not None:
             self._metrics.denied_at_once.inc()
             return decision, order, Home.LOCAL
@@ -122,7 +123,7 @@ class Deciding:
         now_ms = self._time.now_ms()
         order = replace(order, dimensions=claim.plan(self._plans, now_ms))
         find = partial(self._known.level, order.organisation_id, now_ms=now_ms)
-        place = closed_without(order, claim.who.entitlement, find)
+        place = None if order.force else closed_without(order, claim.who.entitlement, find)
         if place is not None:
             return refused(
                 order, self._known.of(order.organisation_id, order.dimensions, now_ms), now_ms, place, Reason.AWAY

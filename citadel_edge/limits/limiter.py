@@ -93,6 +93,7 @@ class Limiter:
         """Take what the claim asks for, or say why not. At most one round trip, within the deadline; never raises.
 
         A claim that is not `held` is reserved although nothing limits the caller, so that it can be settled by its id.
+        One that is to be taken by `force` is always allowed.
         """
         began_s = self._clock.monotonic_s()
         until_s = began_s + self._deadline_s
@@ -235,6 +236,7 @@ class Limiter:
             ttl_ms=round(claim.ttl_s * 1000),
             leases=claim.leases,
             held=claim.held,
+            force=claim.force,
             not_after_ms=self._time.at_ms(until_s),
             meta=claim.meta,
         )

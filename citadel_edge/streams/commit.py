@@ -3,7 +3,8 @@
 Decides when readers may have an event: when the log has it, or when the log is late. Those events carry cursors of a
 provisional epoch, which the log learns when it has them: should this process die before, nobody mistakes others for
 them. Decides what becomes of a log that lost events: it gets them again if they are in memory; else it begins anew with
-what there is, in another epoch. Refuses to know when the log is written (`lanes`), and who reads.
+what there is, in another epoch. A stream that the log can never take is shown from memory alone, to its end. Refuses to
+know when the log is written (`lanes`), and who reads.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from citadel_edge.streams.feed import TAIL_BYTES
 from citadel_edge.streams.lanes import Lanes
 from citadel_edge.streams.live import Live
 from citadel_edge.streams.messages import FENCED, GAP, HEARD, MISSING, Heard, LastWord, Words
-from citadel_edge.streams.page import Page, epochs_of
+from citadel_edge.streams.page import Page
+from citadel_edge.streams.registering import Registering
 from citadel_edge.streams.store import Store
 from citadel_edge.streams.timing import Timing
 
@@ -74,6 +76,7 @@ class Commits:
         self._log = log
         self._new_epoch = new_epoch
         self._listener = listener
+        self._registering = Registering(store, log=log, on_fenced=self._depose, on_unfit=self._set_apart)
         self._lanes = Lanes(self._write, self._show_early, late_s=timing.late_s, group=group, log=log)
 
     @property
@@ -114,14 +117,19 @@ class Commits:
         """It has something new."""
         page = self.pages.get(live.id)
         if page is not None:
-            self._lanes.touch(page)
+            self._touch(page)
+
+    def keeps(self, live: Live) -> bool:
+        """Whether the log knows of it, and answers in time."""
+        page = self.pages.get(live.id)
+        return page is not None and page.registered and not self._lanes.is_late(page.slot)
 
     def crowded(self, live: Live) -> bool:
         """Whether too much of it is on its way, and waiting would help."""
         if live.feed.bytes <= TAIL_BYTES + UNCOMMITTED_BYTES:
             return False
         page = self.pages.get(live.id)
-        return page is not None and not self._lanes.is_late(page.slot)
+        return page is not None and not page.apart and not self._lanes.is_late(page.slot)
 
     async def room(self, live: Live) -> None:
         """Return when not."""
@@ -131,11 +139,9 @@ class Commits:
     async def stored(self, live: Live) -> None:
         """Return when the log has all that was said, or takes too long."""
         page = self.pages.get(live.id)
-        if page is None:
-            return
-        if page.due:
+        if page is not None and page.due:
             self._lanes.touch(page)
-        while not self._lanes.is_late(page.slot) and page.due and self._has(page):
+        while page is not None and page.due and self._has(page) and not self._lanes.is_late(page.slot):
             await live.feed.changed()
 
     async def confirm(self, live: Live) -> bool:
@@ -165,18 +171,15 @@ class Commits:
 
     async def let_go(self, live: Live) -> None:
         """This process ends: another is to go on with it, behind all that was said."""
-        page = self.pages.get(live.id)
-        if page is not None:
-            page.moves = True
-            await self.give_back(live)
+        await self.give_back(live, moves=True)
 
-    async def give_back(self, live: Live) -> None:
+    async def give_back(self, live: Live, *, moves: bool = False) -> None:
         """Another process is to go on with it, behind all that was said."""
         page = self.pages.get(live.id)
         if page is None:
             return
-        page.last_word = LastWord.GIVEN_UP
-        self._lanes.touch(page)
+        page.last_word, page.moves = LastWord.GIVEN_UP, moves
+        self._touch(page)
         with suppress(TimeoutError):
             async with asyncio.timeout(LET_GO_S):
                 while not live.deposed:
@@ -192,14 +195,30 @@ class Commits:
     def _has(self, page: Page) -> bool:
         return self.pages.get(page.live.id) is page
 
+    def _touch(self, page: Page) -> None:
+        if page.apart:
+            self._show_early(page)
+        else:
+            self._lanes.touch(page)
+
+    def _set_apart(self, page: Page) -> None:
+        """The log can never take it: readers have it from memory, and nothing of it is durable."""
+        page.apart, page.offered = True, False
+        self._lanes.drop(page)
+        self._show_early(page)
+        page.live.feed.wake()
+        if page.last_word is LastWord.DISCARDED:
+            self._listener.ended(page.live)
+
     async def _write(self, pages: Sequence[Page]) -> list[Page]:
         """Say what is to be said of some streams of a slot; those of which more is to be said."""
-        pages = [page for page in pages if self._has(page)]
+        pages = [page for page in pages if self._has(page) and not page.apart]
         for page in pages:
             if page.live.feed.first > page.live.feed.durable + 1:
                 self._lose(page)
-        if not all(page.registered for page in pages):
-            await self._register_all(pages)
+        unknown = [page for page in pages if not page.registered]
+        if unknown:
+            await self._registering.register(unknown)
         asked = [(page, page.words(), page.live.feed.lineage) for page in pages if page.registered]
         if not asked:
             return []
@@ -213,31 +232,6 @@ class Commits:
         for (page, words, lineage), heard in zip(asked, answers, strict=True):
             self._settle(page, words, lineage, heard)
         return [page for page in pages if page.due and self._has(page)]
-
-    async def _register_all(self, pages: Sequence[Page]) -> None:
-        asked = (self._register(page) for page in pages if not page.registered)
-        for failure in await asyncio.gather(*asked, return_exceptions=True):
-            if failure is not None:
-                raise failure
-
-    async def _register(self, page: Page) -> None:
-        """Tell the log of a stream that it does not know, or does not know any more."""
-        feed, lineage, asked_s = page.live.feed, page.live.feed.lineage, asyncio.get_running_loop().time()
-        page.offered = True
-        start = await self._store.create(
-            page.live.id,
-            page.head(),
-            epochs_of(feed),
-            once=page.once,
-            fence=page.fence,
-            first=feed.durable + 1,
-            anew=page.anew,
-        )
-        page.once = None  # another process may have begun the same meanwhile: then there are two
-        if start.fenced:
-            self._depose(page)
-        elif start.stream == page.live.id:
-            page.is_registered(lineage, asked_s)
 
     def _settle(self, page: Page, words: Words, lineage: int, heard: Heard) -> None:
         feed = page.live.feed

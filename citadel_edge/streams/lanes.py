@@ -1,12 +1,13 @@
 """When what streams say is written: at most one write of a slot is under way, and what is said meanwhile goes together.
 
 A busy process writes larger groups, an idle one writes at once. Decides when the log counts as late: when something has
-waited for too long, or a write failed; until one succeeds, nobody waits for it. Refuses to know what is written, and
-what is done about lateness.
+waited for too long, or a write failed; until one succeeds and leaves nothing that has waited for so long, nobody waits
+for it. Refuses to know what is written, and what is done about lateness.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -30,18 +31,19 @@ MOST_TOGETHER: Final = 64
 class _Lane:
     """One slot's way.
 
-    `since_s`: since when something waits to be said; `began_s`: when the last write began; `pace_s`: how long after
-    that the next one may; `unseen`: what was touched in this turn although the log is late.
+    `dirty`: who waits to be heard, and since when, the oldest first; `run_s`: when the first of the writes began that
+    follow on each other now, and `began_s`: the last; `pace_s`: how long after that the next one may; `unseen`: what
+    was touched in this turn although the log is late.
     """
 
-    __slots__ = "again_s", "began_s", "busy", "dirty", "late", "pace_s", "since_s", "unseen"
+    __slots__ = "again_s", "began_s", "busy", "dirty", "late", "pace_s", "run_s", "unseen"
 
     def __init__(self) -> None:
-        self.dirty: dict[Page, None] = {}
+        self.dirty: dict[Page, float] = {}
         self.unseen: dict[Page, None] = {}
         self.busy = False
         self.late = False
-        self.since_s = self.began_s = 0.0
+        self.run_s = self.began_s = 0.0
         self.again_s = 0.0
         self.pace_s = PACE_S
 
@@ -105,9 +107,8 @@ class Lanes:
         lane = self._lanes[page.slot]
         if lane.late:
             self._touch_late(lane, page)
-        if not lane.dirty:
-            lane.since_s = self._loop.time()
-        lane.dirty[page] = None
+        if page not in lane.dirty:
+            lane.dirty[page] = self._loop.time()
         if not lane.busy and not (lane.late and self._loop.time() < lane.again_s):
             self._start(lane)
 
@@ -139,45 +140,55 @@ class Lanes:
 
     async def _carry(self, lane: _Lane) -> None:
         """Write until there is nothing more to say, or nobody to say it to."""
-        loop = asyncio.get_running_loop()
+        lane.run_s = self._loop.time()
         try:
             while lane.dirty:
-                early_s = lane.began_s + lane.pace_s - loop.time()
-                if early_s > 0:
+                early_s = lane.began_s + lane.pace_s - self._loop.time()
+                if early_s > 0 and len(lane.dirty) < MOST_TOGETHER:
                     await asyncio.sleep(early_s)
-                lane.began_s = loop.time()
-                pages = list(lane.dirty)[:MOST_TOGETHER]
+                lane.began_s = self._loop.time()
+                pages = dict(islice(lane.dirty.items(), MOST_TOGETHER))
                 for page in pages:
                     del lane.dirty[page]
                 lane.pace_s = min(PACE_S + len(pages) * PACE_EACH_S, MOST_PACE_S)
-                if not await self._try(lane, pages):
+                if pages and not await self._try(lane, pages):
                     return
         finally:
             lane.busy = False
 
-    async def _try(self, lane: _Lane, pages: Sequence[Page]) -> bool:
-        loop = asyncio.get_running_loop()
-        watch = _Watch(loop, lane.since_s + self._late_s, lambda: self._be_late(lane, pages))
-        lane.since_s = loop.time()
+    async def _try(self, lane: _Lane, pages: dict[Page, float]) -> bool:
+        """Write what these have to say, who wait since then."""
+        due_s = min(pages.values()) + self._late_s
+        watch = _Watch(self._loop, due_s, lambda: self._be_late(lane, pages))
         try:
-            more = await self._write(pages)
+            more = await self._write(tuple(pages))
         except RedisUnavailable:
             self._fail(lane, pages)
         except Exception:
             self._log.exception("streams could not be logged")
             self._fail(lane, pages)
         else:
-            lane.late = False
-            lane.dirty.update(dict.fromkeys(more))
+            self._succeed(lane, more)
             return True
         finally:
             watch.cancel()
         return False
 
-    def _fail(self, lane: _Lane, pages: Sequence[Page]) -> None:
-        lane.dirty = {**dict.fromkeys(pages), **lane.dirty}
-        lane.again_s = asyncio.get_running_loop().time() + AGAIN_S
-        self._be_late(lane, pages)
+    def _succeed(self, lane: _Lane, more: Sequence[Page]) -> None:
+        """The log is as late as whoever waits longest. What held up the loop alone is not its fault."""
+        for page in more:
+            lane.dirty.setdefault(page, lane.began_s)
+        was_late, lane.late = lane.late, False
+        if lane.dirty:
+            due_s = max(next(iter(lane.dirty.values())) + self._late_s, lane.run_s)
+            lane.late = self._loop.time() > due_s + SECOND_LOOK_S
+        if lane.late and not was_late:
+            self._be_late(lane, ())
+
+    def _fail(self, lane: _Lane, pages: dict[Page, float]) -> None:
+        lane.dirty = pages | lane.dirty | pages
+        lane.again_s = self._loop.time() + AGAIN_S
+        self._be_late(lane, ())
 
     def _let_see(self, lane: _Lane) -> None:
         unseen, lane.unseen = lane.unseen, {}
@@ -185,8 +196,9 @@ class Lanes:
             for page in unseen:
                 self._on_late(page)
 
-    def _be_late(self, lane: _Lane, pages: Sequence[Page]) -> None:
+    def _be_late(self, lane: _Lane, pages: Iterable[Page]) -> None:
+        """`pages`: whoever waits besides."""
         lane.late = True
-        for page in {**dict.fromkeys(pages), **lane.dirty}:
+        for page in {**dict.fromkeys(pages), **dict.fromkeys(lane.dirty)}:
             self._on_late(page)
             page.live.feed.wake()

@@ -23,6 +23,9 @@ class Journal(Protocol):
     def touch(self, live: "Live") -> None:
         """It has something new."""
 
+    def keeps(self, live: "Live") -> bool:
+        """Whether the log knows of it, and answers in time."""
+
     def crowded(self, live: "Live") -> bool:
         """Whether very much of it is on its way."""
 
@@ -95,6 +98,11 @@ class Live:
     def durable(self) -> bool:
         """Whether the log has everything that readers have."""
         return self.feed.visible <= self.feed.durable
+
+    @property
+    def outlives_us(self) -> bool:
+        """Whether another process could go on with it: the log has it, and is at hand for what it has not yet."""
+        return self.durable and self._journal.keeps(self)
 
     @property
     def readers(self) -> int:

@@ -19,6 +19,7 @@ class Page:
         fence: what this process writes with.
         registered: the log knows the stream; `offered`: it may.
         anew: what the log has of it is to be replaced.
+        apart: the log can never take it, and is told nothing further.
         once: the start that began it, until the log knows of it.
         last_word: what is to be said instead of an end. `moves`: because this process ends.
         renewed_s: when the lease was renewed last (monotonic), and `renewed_at`: the last event that the log had then.
@@ -27,6 +28,7 @@ class Page:
 
     __slots__ = (
         "anew",
+        "apart",
         "begun",
         "ended",
         "fence",
@@ -51,7 +53,7 @@ class Page:
         self.fence = fence
         self.registered = self.offered = registered
         self.once = once
-        self.anew = False
+        self.anew = self.apart = False
         self.last_word: LastWord | None = None
         self.moves = False
         self.renewed_s = renewed_s
@@ -65,7 +67,7 @@ class Page:
     def due(self) -> bool:
         """Whether there is anything to say."""
         live, feed = self.live, self.live.feed
-        return (
+        return not self.apart and (
             feed.durable < feed.last
             or (live.terminal is not None and not self.ended)
             or live.begun is not self.begun

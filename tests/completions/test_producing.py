@@ -6,6 +6,7 @@ import weakref
 from contextlib import AsyncExitStack
 
 import pytest
+from aiohttp import web
 
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.news import News, Subject
@@ -48,6 +49,25 @@ async def test_an_answer_is_logged_whole_and_its_end_says_what_it_took(open_benc
     assert terminal.usage == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
     assert terminal.cost_usd == float(row.cost_usd) > 0
     assert (row.outcome, row.tokens_in, row.tokens_out) == (Outcome.DONE, 7, 2)
+
+
+async def test_whose_heartbeat_came_first_is_begun_by_who_answers(open_bench: OpenBench) -> None:
+    async def fails_late(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.1)
+        return await replies(500)(request)
+
+    async with studio(open_bench, freeze, freeze, pace=Pace(begin_within_s=0.01)) as made:
+        made.bench.in_order(fails_late, says(*SPOKEN))
+        async with made.start(policy=FINISH) as produced:
+            first = await produced.begun()
+            live = made.production.running[produced.id].live
+            await read(produced.reader)
+        await made.idle()
+    begun = live.begun
+    assert begun is not None
+    assert {first.upstream, begun.upstream} == {"u0", "u1"}
+    assert begun.upstream == made.bench.row.upstream
+    assert begun.facts["first_s"] > first.facts["first_s"]
 
 
 async def test_with_its_last_reader_an_answer_that_lives_by_readers_goes(open_bench: OpenBench) -> None:
@@ -241,6 +261,19 @@ async def test_a_process_that_ends_tells_why(open_bench: OpenBench) -> None:
         await made.idle()
         terminal = await made.end(produced.id)
     assert terminal.error["message"].endswith(f"{Reason.DRAINING}.")
+
+
+async def test_what_the_log_never_heard_of_is_not_left_to_others(open_bench: OpenBench) -> None:
+    async with studio(open_bench, freeze) as made:
+        async with made.start(policy=FINISH) as produced:
+            await produced.admitted()
+            await made.bench.upstreams[0].arrived.wait()
+            await made.production.hand_on(0.05)
+            assert produced.id in made.production.running
+        await made.production.close()
+        terminal = await made.end(produced.id)
+    assert terminal.error["message"].endswith(f"{Reason.DRAINING}.")
+    assert made.bench.row.outcome is Outcome.CANCELLED
 
 
 def test_what_becomes_of_an_answer_is_no_business_of_engines() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.news import News, Subject
-from citadel_edge.completions.generation import Generation, Why
+from citadel_edge.completions.generation import Generation
 from citadel_edge.completions.pipeline import Pace
+from citadel_edge.completions.terminals import Why
 from citadel_edge.streams import commit
 from citadel_edge.streams.values import State
 from completions.bench import OpenBench
@@ -92,7 +93,7 @@ async def test_whose_starter_leaves_at_any_await_ends_without_a_trace(open_bench
             assert made.at_rest()
             assert open_connections(made.bench) == 0
             assert len(made.bench.ledger.rows) == 1
-        assert at > 3
+        assert at > 2  # the more of the answer comes at once, the fewer
 
 
 async def leave_at(made: Studio, at: int, loop: asyncio.AbstractEventLoop) -> bool:

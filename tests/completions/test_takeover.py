@@ -21,6 +21,7 @@ from citadel_edge.telemetry.ids import uuid7
 from completions.bench import PRINCIPAL, OpenBench
 from completions.scripted import DONE, SPOKEN, chunk, freeze, replies, says, usage_chunk
 from completions.studio import FINISH, Lines, Studio, read, studio
+from limiters import entitlement
 
 SAID = (chunk("a"), chunk("b"))
 REST = says(chunk("c"), chunk("d"), chunk(finish="stop"), usage_chunk(9, 2), DONE)
@@ -36,11 +37,12 @@ class Accounts:
 
     def __init__(self) -> None:
         self.refused: RequestError | None = None
+        self.entitlement = PRINCIPAL.entitlement
 
     async def holder(self, key_id: str) -> Principal:
         if self.refused:
             raise self.refused
-        return with_other(PRINCIPAL, key_id=key_id)
+        return with_other(PRINCIPAL, key_id=key_id, entitlement=self.entitlement)
 
     async def entitled(self, user_id: str) -> Principal:
         return with_other(PRINCIPAL, user_id=user_id, key_id="")
@@ -102,6 +104,20 @@ async def test_an_answer_goes_on_where_the_log_ends(open_bench: OpenBench) -> No
     assert row.ttft_ms == pytest.approx(1500)
 
 
+async def test_the_log_is_told_who_goes_on(open_bench: OpenBench) -> None:
+    async with studio(open_bench, REST) as made:
+        orphan = await orphaned(made)
+        assert orphan.begun is not None
+        gone = replace(orphan.begun, upstream="gone")
+        orphan.live.begin(gone)
+        assert await takeover(made).take(replace(orphan, begun=gone))
+        await made.end(orphan.live.id)
+        await made.idle()
+    begun = orphan.live.begun
+    assert begun is not None
+    assert (begun.upstream, begun.model, begun.facts) == ("u0", "m", gone.facts)
+
+
 async def test_one_that_had_not_begun_is_made_from_the_start(open_bench: OpenBench) -> None:
     async with studio(open_bench, says(*SPOKEN)) as made:
         orphan = await orphaned(made, said=())
@@ -143,6 +159,44 @@ async def test_one_whose_beginning_is_gone_is_truncated(open_bench: OpenBench) -
         _, terminal = await read((await made.streams.open(orphan.live.id)).reader)
         await made.idle()
     assert terminal.outcome is State.TRUNCATED
+
+
+@pytest.mark.parametrize(("kept", "text"), [(0, ""), (1, "a")])
+async def test_nothing_is_made_behind_a_log_that_is_not_whole(open_bench: OpenBench, kept: int, text: str) -> None:
+    async with studio(open_bench, REST) as made:
+        whole = await orphaned(made)
+        orphan = replace(whole, events=whole.events[:kept], hopeless=True)
+        assert await takeover(made).take(orphan)
+        _, terminal = await read((await made.streams.open(orphan.live.id)).reader)
+        await made.idle()
+    assert made.bench.upstreams[0].seen == []
+    assert terminal.outcome is State.TRUNCATED
+    assert "its log has not all of it" in terminal.error["message"]
+    row = the_row(made)
+    assert (row.outcome, row.tokens_out, row.upstream, row.model) == (Outcome.TRUNCATED, len(text), "u0", "m")
+    assert row.cost_usd > 0
+
+
+async def test_what_was_let_in_once_is_charged_although_another_has_its_room(open_bench: OpenBench) -> None:
+    limits = entitlement(concurrent=1, tokens_per_day=1000, spend_when_away=True)
+    accounts = Accounts()
+    accounts.entitlement = limits
+    async with studio(open_bench, freeze, REST) as made:
+        made.bench.in_order(freeze, REST)
+        again = made.call(principal=with_other(PRINCIPAL, entitlement=limits))
+        async with made.production.start(again, policy=FINISH) as retry:
+            await retry.admitted()
+            while not any(one.arrived.is_set() for one in made.bench.upstreams):
+                await asyncio.sleep(0.005)
+            orphan = await orphaned(made)
+            assert await takeover(made, accounts).take(orphan)
+            await made.end(orphan.live.id)
+            (row,) = made.bench.ledger.rows
+            (left,) = [one for one in (await made.bench.pipeline.look(again)).standings if one.name == "tokens_per_day"]
+            await made.streams.stop(retry.id)
+        await made.idle()
+    assert row.outcome is Outcome.DONE
+    assert left.remaining <= 1000 - row.tokens_in - row.tokens_out
 
 
 @pytest.mark.parametrize("code", [Code.INVALID_API_KEY, Code.SUSPENDED])

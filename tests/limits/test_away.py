@@ -21,7 +21,7 @@ async def _away(one):
 async def test_a_frozen_server_costs_a_deadline_and_then_nothing(own_valkey):
     async with instance(own_valkey.url, deadline_ms=100) as one:
         limits = entitlement(requests_per_minute=1000)
-        await one.levels(limits)
+        await one.reserve(limits)
         own_valkey.freeze()
         try:
             started = time.monotonic()

@@ -89,6 +89,19 @@ async def test_leases_deny_for_a_second_and_are_asked_for_again(redis_url):
         assert (await one.reserve(single)).allowed
 
 
+async def test_what_was_let_in_before_is_taken_by_force_and_settled(redis_url):
+    async with instance(redis_url) as one:
+        small = entitlement(concurrent=1, tokens_per_day=100)
+        assert (await one.reserve(small, tokens=60)).allowed
+        assert not (await one.reserve(small, tokens=60)).allowed
+        for tokens in (60, 101):
+            forced = await one.reserve(small, tokens=tokens, force=True)
+            assert forced.allowed
+            one.limiter.settle(forced.reservation, Spent(1, 10))
+        await one.settled()
+        assert (await one.levels(small))["tokens_per_day"] == 20
+
+
 @pytest.mark.parametrize("limit", ["tokens_per_minute", "tokens_per_day"])
 async def test_more_tokens_than_a_limit_ever_grants_are_too_large(redis_url, limit):
     async with instance(redis_url) as one:

@@ -97,7 +97,7 @@ def _deadline_s(request: web.Request) -> float | None:
 
 
 def _session(request: web.Request) -> str | None:
-    """The name under which the client wants the same replica again; any text, of a bounded length."""
+    """The name under which the client wants the same replica again; any text that is UTF-8, of a bounded length."""
     name = request.headers.get("X-Citadel-Session") or None
     if name is not None and len(name) > LONGEST_SESSION:
         raise RequestError(
@@ -105,7 +105,20 @@ def _session(request: web.Request) -> str | None:
             f"X-Citadel-Session has {len(name)} characters, at most {LONGEST_SESSION} are read",
             param="X-Citadel-Session",
         )
+    if name is not None and not _is_text(name):
+        raise RequestError(
+            Code.INVALID_REQUEST, "X-Citadel-Session holds bytes that are no UTF-8", param="X-Citadel-Session"
+        )
     return name
+
+
+def _is_text(header: str) -> bool:
+    """Whether a header's bytes were UTF-8; those that were not stand in it as surrogates."""
+    try:
+        header.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Prompts(Struct):

@@ -1,8 +1,9 @@
 """How a stream's events look to a client: data alone, as OpenAI's SDKs want it, or with cursors to come back by. Pure.
 
 `openai`: each event is `data:`, the end is `[DONE]`, and what went wrong an error object without it. No ids: SDKs that
-take an id for a sign of something else must never see one. `resumable`: each event has its cursor as its id, and the
-end is an event of its own name with what the answer took. Decides nothing but spelling.
+take an id for a sign of something else must never see one. A loss has no spelling there but an error, and is the end.
+`resumable`: each event has its cursor as its id, and the end is an event of its own name with what the answer took.
+Decides nothing but spelling.
 """
 
 from enum import StrEnum
@@ -17,6 +18,8 @@ from citadel_edge.wire.openai import error_body, error_type
 from citadel_edge.wire.sse import DONE, data_line
 
 HEADER: Final = "X-Citadel-Dialect"
+_LOST: Final = "lost"
+_READ_ANEW: Final = "Read the stream anew, in the dialect resumable, for all that is kept of it."
 RETRY_MS: Final = 1000
 """How soon a client comes back. Told on the first event: a field without data is an event that some SDKs choke on."""
 
@@ -61,9 +64,15 @@ class Script:
 
     def batch(self, batch: Batch) -> bytes:
         """All that came: what is missing before it, the events, and the end if this is it."""
+        if self.breaks_at(batch):
+            return self._broken(batch)
         lost = b"" if batch.lost is None else self._lost(*batch.lost)
         end = b"" if batch.terminal is None else self._end(batch, batch.terminal)
         return lost + self._events(batch) + end
+
+    def breaks_at(self, batch: Batch) -> bool:
+        """Whether nothing more can be said: text behind a hole would look like the whole answer."""
+        return self._dialect is Dialect.OPENAI and batch.lost is not None
 
     def moved(self, cursor: Cursor) -> bytes:
         """The process goes, the stream lives: come back with this cursor."""
@@ -84,7 +93,13 @@ class Script:
         return self._once() + b"".join(parts)
 
     def _lost(self, first: int, last: int) -> bytes:
-        return self._named("lost", {"lost": [first, last]})
+        return self._named(_LOST, {"lost": [first, last]})
+
+    def _broken(self, batch: Batch) -> bytes:
+        first, last = batch.lost or (batch.first, batch.last)
+        message = f"Events {first} to {last} are lost to this reader. What was sent is not the whole answer."
+        error_name = error_type(Code.INTERNAL.status)
+        return data_line(error_body(f"{message} {_READ_ANEW}", type=error_name, code=_LOST, param=None))
 
     def _end(self, batch: Batch, terminal: Terminal) -> bytes:
         """The terminal record has a number of its own, behind all events: who has it has everything."""

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from citadel_edge.accounts.presence import Reason, reason_of
 from citadel_edge.edge import EDGE
+from citadel_edge.errors import RequestError
 from citadel_edge.listeners.common.leaving import told_of, why_left
 from citadel_edge.listeners.common.middlewares import LISTENER
 from citadel_edge.listeners.common.sse import EventStream
@@ -73,15 +74,27 @@ class _Telling:
             await self._answer.say(said)
         reader.offer_to(self._tell_at_once)
         async for batch in reader:
-            data = self._script.batch(batch)
-            if data:
-                await self._answer.say(data)
-                self._delivery.wrote(batch.came_s, len(batch.payloads))
-            self._last = batch.cursor
-            if batch.moved:
-                await self._answer.say(self._last_words(Reason.DRAINING))
-            self._all_said = batch.moved or batch.terminal is not None
-            del batch, data  # not to be held while nothing comes
+            await self._say(batch)
+            if self._all_said:
+                return
+            del batch  # not to be held while nothing comes
+
+    async def _say(self, batch: Batch) -> None:
+        """How far the client is, is noted before: what waits, and may be cancelled there, waits behind its write."""
+        before = self._last, self._all_said
+        broken = self._script.breaks_at(batch)
+        self._last, self._all_said = batch.cursor, broken or batch.moved or batch.terminal is not None
+        data = self._script.batch(batch)
+        if batch.moved and not broken:
+            data += self._last_words(Reason.DRAINING)
+        if not data:
+            return
+        try:
+            await self._answer.say(data)
+        except RequestError:  # nothing was written
+            self._last, self._all_said = before
+            raise
+        self._delivery.wrote(batch.came_s, len(batch.payloads))
 
     def _tell_at_once(self, batch: Batch) -> bool:
         """Without waking the task, where nothing has to be waited for. Never the first batch, which may say more."""

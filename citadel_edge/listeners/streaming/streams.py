@@ -1,6 +1,6 @@
 """`/v1/streams`: generations that do not hang on a connection. Begun, read by any number of readers, stopped.
 
-Users see their own, operators everybody's; another's stream is one that is not there.
+Users see their own, operators everybody's; another's stream is one that is not there. Its owner or an admin stops it.
 """
 
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.completions import call_of, kind_of, schema_of
 from citadel_edge.listeners.common.middlewares import SEAT
 from citadel_edge.listeners.common.payload import one
-from citadel_edge.listeners.common.readable import STOPS_WITHIN_S, has_all, may_see
+from citadel_edge.listeners.common.readable import has_all, may_see, stopped
 from citadel_edge.listeners.common.routes import BODY, Admission, Route, principal_of
 from citadel_edge.listeners.streaming.completions import STREAM, named_start, names_of, passed_on
 from citadel_edge.listeners.streaming.dialects import HEADER as DIALECT
@@ -81,9 +81,8 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def stop(request: web.Request) -> web.StreamResponse:
     """`DELETE /v1/streams/{id}`: the generation ends at its engine; how it ended, and the tokens that this saved."""
-    may = may_see(principal_of(request))
-    before = await request.app[EDGE].streams.info(_name(request), may=may)
-    info = await request.app[EDGE].streams.stop(before.id, may=may, within_s=STOPS_WITHIN_S)
+    streams = request.app[EDGE].streams
+    before, info = await stopped(streams, _name(request), principal=principal_of(request))
     if before.terminal is not None:
         return one({**_shown(before), "tokens_saved": 0})
     return one(_shown(info), status=200 if info.terminal is not None else 202)

@@ -6,6 +6,7 @@ import json
 from io import BytesIO
 
 import pytest
+from yarl import URL
 
 from citadel_edge.config.shape import BudgetConfig, ListenerName
 from citadel_edge.health.verdict import ListenerState
@@ -122,6 +123,20 @@ async def test_a_compressed_body_is_refused_and_never_unpacked(edge_with, encodi
             headers = {**who, "Content-Type": "application/json", "Content-Encoding": encoding}
             async with served.client.post(served.url(CHAT), data=BytesIO(bomb), headers=headers) as answer:
                 assert answer.status == status
+
+
+async def test_a_session_whose_bytes_are_no_utf_8_is_refused_by_its_name(edge_with):
+    async with edge_with() as served:
+        url, body = URL(served.url(CHAT)), json.dumps(served.chat()).encode()
+        head = f"POST {url.path} HTTP/1.1\r\nHost: x\r\nAuthorization: {served.as_user()['Authorization']}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        for session, status in ((b"a\xff", 400), ("größe".encode(), 200)):
+            reader, writer = await asyncio.open_connection(url.host, url.port)
+            writer.write(head.encode() + b"X-Citadel-Session: " + session + b"\r\n\r\n" + body)
+            answer = await reader.read()
+            writer.close()
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+            assert (b'"param":"X-Citadel-Session"' in answer.replace(b" ", b"")) is (status == 400)
 
 
 async def test_a_body_that_drips_is_refused_in_time_and_takes_no_seat(edge_with):

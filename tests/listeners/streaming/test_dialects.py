@@ -65,6 +65,19 @@ def test_a_loss_stands_before_what_follows_it():
     assert [(event, body) for event, _, _, body in read(data)] == [("lost", b'{"lost":[3,8]}'), (None, TEXTS[0])]
 
 
+@pytest.mark.parametrize("end", [{}, {"terminal": DONE}, {"moved": True}])
+def test_where_nothing_else_can_tell_a_loss_it_is_the_end(end):
+    behind = batch([TEXTS[0]], first=9, lost=(3, 8), **end)
+    script = Script(Dialect.OPENAI)
+    ((event, identity, retry, body),) = read(script.batch(behind))
+    assert (event, identity, retry) == (None, None, None)
+    error = json.loads(body)["error"]
+    assert (error["type"], error["code"], "Events 3 to 8" in error["message"]) == ("api_error", "lost", True)
+    assert script.breaks_at(behind)
+    assert not script.breaks_at(batch([TEXTS[0]], first=9, **end))
+    assert not Script(Dialect.RESUMABLE).breaks_at(behind)
+
+
 def test_an_unknown_dialect_is_named_with_those_there_are():
     assert Dialect.named(None, Dialect.OPENAI) is Dialect.OPENAI
     assert Dialect.named(" Resumable ", Dialect.OPENAI) is Dialect.RESUMABLE

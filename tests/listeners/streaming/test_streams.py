@@ -180,6 +180,31 @@ async def test_a_stop_ends_it_at_the_engine_and_says_what_was_saved(edge_with):
         assert (again[0], again[1]["tokens_saved"]) == (200, 0)
 
 
+async def test_operators_read_another_s_generation_and_admins_stop_it(edge_with):
+    async with edge_with(options=(SLOW,)) as served:
+        made = await begin(served)
+        operator = await operator_of(served)
+        url = served.url(f"/v1/streams/{made['id']}", STREAMING)
+        async with served.client.get(url, headers=operator) as answer:
+            assert answer.status == 200
+        async with served.client.delete(url, headers=operator) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (403, "forbidden")
+        assert (await shown(served, made["id"]))[1]["state"] == "running"
+        status, told = await shown(served, made["id"], method="DELETE", as_admin=True)
+        assert (status, told["outcome"]) == (200, "cancelled")
+
+
+async def operator_of(served):
+    accounts = served.url("/v1/users", ListenerName.RATE_LIMITING)
+    named = {"name": "olga", "tier": "free", "role": "operator"}
+    async with served.client.post(accounts, json=named, headers=served.as_admin()) as answer:
+        user = await answer.json()
+    async with served.client.post(
+        f"{accounts}/{user['id']}/keys", json={"name": "k"}, headers=served.as_admin()
+    ) as made:
+        return {"Authorization": f"Bearer {(await made.json())['key']}"}
+
+
 @pytest.mark.parametrize(("policy", "lives"), [("cancel", False), ("grace", True), ("finish", True)])
 async def test_what_becomes_of_it_when_its_reader_leaves(edge_with, policy, lives):
     async with edge_with(options=(SLOW,)) as served:

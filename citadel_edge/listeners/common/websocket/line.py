@@ -27,7 +27,7 @@ class Line:
     Attributes:
         codes: how the protocol that is spoken spells the ends that this side puts to it.
         goodbye: how this side ends it, once that is decided: nothing is said any more.
-        place: the stream that was read last, and the cursor behind what was sent of it.
+        place: the stream that was read last, and the cursor behind what was handed to the transport of it.
         closed: the client closed it. broken: the client did not keep to RFC 6455.
     """
 
@@ -50,14 +50,14 @@ class Line:
         self._unheard_since_s = self._heard_s
         self._hearing: asyncio.Timeout | None = None
 
-    async def send(self, message: bytes) -> None:
-        """Send a message's text; returns when there is room for another.
+    async def send(self, message: bytes, place: tuple[str, str] | None = None) -> None:
+        """Send a message's text; returns when there is room for another. `place`: of a stream, behind the message.
 
         Raises:
             ClientGone: nobody is there any more, or is parted with.
             RequestError: OVERLOADED, the listener may hold no more of a large one.
         """
-        await self._send(message, WSMsgType.TEXT)
+        await self._send(message, WSMsgType.TEXT, place)
 
     async def hear(self, take: Callable[[str], Awaitable[None]], refuse: Callable[[], Awaitable[None]]) -> None:
         """Have each text taken, and each binary frame refused, until the client closes or is parted with."""
@@ -150,34 +150,36 @@ class Line:
                 return False
         return True
 
-    async def _send(self, data: bytes, kind: WSMsgType) -> None:
+    async def _send(self, data: bytes, kind: WSMsgType, place: tuple[str, str] | None = None) -> None:
         """Into an empty buffer nothing waits, and nothing needs to be counted or timed."""
         small = len(data) <= NEVER_WAITS_BYTES
         if small and not self._transport.get_write_buffer_size():
-            await self._frame(data, kind)
+            await self._frame(data, kind, place)
             return
         count = self._budget.count_bytes if small else self._budget.take_bytes
         count(len(data))
         try:
             async with self._turn:
-                await self._in_time(data, kind)
+                await self._in_time(data, kind, place)
         finally:
             self._budget.give_bytes(len(data))
 
-    async def _in_time(self, data: bytes, kind: WSMsgType) -> None:
+    async def _in_time(self, data: bytes, kind: WSMsgType, place: tuple[str, str] | None) -> None:
         self._stuck = True
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
-                await self._frame(data, kind)
+                await self._frame(data, kind, place)
         except TimeoutError:
             self.part(self.codes.slow, f"nothing was taken for {SEND_WITHIN_S:g} s")
             raise ClientStalled("the client takes nothing") from None
         finally:
             self._stuck = False
 
-    async def _frame(self, data: bytes, kind: WSMsgType) -> None:
+    async def _frame(self, data: bytes, kind: WSMsgType, place: tuple[str, str] | None) -> None:
+        """Written at once: what waits then, and may be cancelled, is for room."""
         if self.goodbye is not None or self._transport.is_closing():
             raise ClientGone("the connection ends")
+        self.place = place or self.place
         try:
             await self._socket.send_frame(data, kind)
         except ConnectionError as error:

@@ -1,6 +1,6 @@
 """Generations that do not hang on their connections: how they are, and how they are stopped.
 
-Users see their own, operators everybody's; another's stream is one that is not there.
+Users see their own, operators everybody's; another's stream is one that is not there. Its owner or an admin stops it.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from citadel_edge.listeners.common.readable import STOPS_WITHIN_S, may_see
+from citadel_edge.listeners.common.readable import may_see, stopped
 from citadel_edge.listeners.graphql.binding import Type
 from citadel_edge.listeners.graphql.context import Context
 from citadel_edge.listeners.graphql.resolvers.chat import DECISION, Ended
@@ -46,12 +46,10 @@ async def stream_of(context: Context, identity: str) -> StreamInfo | None:
 @payload
 async def cancel_stream(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     """The generation ends at its engine."""
-    identity, streams = plain_id("Stream", given["id"]), context.edge.streams
-    may = may_see(context.principal)
-    before = await streams.info(identity, may=may)
+    streams, identity = context.edge.streams, plain_id("Stream", given["id"])
+    before, after = await stopped(streams, identity, principal=context.principal)
     if before.terminal is not None:
         return {"stream": before, "tokens_saved": 0}
-    after = await streams.stop(identity, may=may, within_s=STOPS_WITHIN_S)
     return {"stream": after, "tokens_saved": None if after.terminal is None else after.terminal.tokens_saved}
 
 

@@ -20,7 +20,7 @@ from citadel_edge.edge import EDGE, Edge
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.body import Holding
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG
-from citadel_edge.listeners.common.readable import has_all, may_see
+from citadel_edge.listeners.common.readable import has_all, may_see, may_stop
 from citadel_edge.listeners.common.routes import PASSAGE, principal_of
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
 from citadel_edge.listeners.streaming.websocket.conversation import Operation
@@ -96,7 +96,7 @@ class Generations:
         """Tell the client that it runs, and how it can be stopped."""
         stream = str(ack.stream)
         if stoppable:
-            operation.stop = lambda: self._edge.streams.stop(stream, may=may_see(self._principal))
+            operation.stop = lambda: self._edge.streams.stop(stream, may=may_stop(self._principal))
         operation.acknowledged = True
         await self._line.say(ack)
 
@@ -122,8 +122,7 @@ class Generations:
         """Pass on what comes, all that is there at a time; the last word of it."""
         async for batch in reader:
             if batch.payloads or batch.lost is not None:
-                self._line.place = reading.stream, str(batch.cursor)
-                await self._line.say(_token(reading.id, batch))
+                await self._line.say(_token(reading.id, batch), (reading.stream, str(batch.cursor)))
                 reading.delivery.wrote(batch.came_s, len(batch.payloads))
             if batch.moved:
                 return _moved(reading, batch.cursor)

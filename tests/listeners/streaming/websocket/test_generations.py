@@ -6,8 +6,11 @@ import json
 import pytest
 
 from citadel_edge.config.shape import ListenerName
+from citadel_edge.listeners.streaming.websocket.generations import _token
+from citadel_edge.listeners.streaming.websocket.messages import encode
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.timing import Timing
+from citadel_edge.streams.values import Batch
 from websocket_client import STREAMING, talking, text_of, whole_text
 
 pytestmark = pytest.mark.usefixtures("full_speed")
@@ -270,3 +273,11 @@ async def test_a_revoked_key_ends_its_connection_and_its_chats(edge_with):
         assert (await talk.closed()).code == 4403
         await until(lambda: served.simulators[0].stats.cancelled == 1)
         await nothing_runs(served)
+
+
+def test_a_token_message_tells_what_is_lost_before_it_even_without_a_token():
+    for payloads, cursor in (([b'{"choices":[]}'], "abc:9"), ([], "abc:8")):
+        message = _token("a", Batch(first=9, payloads=payloads, epoch="abc", lost=(3, 8)))
+        told = json.loads(encode(message))
+        assert (told["type"], told["lost"], told["cursor"]) == ("token", [3, 8], cursor)
+    assert "lost" not in json.loads(encode(_token("a", Batch(first=9, payloads=[], epoch="abc"))))

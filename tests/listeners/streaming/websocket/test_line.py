@@ -5,10 +5,14 @@ import json
 import socket
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from websockets.exceptions import InvalidStatus
 
 from citadel_edge.config.shape import BudgetConfig, HttpConfig
+from citadel_edge.errors import RequestError
 from citadel_edge.listeners.common.websocket import connection, line
+from citadel_edge.listeners.streaming.websocket.closing import CODES
 from citadel_edge.process.drain import drain
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.timing import Timing
@@ -270,3 +274,33 @@ async def test_a_draining_process_says_where_to_resume_and_another_goes_on(
             rest = await again.rest("on")
         assert text_of([*talk.heard, *rest]) == whole
         assert rest[-1]["outcome"] == "done"
+
+
+async def test_the_place_to_come_back_to_is_behind_what_the_transport_has(edge_with):
+    async with edge_with(options=(), budget=BudgetConfig(memory_mb=24)) as served, asyncio.TaskGroup() as group:
+        budget, lines = served.edge.budgets[STREAMING], []
+
+        async def serve(request):
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            lines.append(line.Line(socket, request.transport, budget, CODES))
+            await socket.receive()
+            return socket
+
+        app = web.Application()
+        app.router.add_get("/", serve)
+        async with TestServer(app) as server, served.client.ws_connect(server.make_url("/"), max_msg_size=0) as client:
+            await until(lambda: lines)
+            (way,) = lines
+            held = budget.snapshot()["bytes"]
+            first = group.create_task(way.send(b"x" * 2**24, ("str_a", "abc:1")))
+            await until(lambda: budget.snapshot()["bytes"] == held + 2**24)
+            assert way.place == ("str_a", "abc:1")
+            second = group.create_task(way.send(b"y" * 2**20, ("str_a", "abc:2")))
+            await until(lambda: budget.snapshot()["bytes"] == held + 2**24 + 2**20)
+            with pytest.raises(RequestError, match="hold"):
+                await way.send(b"z" * 2**24, ("str_a", "abc:3"))
+            assert (way.place, first.done(), second.done()) == (("str_a", "abc:1"), False, False)
+            assert [len((await client.receive()).data) for _ in range(2)] == [2**24, 2**20]
+            await second
+            assert way.place == ("str_a", "abc:2")
