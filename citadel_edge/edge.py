@@ -193,7 +193,14 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
             name: Budget(name, config.listeners[name].budget, clock=clock, metrics=budget_metrics)
             for name in ListenerName
         }
-        streams = Streams(redis, lambda: live.value.streams, group=shelter, clock=clock, log=log)
+        streams = Streams(
+            redis,
+            lambda: live.value.streams,
+            group=shelter,
+            clock=clock,
+            log=log,
+            hold=budgets[ListenerName.STREAMING].count_bytes,
+        )
         production = Production(
             pipeline=pipeline,
             streams=streams,

@@ -1,7 +1,8 @@
 """The streams that this process produces, and those it has just produced.
 
 Decides when their events leave memory: at once when the log has everything and nobody reads; a moment later when
-somebody still does; and after the retention where there is no log. Refuses to know the log.
+somebody still does; and where there is no log, after the retention, or when all that is over takes too much: the
+oldest first. Refuses to know the log.
 """
 
 from collections.abc import Iterator
@@ -65,8 +66,13 @@ class Shelf:
             feed.on_readers = None
             feed.forget()
 
-    def sweep(self, retention_s: float) -> list[Live]:
-        """Let memory go whose time has come; answers the streams whose retention is over."""
+    def sweep(self, retention_s: float, most_bytes: int) -> list[Live]:
+        """Let memory go whose time has come; answers the streams to let go.
+
+        Args:
+            retention_s: so long a stream that is over is kept.
+            most_bytes: so much all of them may hold.
+        """
         leaving, self._leaving = self._leaving, {}
         for feed in leaving:
             feed.on_readers = None
@@ -75,4 +81,12 @@ class Shelf:
         for live in self:
             if live.terminal is not None:
                 self._over.setdefault(live.id, now_s)
-        return [self._lives[stream] for stream, since_s in self._over.items() if now_s - since_s > retention_s]
+        over = [self._lives[stream] for stream in self._over]  # in the order of their ends
+        held = sum(live.feed.bytes for live in over)
+        gone = []
+        for live in over:
+            if held <= most_bytes and now_s - self._over[live.id] <= retention_s:
+                break
+            held -= live.feed.bytes
+            gone.append(live)
+        return gone

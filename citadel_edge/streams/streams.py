@@ -51,6 +51,8 @@ from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
 
 SWEEP_S: Final = 1.0
+UNLOGGED_BYTES: Final = 256 * 2**20
+"""So much memory the streams may take that are over and that the log has not, as long as Redis is away."""
 
 
 class Streams:
@@ -288,7 +290,7 @@ class Streams:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            for live in self._shelf.sweep(self._settings().retention_s):
+            for live in self._shelf.sweep(self._settings().retention_s, UNLOGGED_BYTES):
                 self.ended(live)
 
 

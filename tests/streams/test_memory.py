@@ -7,6 +7,7 @@ import weakref
 import pytest
 
 from citadel_edge.errors import Code, RequestError
+from citadel_edge.streams import streams
 from citadel_edge.streams.feed import OVERHEAD_BYTES, SLACK_BYTES, TAIL_BYTES
 from citadel_edge.streams.values import Recovered
 from logs import DONE, cursor, events, instance, until
@@ -124,6 +125,29 @@ async def test_nothing_stays_in_redis_of_streams_that_are_over(redis_url, valkey
         assert b":m" not in keys
         assert b":l\r" not in keys
         assert b"leases" not in keys
+
+
+async def test_without_redis_streams_that_are_over_make_room_the_oldest_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "SWEEP_S", 0.02)
+    monkeypatch.setattr(streams, "UNLOGGED_BYTES", 25_000)
+    async with instance(f"unix://{tmp_path}/none.sock", deadline_ms=50) as one:
+        running, *others = [await one.start() for _ in range(5)]
+        await _say_much(running, 20)
+        for live in others:
+            await _say_much(live, 10)
+            live.end(DONE)
+            await asyncio.sleep(0.1)
+        await until(lambda: one.held < 25_000 + 25_000)
+        assert [name for name in [live.id for live in others] if await _kept(one, name)] == [x.id for x in others[2:]]
+        with one.streams.reader(running) as reader:
+            assert len((await reader.next()).payloads) == 20
+
+
+async def _kept(one, name):
+    try:
+        return bool(await one.streams.info(name))
+    except RequestError:
+        return False
 
 
 async def test_a_stream_that_is_over_is_freed_without_the_collector(redis_url):
