@@ -1,6 +1,7 @@
 """What may be validated: each bound by itself, the attacks on validation, and what the bounds leave to validation."""
 
-import time
+import sys
+from contextlib import contextmanager
 
 import pytest
 from graphql import get_introspection_query, parse, validate
@@ -115,11 +116,11 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("query", ATTACKS.values(), ids=ATTACKS)
-def test_an_attack_on_validation_is_seen_in_a_few_milliseconds(query):
+def test_an_attack_on_validation_is_seen_at_little_cost(query):
     document = parse(query)
-    began = time.process_time()
-    assert objection(document, BOUNDS) is not None
-    assert time.process_time() - began < 0.1
+    with counted() as calls:
+        assert objection(document, BOUNDS) is not None
+    assert len(calls) < 5_000, "each takes about a microsecond"
 
 
 FIELDS = st.sampled_from(["id", "title", "slow", "books(first: 2)", "book(id: 1)", "author", "related", "node(id: 2)"])
@@ -149,9 +150,20 @@ def test_what_passes_the_bounds_costs_validation_no_more_than_its_length_allows(
     if objection_to_text(query, BOUNDS) or objection(document, BOUNDS):
         return
     tokens = sum(1 for _ in _tokens(document))
-    began = time.process_time()
-    validate(schema, document, max_errors=10)
-    assert time.process_time() - began < 0.1 + tokens * 0.0005  # a generous tenfold, under coverage and debugging
+    with counted() as calls:
+        validate(schema, document, max_errors=10)
+    assert len(calls) < 5_000 + 200 * tokens  # each is about a microsecond
+
+
+@contextmanager
+def counted():
+    """Has an item for each call of a Python function meanwhile: the work that was done, on however busy a machine."""
+    calls, before = [], sys.getprofile()
+    sys.setprofile(lambda _frame, event, _arg: calls.append(None) if event == "call" else None)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(before)
 
 
 def _tokens(document):
