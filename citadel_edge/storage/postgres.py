@@ -24,7 +24,7 @@ from citadel_edge.groups import plain_group
 from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.gate import Gate
 from citadel_edge.storage.patience import patience
-from citadel_edge.storage.postgres_faults import Fault, judge
+from citadel_edge.storage.postgres_faults import DRIVER_ERRORS, Fault, judge
 from citadel_edge.storage.postgres_listener import PostgresListener
 from citadel_edge.storage.postgres_tls import OPTIONS, Tls
 from citadel_edge.storage.state import DependencyState, Status
@@ -169,7 +169,7 @@ class PostgresPool:
                 connection = await self._pool.acquire()
                 async with self._returned(connection):
                     yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             if (away := self._translated(error, deadline_s, lent=connection is not None)) is None:
                 raise
             raise away from error
@@ -182,19 +182,21 @@ class PostgresPool:
         except asyncio.CancelledError:
             self._group.create_task(self._take_back(connection), name="postgres take back")
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncpg.InternalClientError):
+                connection.terminate()
             await self._pool.release(connection, timeout=TAKE_BACK_S)
             raise
         await self._pool.release(connection, timeout=TAKE_BACK_S)
 
     async def _take_back(self, connection: Any) -> None:
         """Bring a connection home whose caller has gone, in whatever state it is."""
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*DRIVER_ERRORS):
             try:
                 async with asyncio.timeout(TAKE_BACK_S):
                     if connection.is_in_transaction():
                         await connection.execute("ROLLBACK")
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            except DRIVER_ERRORS:
                 connection.terminate()
             await self._pool.release(connection, timeout=TAKE_BACK_S)
 
@@ -227,7 +229,7 @@ class PostgresPool:
             async with asyncio.timeout(PROBE_S):
                 connection = await self._connect()
             connection.terminate()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             _, words = judge(error)
             self._gate.shut(f"{self._gate.label} {words or 'cannot be connected to: ' + type(error).__name__}")
             return False
@@ -259,7 +261,7 @@ async def _closed_at_the_end(pool: Any) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(TAKE_BACK_S):
                 await pool.close()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_ERRORS:
             pool.terminate()
 
 

@@ -30,6 +30,9 @@ _BY_TYPE: Final = (
 )
 _CLOSED: Final = ("connection is closed", "connection was closed", "pool is clos", "another operation is in progress")
 
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What the driver raises; TimeoutError is an OSError."""
+
 
 class Fault(Enum):
     """What to think of the server after an error."""
@@ -46,6 +49,8 @@ def judge(error: BaseException) -> tuple[Fault, str]:
     if isinstance(error, asyncpg.InterfaceError):
         closed = any(mark in str(error) for mark in _CLOSED)
         return (Fault.AWAY, "closed the connection") if closed else (Fault.NONE, "")
+    if isinstance(error, asyncpg.InternalClientError):  # what was under way on the connection broke off
+        return Fault.AWAY, "closed the connection"
     if isinstance(error, TimeoutError):
         return Fault.SLOW, "did not answer in time"
     if isinstance(error, OSError):

@@ -18,6 +18,7 @@ from citadel_edge.storage.postgres_faults import Fault, judge
         (asyncpg.QueryCanceledError("canceling statement"), Fault.SLOW, "cancelled"),
         (asyncpg.InterfaceError("connection is closed"), Fault.AWAY, "closed"),
         (asyncpg.InterfaceError("the server expects 1 argument"), Fault.NONE, ""),
+        (asyncpg.InternalClientError("cannot switch to state 12"), Fault.AWAY, "closed"),
         (asyncpg.UniqueViolationError("duplicate key"), Fault.NONE, ""),
         (asyncpg.UndefinedTableError("no such table"), Fault.NONE, ""),
         (ConnectionRefusedError(), Fault.AWAY, "refuses connections"),
