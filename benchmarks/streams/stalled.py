@@ -24,8 +24,9 @@ MB = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """In seconds. `ramp_s`: until all streams have begun and run evenly."""
+    """In seconds. `begin_s`: in which the streams begin. `ramp_s`: until what memory keeps of each is full."""
 
+    begin_s: float
     ramp_s: float
     before_s: float
     stall_s: float
@@ -57,7 +58,7 @@ async def measure(folder: Path, times: Times, streams: int) -> dict[str, Any]:
             model="paced",
             streams=streams,
             tokens=int(times.end * 1000 / TOKEN_MS),
-            ramp_s=times.ramp_s / 2,
+            ramp_s=times.begin_s,
             phases=bounds,
             stalled="bulky",
             stall_at_s=bounds[1],
