@@ -27,6 +27,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     way.set_defaults(run=run_delivery)
     stops = commands.add_parser("stalled", help="a reader stops among others", description=stalled.__doc__)
     stops.add_argument("--streams", type=int, default=200, help="that go on (default 200)")
+    stops.add_argument("--token-ms", type=float, default=40.0, help="from token to token of a stream (default 40)")
     stops.add_argument(
         "--ramp-s", type=float, default=30.0, help="until memory's share of each answer is full (default 30)"
     )
@@ -65,6 +66,7 @@ async def run_delivery(options: argparse.Namespace) -> None:
 async def run_stalled(options: argparse.Namespace) -> None:
     """Once."""
     times = stalled.Times(
+        token_ms=options.token_ms,
         begin_s=options.streams / 100,
         ramp_s=options.streams / 50 + options.ramp_s,
         before_s=options.before_s,
