@@ -27,6 +27,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     way.set_defaults(run=run_delivery)
     stops = commands.add_parser("stalled", help="a reader stops among others", description=stalled.__doc__)
     stops.add_argument("--streams", type=int, default=200, help="that go on (default 200)")
+    stops.add_argument("--token-ms", type=float, default=40.0, help="from token to token of a stream (default 40)")
+    stops.add_argument(
+        "--ramp-s", type=float, default=30.0, help="until memory's share of each answer is full (default 30)"
+    )
     stops.add_argument("--before-s", type=float, default=20.0, help="measured before (default 20)")
     stops.add_argument("--stall-s", type=float, default=60.0, help="how long it stops (default 60)")
     stops.add_argument("--after-s", type=float, default=20.0, help="measured after (default 20)")
@@ -62,7 +66,12 @@ async def run_delivery(options: argparse.Namespace) -> None:
 async def run_stalled(options: argparse.Namespace) -> None:
     """Once."""
     times = stalled.Times(
-        ramp_s=options.streams / 50, before_s=options.before_s, stall_s=options.stall_s, after_s=options.after_s
+        token_ms=options.token_ms,
+        begin_s=options.streams / 100,
+        ramp_s=options.streams / 50 + options.ramp_s,
+        before_s=options.before_s,
+        stall_s=options.stall_s,
+        after_s=options.after_s,
     )
     with tempfile.TemporaryDirectory(prefix="citadel-streams-") as folder:
         found = await stalled.measure(Path(folder), times, options.streams)

@@ -1,12 +1,13 @@
 """The simulated model servers of these benchmarks: every token's text is the moment at which it was said.
 
-`python -m benchmarks.streams.engine` prints their addresses as JSON and serves until it is told to stop. `paced` says a
-token every 20 ms; those of `bulky` weigh 4 KiB each.
+`python -m benchmarks.streams.engine [MS]` prints their addresses as JSON and serves until it is told to stop. `paced`
+says a token every 20 ms, or every MS; those of `bulky` weigh 4 KiB each.
 """
 
 import asyncio
 import json
 import signal
+import sys
 import time
 from contextlib import AsyncExitStack
 from typing import Any
@@ -32,7 +33,7 @@ class Stamped(Vllm):
         return super().delta(field, text if text == MARK else f" {time.monotonic_ns()} {self.padding}")
 
 
-async def serve() -> None:
+async def serve(token_ms: float) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -43,7 +44,7 @@ async def serve() -> None:
                 engine=Engine.VLLM,
                 model=name,
                 slots=512,
-                timing=Timing(decode_ms=TOKEN_MS),
+                timing=Timing(decode_ms=token_ms),
                 shortest=LONGEST,
                 longest=LONGEST,
                 context_tokens=2 * LONGEST,
@@ -57,4 +58,4 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(float(sys.argv[1]) if len(sys.argv) > 1 else TOKEN_MS))

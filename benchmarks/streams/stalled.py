@@ -14,7 +14,6 @@ from typing import Any
 
 from benchmarks import cpu
 from benchmarks.streams.delivery import readers
-from benchmarks.streams.engine import TOKEN_MS
 from benchmarks.streams.readers import Plan
 from benchmarks.streams.subject import edge, engines
 from citadel_edge.config.shape import ListenerName
@@ -24,8 +23,13 @@ MB = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """In seconds. `ramp_s`: until all streams have begun and run evenly."""
+    """Of a run, in seconds; `token_ms`, from one token of a stream to the next, in milliseconds.
 
+    `begin_s`: in which the streams begin. `ramp_s`: until what memory keeps of each is full.
+    """
+
+    token_ms: float
+    begin_s: float
     ramp_s: float
     before_s: float
     stall_s: float
@@ -47,7 +51,7 @@ async def measure(folder: Path, times: Times, streams: int) -> dict[str, Any]:
     measured, others = cpu.two_sides()
     os.sched_setaffinity(0, others)
     async with AsyncExitStack() as stack:
-        upstreams = await stack.enter_async_context(engines(folder))
+        upstreams = await stack.enter_async_context(engines(folder, times.token_ms))
         ours = await stack.enter_async_context(edge(upstreams, folder / "edge"))
         cpu.pin(ours.pid, measured)
         bounds = times.bounds
@@ -56,8 +60,8 @@ async def measure(folder: Path, times: Times, streams: int) -> dict[str, Any]:
             key=ours.key,
             model="paced",
             streams=streams,
-            tokens=int(times.end * 1000 / TOKEN_MS),
-            ramp_s=times.ramp_s / 2,
+            tokens=int(times.end * 1000 / times.token_ms),
+            ramp_s=times.begin_s,
             phases=bounds,
             stalled="bulky",
             stall_at_s=bounds[1],

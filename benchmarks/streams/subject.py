@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cpu
+from benchmarks.streams.engine import TOKEN_MS
 from benchmarks.subjects import process
 from citadel_edge.config.shape import ListenerName
 from citadel_edge.control.client import request
@@ -50,9 +51,9 @@ def raise_file_bound() -> int:
 
 
 @asynccontextmanager
-async def engines(folder: Path) -> AsyncIterator[dict[str, str]]:
-    """The model servers' addresses, by name."""
-    async with process(sys.executable, "-m", "benchmarks.streams.engine", folder=folder) as child:
+async def engines(folder: Path, token_ms: float = TOKEN_MS) -> AsyncIterator[dict[str, str]]:
+    """The model servers' addresses, by name. `token_ms`: a stream's time from token to token."""
+    async with process(sys.executable, "-m", "benchmarks.streams.engine", str(token_ms), folder=folder) as child:
         yield json.loads(await line_of(child))
 
 

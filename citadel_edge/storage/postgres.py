@@ -24,7 +24,7 @@ from citadel_edge.groups import plain_group
 from citadel_edge.storage.backoff import Backoff
 from citadel_edge.storage.gate import Gate
 from citadel_edge.storage.patience import patience
-from citadel_edge.storage.postgres_faults import Fault, judge
+from citadel_edge.storage.postgres_faults import DRIVER_ERRORS, Fault, judge
 from citadel_edge.storage.postgres_listener import PostgresListener
 from citadel_edge.storage.postgres_tls import OPTIONS, Tls
 from citadel_edge.storage.state import DependencyState, Status
@@ -35,7 +35,6 @@ CONNECT_S: Final = 10.0
 TAKE_BACK_S: Final = 1.0
 FIRST_PAUSE_S: Final = 0.1
 LAST_PAUSE_S: Final = 2.0
-_DRIVERS_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class PostgresPool:
@@ -171,7 +170,7 @@ class PostgresPool:
                 connection = await self._pool.acquire()
                 async with self._returned(connection):
                     yield connection
-        except _DRIVERS_ERRORS as error:
+        except DRIVER_ERRORS as error:
             if (away := self._translated(error, deadline_s, lent=connection is not None)) is None:
                 raise
             raise away from error
@@ -184,19 +183,21 @@ class PostgresPool:
         except asyncio.CancelledError:
             self._group.create_task(self._take_back(connection), name="postgres take back")
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncpg.InternalClientError):
+                connection.terminate()
             await self._pool.release(connection, timeout=TAKE_BACK_S)
             raise
         await self._pool.release(connection, timeout=TAKE_BACK_S)
 
     async def _take_back(self, connection: Any) -> None:
         """Bring a connection home whose caller has gone, in whatever state it is."""
-        with suppress(*_DRIVERS_ERRORS):
+        with suppress(*DRIVER_ERRORS):
             try:
                 async with asyncio.timeout(TAKE_BACK_S):
                     if connection.is_in_transaction():
                         await connection.execute("ROLLBACK")
-            except _DRIVERS_ERRORS:
+            except DRIVER_ERRORS:
                 connection.terminate()
             await self._pool.release(connection, timeout=TAKE_BACK_S)
 
@@ -229,7 +230,7 @@ class PostgresPool:
             async with asyncio.timeout(PROBE_S):
                 connection = await self._connect()
             connection.terminate()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             _, words = judge(error)
             self._gate.shut(f"{self._gate.label} {words or 'cannot be connected to: ' + type(error).__name__}")
             return False
@@ -261,7 +262,7 @@ async def _closed_at_the_end(pool: Any) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(TAKE_BACK_S):
                 await pool.close()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_ERRORS:
             pool.terminate()
 
 

@@ -36,6 +36,9 @@ _CLOSED: Final = (
     "released back",
 )
 
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What the driver raises; TimeoutError is an OSError."""
+
 
 class Fault(Enum):
     """What to think of the server after an error."""

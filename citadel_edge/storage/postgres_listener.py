@@ -9,9 +9,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import asyncpg
-
 from citadel_edge.storage.backoff import Backoff
+from citadel_edge.storage.postgres_faults import DRIVER_ERRORS
 
 CONNECT_S: Final = 5.0
 HEARTBEAT_S: Final = 5.0
@@ -40,7 +39,7 @@ class PostgresListener:
         pauses = Backoff(0.1, 2.0)
         while True:
             # The pool's gate tells operators; here only the next attempt matters.
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with contextlib.suppress(*DRIVER_ERRORS):
                 await self._listen_once(pauses)
             await asyncio.sleep(pauses.next_s())
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "idle": ["--kinds=websocket", "--connections=20", "--settle-s=0.2", "--idle-s=0.2", "--events=1"],
     "delivery": ["--streams=4", "--seconds=1", "--rounds=1"],
-    "stalled": ["--streams=3", "--before-s=0.7", "--stall-s=1", "--after-s=0.7"],
+    "stalled": ["--streams=3", "--token-ms=20", "--ramp-s=0", "--before-s=0.7", "--stall-s=1", "--after-s=0.7"],
 }
 
 
