@@ -47,6 +47,10 @@ class Principal:
     entitlement: Entitlement = UNLIMITED
     expires_unix_s: float | None = None
 
+    def covers(self, earlier: "Principal") -> bool:
+        """Whether what this caller began with earlier rights may go on: not with a weaker role, nor elsewhere."""
+        return self.role.may(earlier.role) and self.organisation_id == earlier.organisation_id
+
     def may_use(self, model: str) -> bool:
         """Whether the tier allows the model."""
         return "*" in self.models or model in self.models
