@@ -7,7 +7,7 @@ doing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,8 +21,6 @@ from citadel_edge.telemetry.clock import Clock
 LONGEST_S: Final = 30 * 86_400.0
 """No request is served for longer; a timer may be set for no longer."""
 RETRY_S: Final = 1.0
-_TELLING: Final = frozenset({Subject.KEY, Subject.USER})
-"""Whose changes may end what runs. What tiers and organisations allow is for whatever begins next."""
 Holder = Callable[[str], Awaitable[Principal]]
 
 
@@ -42,6 +40,11 @@ class _Served:
     expiry: asyncio.TimerHandle | None = None
     ended: bool = False
 
+    @property
+    def subjects(self) -> tuple[tuple[Subject, str], ...]:
+        """What news would be about it. They are always the same: a key that changes hands ends what it opened."""
+        return (Subject.KEY, self.principal.key_id), (Subject.USER, self.principal.user_id)
+
     def revoke(self) -> None:
         """Once: a second word would break into the last ones that its client is told."""
         if not self.ended:
@@ -55,6 +58,7 @@ class Presence:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._served: dict[asyncio.Task[object], _Served] = {}
+        self._about: dict[tuple[Subject, str], dict[_Served, None]] = {}
         self._doubted: dict[str, None] = {}
         self._doubt = asyncio.Event()
 
@@ -68,20 +72,26 @@ class Presence:
         if task is None:
             raise RuntimeError("a request is served by a task")
         served = self._served[task] = _Served(task, principal)
+        for subject in served.subjects:
+            self._about.setdefault(subject, {})[served] = None
         self._arm(served)
         try:
             yield
         finally:
             if served.expiry is not None:
                 served.expiry.cancel()
-            del self._served[task]
+            self._forget(served)
 
     def heed(self, news: News | None) -> None:
-        """End the requests of callers whom the news ends; look again at others of that key or user. Null: at all."""
-        for served in tuple(self._served.values()):
-            if news is not None and news.ends(served.principal):
+        """End the requests of callers whom the news ends; look again at others of that key or user. Null: at all.
+
+        What tiers and organisations allow is for whatever begins next.
+        """
+        found = self._served.values() if news is None else self._about.get((news.subject, news.id), ())
+        for served in found:
+            if news is not None and news.ended:
                 served.revoke()
-            elif news is None or (news.subject in _TELLING and news.is_about(served.principal)):
+            else:
                 self._doubt_of(served.principal)
 
     def end_all(self) -> None:
@@ -125,8 +135,16 @@ class Presence:
             self._doubted[principal.key_id] = None
             self._doubt.set()
 
-    def _with(self, key_id: str) -> list[_Served]:
-        return [served for served in self._served.values() if served.principal.key_id == key_id]
+    def _with(self, key_id: str) -> Iterable[_Served]:
+        return self._about.get((Subject.KEY, key_id), ())
+
+    def _forget(self, served: _Served) -> None:
+        del self._served[served.task]
+        for subject in served.subjects:
+            about = self._about[subject]
+            del about[served]
+            if not about:
+                del self._about[subject]
 
     def _arm(self, served: _Served) -> None:
         """What ends the request when its key does."""

@@ -49,7 +49,8 @@ class Principal:
 
     def covers(self, earlier: "Principal") -> bool:
         """Whether what this caller began with earlier rights may go on: not with a weaker role, nor elsewhere."""
-        return self.role.may(earlier.role) and self.organisation_id == earlier.organisation_id
+        same = (self.user_id, self.organisation_id) == (earlier.user_id, earlier.organisation_id)
+        return same and self.role.may(earlier.role)
 
     def may_use(self, model: str) -> bool:
         """Whether the tier allows the model."""

@@ -81,6 +81,7 @@ async def test_a_key_that_is_to_end_later_or_never_ends_nothing():
     [
         replace(ADA, role=Role.USER),
         replace(ADA, organisation_id="org_2"),
+        replace(ADA, user_id="usr_2"),
         RequestError(Code.INVALID_API_KEY, "revoked"),
         RequestError(Code.SUSPENDED, "suspended"),
     ],
