@@ -160,7 +160,7 @@ async def open_edge(config: Config, *, logs: Logs, data_dir: Path, clock: Clock 
         fleet = Fleet(live, clock=clock, hub=hub, log=log, metrics=fleet_metrics)
         directory = Directory(postgres=postgres, redis=redis, clock=clock, log=log)
         presence = Presence(clock)
-        directory.on_revoked(presence.end)
+        directory.on_news(presence.heed)
         changes = Changes(postgres=postgres, redis=redis, directory=directory, clock=clock)
         skills = LearnedSkills()
         instances = Instances(redis)

@@ -29,7 +29,8 @@ PROTOCOL = "graphql-transport-ws"
 SCHEMA = """
 directive @defer(if: Boolean! = true, label: String) on FRAGMENT_SPREAD | INLINE_FRAGMENT
 directive @stream(if: Boolean! = true, label: String, initialCount: Int! = 0) on FIELD
-type Query { book: Book!, books: [Book!]!, slow: String, broken: String, large(size: Int!): String!, who: String! }
+type Query { book: Book!, books: [Book!]!, slow: String, broken: String, large(size: Int!): String!, who: String!
+  rights: String! }
 type Book { title: String!, pages: Int!, slow: String, late: String }
 type Mutation { add(title: String!): Book! }
 type Subscription { ticks(to: Int!, every: Float = 0): Int!, silent: Int!, broken: Int!, large: String!, moved: Int! }
@@ -42,6 +43,7 @@ class Noticed:
 
     request_id: str
     user: str
+    rights: str
     said: list[str]
     spent: Spent = field(default_factory=Spent)
 
@@ -94,7 +96,8 @@ async def shelf_on(served: Served, settings: GraphSettings | None = None) -> Asy
         if failing:
             raise failing.pop()
         seats.append(caller.seat)
-        return Noticed(caller.request_id, caller.principal.user_id, said)
+        who = caller.principal
+        return Noticed(caller.request_id, who.user_id, f"{who.role} of {who.tier}", said)
 
     graph = Graph(
         _schema(), clock=edge.clock, log=edge.logs.logger(GRAPH.value), settings=settings, told=as_request_error
@@ -238,6 +241,7 @@ RESOLVERS = {
         "broken": _broken,
         "large": lambda _, __, size: "x" * size,
         "who": lambda _, info: info.context.user,
+        "rights": lambda _, info: info.context.rights,
     },
     "Book": {"slow": _slow, "late": _late},
     "Mutation": {"add": lambda _, __, title: {**BOOK, "title": title}},

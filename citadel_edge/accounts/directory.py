@@ -57,7 +57,7 @@ class Directory:
         self._users = Memory(of_users, ears, clock=clock)
         self._last_used = LastUsed(postgres, log=log)
         self._doubt = asyncio.Event()
-        self._watchers: list[Callable[[News], None]] = []
+        self._watchers: list[Callable[[News | None], None]] = []
 
     def lookup(self, text: str) -> Principal | None:
         """The caller with this key, if it is freshly known to be let in. No await, no database."""
@@ -122,12 +122,10 @@ class Directory:
         """Take note of a change at once. Whoever makes one calls this before answering, so that it holds here."""
         self._keys.apply(news)
         self._users.apply(news)
-        if news.ended:
-            for watcher in self._watchers:
-                watcher(news)
+        self._tell(news)
 
-    def on_revoked(self, watcher: Callable[[News], None]) -> None:
-        """Call `watcher(news)` when a key or user was ended (ask `news.ends(principal)`); the same may come twice."""
+    def on_news(self, watcher: Callable[[News | None], None]) -> None:
+        """Call `watcher(news)` when something changed, with null when anything may have; the same may come twice."""
         self._watchers.append(watcher)
 
     async def run(self) -> None:
@@ -146,6 +144,10 @@ class Directory:
             group.create_task(by_redis.run(), name="accounts news by Redis")
             group.create_task(self._look_again(), name="accounts look again")
             group.create_task(self._last_used.run(), name="accounts last used")
+
+    def _tell(self, news: News | None) -> None:
+        for watcher in self._watchers:
+            watcher(news)
 
     async def _user(self, user_id: str) -> Record:
         record = await self._users.record(user_id) if is_id(Kind.USER, user_id) else None
@@ -182,6 +184,7 @@ class Directory:
                     self.apply(News(Subject.KEY, key_id, ended=True))
                 async for user_id in self._users.read_anew():
                     self.apply(News(Subject.USER, user_id, ended=True))
+                self._tell(None)
             except PostgresUnavailable:
                 self._doubt.set()
                 await asyncio.sleep(RETRY_S)

@@ -47,6 +47,11 @@ class Principal:
     entitlement: Entitlement = UNLIMITED
     expires_unix_s: float | None = None
 
+    def covers(self, earlier: "Principal") -> bool:
+        """Whether what this caller began with earlier rights may go on: not with a weaker role, nor elsewhere."""
+        same = (self.user_id, self.organisation_id) == (earlier.user_id, earlier.organisation_id)
+        return same and self.role.may(earlier.role)
+
     def may_use(self, model: str) -> bool:
         """Whether the tier allows the model."""
         return "*" in self.models or model in self.models

@@ -146,7 +146,8 @@ class Pipeline:
             RequestError: the request failed before a status was sent; it is recorded all the same.
             ClientGone: there is nobody to answer.
         """
-        self._ledger.check_room()
+        if call.earlier is None:  # what has begun is paid for, whatever becomes of it
+            self._ledger.check_room()
         job = self._begin(call)
         try:
             if call.earlier is None:
@@ -183,11 +184,7 @@ class Pipeline:
         return preview(job, choice, self.asking.cost_usd(job, choice))
 
     async def look(self, call: Call) -> Decided:
-        """How a call stands with its caller's limits at this moment. Nothing is taken.
-
-        Raises:
-            RequestError: as `run`, for what the request itself is refused for.
-        """
+        """How a call stands with its caller's limits at this moment. Nothing is taken. Raises as `explain`."""
         job = self._begin(call)
         self.asking.read(job)
         return await self._charges.look(job)

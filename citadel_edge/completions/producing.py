@@ -213,6 +213,7 @@ class Production:
 
     async def close(self) -> None:
         """End whatever is left: handed on where that can be, else with a last word."""
+        self.streams.take_no_more()
         await self.hand_on(CLOSE_WITHIN_S)
         for generation in tuple(self.running.values()):
             generation.end(Reason.DRAINING)

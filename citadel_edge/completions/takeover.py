@@ -82,8 +82,12 @@ class Takeover:
         self._accounts_within_s = accounts_within_s
 
     async def take(self, orphan: Orphan) -> bool:
-        """Go on with a stream; False: not now."""
+        """Go on with a stream; False: not now. One that is only to be ended needs no seat and nobody who answers."""
         listener = ListenerName(orphan.origin.listener)
+        if orphan.hopeless:
+            call = await self._call(orphan, listener)
+            self._production.produce(orphan.live, call).left_alone(None, told=True)
+            return True
         try:
             self._ledger.check_room()
             seat = await self._budgets[listener].enter(1)
@@ -139,6 +143,8 @@ class Takeover:
                 if error.code is not Code.ACCOUNTS_UNAVAILABLE:
                     return _as_it_was(orphan), error
                 if self._clock.monotonic_s() >= until_s:
+                    if orphan.hopeless:
+                        return _as_it_was(orphan), None
                     raise
             await asyncio.sleep(LOOK_S)
 

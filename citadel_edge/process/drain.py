@@ -25,7 +25,7 @@ async def drain(edge: Edge, doors: Sequence[Door], grace_s: float) -> None:
     """Close the doors within their share of the grace, then carry what usage can be carried."""
     log = edge.logs.logger()
     log.info("draining", grace_s=grace_s)
-    edge.streams.takes_over = False
+    edge.streams.take_no_more()
     for door in doors:
         door.stop_accepting()
     await asyncio.sleep(min(SETTLE_S, grace_s * CLOSE_SHARE))  # a connection just accepted still has its say

@@ -42,6 +42,7 @@ async def workers(edge: Edge, parts: Parts | None = None) -> AsyncIterator[async
         await edge.operations.look_first(within_s=SETTINGS_WITHIN_S)
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
             "directory": edge.directory.run,
+            "presence": lambda: edge.presence.run(edge.directory.holder),
             "ledger": edge.ledger.run,
             "rollups": edge.rollups.run,
             "probes": edge.probes.run,

@@ -4,6 +4,7 @@ Decides from which event it goes on and in which epoch: the same, unless the log
 seen. Hands it to whoever produces; where nobody does, it ends here. Refuses to know how a generation goes on.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -23,6 +24,7 @@ from citadel_edge.streams.values import State, Terminal
 from citadel_edge.telemetry.clock import Clock
 
 AT_ONCE_BYTES: Final = 2**20
+OnOrphan = Callable[[Orphan], Awaitable[bool]]
 _ERROR: Final = {
     "message": "the generation was lost with the instance that produced it",
     "type": "api_error",
@@ -38,6 +40,7 @@ class Adoption:
         orphan_s: a stream that nobody has gone on with after so long ends.
         new_epoch: makes names of epochs.
         hold: told what their events take in memory.
+        group: where they are adopted, each by a task of its own.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Adoption:
         log: FilteringBoundLogger,
         new_epoch: Callable[[], str],
         hold: Callable[[int], None],
+        group: asyncio.TaskGroup,
     ) -> None:
         self._store = store
         self._commits = commits
@@ -62,8 +66,21 @@ class Adoption:
         self._log = log
         self._new_epoch = new_epoch
         self._hold = hold
+        self._group = group
+        self._under_way: set[asyncio.Task[None]] = set()
 
-    async def adopt(self, taken: Taken, on_orphan: Callable[[Orphan], Awaitable[bool]] | None) -> None:
+    def begin(self, taken: Taken, on_orphan: OnOrphan | None) -> None:
+        """Adopt one."""
+        task = self._group.create_task(self._adopt(taken, on_orphan), name="stream taken over")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def give_up(self) -> None:
+        """Those that nobody goes on with yet are anybody's again."""
+        for task in self._under_way:
+            task.cancel()
+
+    async def _adopt(self, taken: Taken, on_orphan: OnOrphan | None) -> None:
         """Hand one on. If the log cannot be read now, or nobody here goes on with it, it is anybody's again."""
         try:
             record = await self._store.look(taken.stream)
@@ -77,14 +94,18 @@ class Adoption:
         whole = record.first + len(events) == record.last + 1
         hopeless = not whole or taken.alone_s > self._orphan_s
         orphan = Orphan(live, live.origin, live.begun, live.reservations, events, record.first, hopeless)
-        if on_orphan is not None and await self._handed_on(orphan, on_orphan):
-            return
-        if on_orphan is None or hopeless:
-            _end(live)
-        else:
-            await self._commits.give_back(live)
+        try:
+            if on_orphan is not None and await self._handed_on(orphan, on_orphan):
+                return
+            if on_orphan is None or hopeless:
+                _end(live)
+            else:
+                await self._commits.give_back(live)
+        except asyncio.CancelledError:
+            await self._commits.give_back(live, moves=True)
+            raise
 
-    async def _handed_on(self, orphan: Orphan, on_orphan: Callable[[Orphan], Awaitable[bool]]) -> bool:
+    async def _handed_on(self, orphan: Orphan, on_orphan: OnOrphan) -> bool:
         try:
             return await on_orphan(orphan)
         except Exception:

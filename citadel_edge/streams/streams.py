@@ -107,6 +107,7 @@ class Streams:
             log=log,
             new_epoch=new_epoch,
             hold=hold,
+            group=group,
         )
         self._finding = Finding(self._store, self._shelf, self._follows, away_s=timing.away_s, hold=hold)
         self._tending = Tending(
@@ -213,7 +214,10 @@ class Streams:
             held_bytes=self._shelf.held_bytes + self._follows.held_bytes,
         )
 
-    # What `Commits` tells.
+    def take_no_more(self) -> None:
+        """This process ends: what it has taken and nobody goes on with yet is anybody's again at once."""
+        self.takes_over = False
+        self._adoption.give_up()
 
     def ended(self, live: Live) -> None:
         """There is nothing more to say."""
@@ -236,8 +240,6 @@ class Streams:
     def discarded(self, live: Live) -> None:
         """It has never been."""
         self._starts.forget(live.id)
-
-    # Parts of the above.
 
     async def _begin_once(self, page: Page, once: Once) -> str | None:
         """Tell the log; the stream that the same start began before, if one did."""
@@ -279,7 +281,7 @@ class Streams:
             live.follow_elsewhere(followed=kind == b"f")
 
     def _taken(self, taken: Taken) -> None:
-        self._group.create_task(self._adoption.adopt(taken, self.on_orphan), name="stream taken over")
+        self._adoption.begin(taken, self.on_orphan)
 
     async def _keep_saying(self) -> None:
         while True:

@@ -117,7 +117,7 @@ async def test_each_that_is_remembered_takes_some_old_ones_away(instance, by):
 async def test_news_of_what_was_made_inside_wait_for_its_end(instance, by):
     user, made = await instance.user_with_key()
     heard = []
-    instance.directory.on_revoked(heard.append)
+    instance.directory.on_news(heard.append)
 
     async def make(changes):
         new = await changes.rotate_key(user.id, made.key.id, env="test", overlap_s=0, by=by)

@@ -151,7 +151,7 @@ async def test_a_revoked_key_ends_what_it_started(open_bench: OpenBench) -> None
         async with made.start(policy=FINISH) as produced:
             await produced.begun()
             await produced.reader.next()
-        made.presence.end(News(Subject.KEY, "key_1", ended=True))
+        made.presence.heed(News(Subject.KEY, "key_1", ended=True))
         await made.idle()
         terminal = await made.end(produced.id)
     assert terminal.outcome is State.CANCELLED

@@ -40,7 +40,7 @@ class Interrupting(asyncio.TaskGroup):
 
 
 def revoke(made: Studio, _generation: Generation) -> None:
-    made.presence.end(News(Subject.KEY, "key_1", ended=True))
+    made.presence.heed(News(Subject.KEY, "key_1", ended=True))
 
 
 ENDS: dict[str, Callable[[Studio, Generation], object]] = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import nullcontext
 from dataclasses import replace as with_other
 from typing import Any
 
@@ -174,6 +175,28 @@ async def test_nothing_is_made_behind_a_log_that_is_not_whole(open_bench: OpenBe
     assert "its log has not all of it" in terminal.error["message"]
     row = the_row(made)
     assert (row.outcome, row.tokens_out, row.upstream, row.model) == (Outcome.TRUNCATED, len(text), "u0", "m")
+    assert row.cost_usd > 0
+
+
+@pytest.mark.parametrize("lacking", ["seat", "accounts", "room"])
+async def test_one_that_is_only_to_be_ended_is_paid_for_whatever_is_lacking(
+    open_bench: OpenBench, lacking: str
+) -> None:
+    accounts = Accounts()
+    if lacking == "accounts":
+        accounts.refused = RequestError(Code.ACCOUNTS_UNAVAILABLE, "not yet")
+    async with studio(open_bench, REST, tasks=1, queue_timeout_s=0.05) as made:
+        orphan = replace(await orphaned(made), hopeless=True)
+        if lacking == "room":
+            made.bench.ledger.full = RequestError(Code.OVERLOADED, "no room")
+        async with made.budget.admit() if lacking == "seat" else nullcontext():
+            assert await takeover(made, accounts).take(orphan)
+            text, terminal = await read((await made.streams.open(orphan.live.id)).reader)
+        await made.idle()
+    assert (text, terminal.outcome, terminal.usage["completion_tokens"]) == ("ab", State.TRUNCATED, 2)
+    assert made.bench.upstreams[0].seen == []
+    row = the_row(made)
+    assert (row.outcome, row.tokens_out, row.user_id, row.tier) == (Outcome.TRUNCATED, 2, PRINCIPAL.user_id, "free")
     assert row.cost_usd > 0
 
 

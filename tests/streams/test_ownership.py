@@ -176,6 +176,31 @@ async def test_an_orphan_that_one_instance_refuses_is_offered_again(redis_url):
         assert other.held == 0
 
 
+async def test_a_process_that_ends_gives_back_at_once_what_it_has_only_taken(redis_url):
+    asked, takes = asyncio.Event(), Heir(4)
+
+    async def ponders(_):
+        asked.set()
+        await asyncio.sleep(60)
+
+    async with instance(redis_url) as one, instance(redis_url, on_orphan=ponders) as other:
+        live = await one.start()
+        await one.say(live, 1, 3)
+        await one.until_stored(live)
+        die(one)
+        await asyncio.wait_for(asked.wait(), 10)
+        with (await other.streams.open(live.id)).reader as reader:
+            other.streams.take_no_more()
+            async with asyncio.timeout(2):
+                batches = [batch async for batch in reader]
+        assert [payload for batch in batches for payload in batch.payloads] == events(1, 3)
+        assert batches[-1].moved
+        assert other.held == 0
+        async with instance(redis_url, on_orphan=takes) as third:
+            told = await third.read(live.id)
+            assert (told.payloads, told.terminal) == ([*events(1, 3), event(4, "b")], DONE)
+
+
 async def test_an_orphan_that_nobody_goes_on_with_for_long_is_offered_to_be_ended_only(redis_url):
     refuses = Heir(takes=False)
     timing = replace(QUICK, orphan_s=0.3)

@@ -1,11 +1,13 @@
 """Places for clients of graphql-sse that send their operations beside the one stream on which they hear the answers.
 
-Decides what a token is worth: one stream, opened within 30 seconds, for the user who reserved it; how many operations
-go on at once; and that those which come before the stream wait for it. Refuses to know what operations do.
+Decides what a token is worth: one stream, opened within 30 seconds, for the user who reserved it; how many of a user's
+wait for their streams, and how many operations go on at once; and that those which come before the stream wait for it.
+Refuses to know what operations do.
 """
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from citadel_edge.errors import Code, RequestError
 
 LIFE_S: Final = 30.0
 MOST_OPERATIONS: Final = 100
+MOST_WAITING: Final = 16
 _SECRET_BYTES: Final = 32
 _PREFIX: Final = "cit_ticket_"  # looks like a key of ours, so that the log redacts it wherever it might turn up
 _GONE: Final = "no such reservation: it is over, or of another process or user; make a new one: PUT /graphql"
@@ -114,17 +117,22 @@ class Reservations:
         self._budget = budget
         self._most = most
         self._held: dict[str, tuple[Reservation, asyncio.TimerHandle]] = {}
+        self._waiting: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._held)
 
     def make(self, principal: Principal) -> Reservation:
-        """A place; its stream has to come soon. RequestError OVERLOADED."""
+        """A place; its stream has to come soon. RequestError RATE_LIMIT_EXCEEDED, OVERLOADED."""
+        if self._waiting[principal.user_id] >= MOST_WAITING:
+            words = f"{MOST_WAITING} reservations of yours wait for their streams; open those, or wait until they end"
+            raise RequestError(Code.RATE_LIMIT_EXCEEDED, words, retry_after_s=LIFE_S)
         if len(self._held) >= self._most():
             raise RequestError(Code.OVERLOADED, "too many reservations; try again", retry_after_s=LIFE_S)
         place = Reservation(_PREFIX + secrets.token_urlsafe(_SECRET_BYTES), principal, self._budget)
         timer = asyncio.get_running_loop().call_later(LIFE_S, self.drop, place)
         self._held[place.token] = place, timer
+        self._waiting[principal.user_id] += 1
         return place
 
     def find(self, token: str, principal: Principal | None = None) -> Reservation:
@@ -139,10 +147,18 @@ class Reservations:
         _, timer = self._held[place.token]
         if timer.cancelled():
             raise RequestError(Code.CONFLICT, "the stream of this reservation is open already")
-        timer.cancel()
+        self._wait_no_more(place, timer)
 
     def drop(self, place: Reservation) -> None:
         """It is over."""
         _, timer = self._held.pop(place.token)
-        timer.cancel()
+        if not timer.cancelled():
+            self._wait_no_more(place, timer)
         place.close()
+
+    def _wait_no_more(self, place: Reservation, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        user_id = place.principal.user_id
+        self._waiting[user_id] -= 1
+        if not self._waiting[user_id]:
+            del self._waiting[user_id]

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from citadel_edge.accounts.presence import Reason, reason_of
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.completions.call import hold_uncounted
 from citadel_edge.edge import EDGE
@@ -21,6 +22,7 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.answers import Refused
 from citadel_edge.graph.preparing import Prepared
 from citadel_edge.groups import plain_group
+from citadel_edge.listeners.common.leaving import ended_by_us
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG, bearer
 from citadel_edge.listeners.common.problems import internal_error
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
@@ -59,12 +61,12 @@ async def operate(request: web.Request) -> web.StreamResponse:
         operation = place.take(_identity((wanted.extensions or {}).get("operationId")))
         try:
             prepared = await request.app[SERVICE].prepare(wanted, caller)
+            begun = _begin(request, place, operation, prepared, caller)
         except BaseException:
             place.end(operation)
             raise
     except Refused as refused:
         return refusal_answer(refused, read_accept(request.headers.get("Accept")), lenient=False)
-    begun = _begin(request, place, operation, prepared, caller)
     return web.Response(status=202 if begun else 204)
 
 
@@ -132,15 +134,20 @@ async def _run(operation: Operation, place: Reservation, say: Say) -> None:
 
 
 def _begin(request: web.Request, place: Reservation, operation: Operation, prepared: Prepared, caller: Caller) -> bool:
-    service, log = request.app[SERVICE], request.app[LOG]
+    service, log, presence = request.app[SERVICE], request.app[LOG], request.app[EDGE].presence
 
     async def work(say: Say) -> None:
         try:
-            async with aclosing(service.words(prepared, caller)) as words:
-                async for word in words:
-                    await say(_next(operation.id, word.payload))
+            with presence.of(caller.principal):
+                async with aclosing(service.words(prepared, caller)) as words:
+                    async for word in words:
+                        await say(_next(operation.id, word.payload))
         except ClientGone:
             raise
+        except asyncio.CancelledError as error:
+            if reason_of(error) is not Reason.REVOKED:
+                raise  # the stream's last words are this one's too
+            await say(_next(operation.id, error_payload(ended_by_us(error), caller.request_id)))
         except Exception:
             log.exception("unhandled", request_id=caller.request_id)
             await say(_next(operation.id, error_payload(internal_error(), caller.request_id)))

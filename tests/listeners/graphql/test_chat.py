@@ -273,7 +273,7 @@ async def test_a_revoked_key_ends_its_chats(edge_with):
         graph = await graph_over(served)
         async with graph.hear(LIVE, who=graph.user, c=CHAT) as stream:
             await events(stream, "chat", most=3)
-            served.edge.presence.end(News(Subject.KEY, graph.user.key_id, ended=True))
+            served.edge.presence.heed(News(Subject.KEY, graph.user.key_id, ended=True))
             rest = await events(stream, "chat")
         assert rest[-1]["end"]["error"] == {"code": "INVALID_API_KEY"}
         assert await idle(served)

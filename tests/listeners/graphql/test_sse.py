@@ -1,18 +1,15 @@
 """graphql-sse in both modes: how events look, what ends them, and who may hear them."""
 
 import asyncio
-import json
-from contextlib import asynccontextmanager
 
 import pytest
 
 from citadel_edge.listeners.common import sse
 from citadel_edge.listeners.graphql import reservations
-from citadel_edge.wire.sse import PING, Decoder
+from citadel_edge.wire.sse import PING
+from event_streams import TOKEN, hearing, operate, reserved
 from shelf import GRAPH, shelf_on
 
-EVENTS = "text/event-stream"
-TOKEN = "X-GraphQL-Event-Stream-Token"
 BOOK = "{ book { title } }"
 
 
@@ -20,45 +17,6 @@ BOOK = "{ book { title } }"
 async def shelf(edge_with):
     async with edge_with(options=()) as served, shelf_on(served) as shelf:
         yield shelf
-
-
-class Events:
-    """The events of one answer, one after the other."""
-
-    def __init__(self, answer):
-        self.answer = answer
-        self.raw = b""
-        self._decoder = Decoder()
-        self._found = []
-
-    async def next(self):
-        """The name and the data; None when there is no more."""
-        async with asyncio.timeout(10):
-            while not self._found:
-                data = await self.answer.content.readany()
-                self.raw += data
-                if not data:
-                    return None
-                self._found += self._decoder.feed(data)
-        event = self._found.pop(0)
-        return event.event, json.loads(event.data) if event.data else None
-
-    async def rest(self):
-        found = []
-        while (event := await self.next()) is not None:
-            found.append(event)
-        return found
-
-
-@asynccontextmanager
-async def hearing(shelf, query=None, *, method="POST", who=None, status=200, **headers):
-    told = {**(shelf.served.as_user() if who is None else who), "Accept": EVENTS, **headers}
-    sent = {"json": {"query": query}} if method == "POST" else {"params": {"query": query} if query else None}
-    async with shelf.served.client.request(method, shelf.url, headers=told, **sent) as answer:
-        assert answer.status == status, await answer.text()
-        if status == 200:
-            assert answer.content_type == EVENTS
-        yield Events(answer)
 
 
 async def test_an_operation_of_any_kind_is_answered_by_events_and_completed(shelf):
@@ -125,21 +83,6 @@ async def test_a_client_that_takes_nothing_is_let_go(shelf, monkeypatch):
     async with hearing(shelf, "subscription { large }"):
         await shelf.until_said("closed")
         await shelf.nothing_is_left()
-
-
-async def reserved(shelf, who=None):
-    async with shelf.served.client.put(shelf.url, headers=who or shelf.served.as_user()) as answer:
-        assert (answer.status, answer.content_type, answer.headers["Cache-Control"]) == (201, "text/plain", "no-store")
-        return await answer.text()
-
-
-async def operate(shelf, token, query, identity="1", *, method="POST", who=None):
-    """The status of an operation's POST, or of its DELETE."""
-    headers = {**(who or shelf.served.as_user()), TOKEN: token, "Accept": "application/json"}
-    body = {"query": query, "extensions": {"operationId": identity}}
-    sent = {"json": body} if method == "POST" else {"params": {"operationId": identity}}
-    async with shelf.served.client.request(method, shelf.url, headers=headers, **sent) as answer:
-        return answer.status
 
 
 async def test_many_operations_are_answered_on_one_stream(shelf):
@@ -217,3 +160,36 @@ async def test_a_reservation_is_its_user_s_and_good_for_one_stream(shelf, monkey
     await asyncio.sleep(0.2)
     assert await operate(shelf, token, BOOK) == 404
     await shelf.nothing_is_left()
+
+
+async def test_an_operation_for_which_there_is_no_room_leaves_its_id(shelf):
+    token, budget = await reserved(shelf), shelf.served.edge.budgets[GRAPH]
+    query = BOOK + "#" + "x" * 10_000
+    others = budget.snapshot()["limits"]["bytes"] - 15_000  # the request has room, what waits of it has not
+    budget.take_bytes(others)
+    try:
+        assert await operate(shelf, token, query) == 503
+    finally:
+        budget.give_bytes(others)
+    async with hearing(shelf, method="GET", **{TOKEN: token}) as events:
+        assert await operate(shelf, token, query) == 202
+        assert [(await events.next())[0] for _ in range(2)] == ["next", "complete"]
+    await shelf.nothing_is_left()
+
+
+async def test_so_many_reservations_of_one_user_wait_and_no_more(shelf, monkeypatch):
+    monkeypatch.setattr(reservations, "LIFE_S", 1.0)
+    user, admin = shelf.served.as_user(), shelf.served.as_admin()
+    tokens = [await reserved(shelf) for _ in range(reservations.MOST_WAITING)]
+    assert await refused_a_reservation(shelf) == (429, "rate_limit_exceeded")
+    await reserved(shelf, admin)
+    async with hearing(shelf, method="GET", who=user, **{TOKEN: tokens[0]}):
+        await reserved(shelf)  # an open stream waits for nothing
+        assert (await refused_a_reservation(shelf))[0] == 429
+    await asyncio.sleep(reservations.LIFE_S + 0.1)
+    await reserved(shelf)
+
+
+async def refused_a_reservation(shelf):
+    async with shelf.served.client.put(shelf.url, headers=shelf.served.as_user()) as answer:
+        return answer.status, (await answer.json(content_type=None))["code"]

@@ -207,6 +207,19 @@ async def test_a_hundred_operations_run_on_one_connection_and_no_more(shelf):
     await shelf.nothing_is_left()
 
 
+async def test_operations_that_were_ended_before_their_first_step_leave_their_places(shelf):
+    async with begun(shelf) as socket:
+        for n in range(1000):
+            await socket.subscribe(str(n), "subscription { silent }")
+            await socket.say(type="complete", id=str(n))
+            if n % 50 == 49:  # more at a time than run at once would be refused
+                await socket.say(type="ping")
+                assert await socket.hear() == {"type": "pong"}
+        await socket.subscribe("after", BOOK)
+        assert [each["type"] for each in await socket.rest("after")] == ["next", "complete"]
+    await shelf.nothing_is_left()
+
+
 async def test_a_client_that_reads_nothing_holds_little_and_is_parted_with(shelf, monkeypatch):
     monkeypatch.setattr(line, "SEND_WITHIN_S", 0.4)
     monkeypatch.setattr(connection, "CLOSE_WITHIN_S", 0.3)

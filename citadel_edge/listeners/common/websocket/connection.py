@@ -12,8 +12,10 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from citadel_edge.accounts.presence import Reason, reason_of
+from citadel_edge.accounts.principal import Principal
 from citadel_edge.budgets.budget import Budget
 from citadel_edge.edge import EDGE
+from citadel_edge.errors import Code, RequestError
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.middlewares import LISTENER
 from citadel_edge.listeners.common.protocol import DoorProtocol
@@ -61,6 +63,22 @@ def closed(request: web.Request) -> bool:
     return edge.draining.is_set() or edge.board.states[request.app[LISTENER]] is not ListenerState.RUNNING
 
 
+async def as_now(request: web.Request, line: Line, principal: Principal) -> Principal:
+    """A caller as the accounts have it at this moment: each operation is judged by that.
+
+    Raises:
+        ClientGone: the key has ended, and the connection ends with it.
+        RequestError: ACCOUNTS_UNAVAILABLE.
+    """
+    try:
+        return await request.app[EDGE].directory.holder(principal.key_id)
+    except RequestError as error:
+        if error.code is Code.ACCOUNTS_UNAVAILABLE:
+            raise
+        line.part(line.codes.key_ended, error.message)
+        raise ClientGone("its key has ended") from error
+
+
 async def beat(line: Line) -> None:
     """Ping until the client is gone."""
     with suppress(ClientGone):
@@ -75,7 +93,7 @@ def part_for(error: asyncio.CancelledError, request: web.Request, line: Line) ->
     while task.cancelling():
         task.uncancel()
     if reason is not None:
-        line.part(line.codes.key_ended if reason is Reason.REVOKED else line.codes.draining, reason.value)
+        line.part(line.codes.draining if reason is Reason.DRAINING else line.codes.key_ended, reason.value)
 
 
 def why_closed(line: Line) -> Left:

@@ -6,8 +6,8 @@ Refuses to know what operations do, and how messages travel.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -38,6 +38,7 @@ from citadel_edge.listeners.graphql.websocket.messages import (
 
 MAX_OPERATIONS: Final = 100
 LetIn = Callable[[dict[str, Any]], Awaitable[Principal]]
+AsNow = Callable[[Principal], Awaitable[Principal]]
 CallerOf = Callable[[Principal], Caller]
 
 
@@ -61,6 +62,7 @@ class Conversation:
         line: to it.
         service: what runs operations.
         let_in: who it is, from the payload of its `connection_init`; RequestError when it may not come in.
+        as_now: the same caller, as each operation is judged; ClientGone when it may nothing any more.
         caller: of one operation.
         spawn: whose tasks operations are.
         closed: whether nothing new begins any more.
@@ -76,6 +78,7 @@ class Conversation:
         service: Service,
         *,
         let_in: LetIn,
+        as_now: AsNow,
         caller: CallerOf,
         spawn: Spawn,
         closed: Callable[[], bool],
@@ -85,6 +88,7 @@ class Conversation:
         self._line = line
         self._service = service
         self._let_in = let_in
+        self._as_now = as_now
         self._caller = caller
         self._spawn = spawn
         self._closed = closed
@@ -149,13 +153,13 @@ class Conversation:
         elif asked.id in self._running:
             self._line.part(Close.SUBSCRIBER_EXISTS, f"Subscriber for {asked.id} already exists")
         elif (refusal := self._refusal()) is not None:
-            payload = error_payload(refusal, self._caller(self._principal).request_id)
-            await self._say(Error(asked.id, payload["errors"]))
+            await self._say_error(asked.id, refusal, self._caller(self._principal))
         else:
             operation = self._running[asked.id] = _Operation(asked.id)
-            self._alive += 1
-            work = self._run(operation, asked.payload, self._caller(self._principal))
+            work = self._run(asked.id, asked.payload, self._caller(self._principal))
             operation.task = self._spawn(work, name="ws operation")
+            self._alive += 1
+            operation.task.add_done_callback(lambda _: self._over(operation))
 
     def _refusal(self) -> RequestError | None:
         """Why nothing begins now. Operations that were ended count until they are really over."""
@@ -172,20 +176,30 @@ class Conversation:
         if operation is not None and operation.task is not None:
             operation.task.cancel()
 
-    async def _run(self, operation: _Operation, wanted: Wanted, caller: Caller) -> None:
+    def _over(self, operation: _Operation) -> None:
+        """Also one that was ended before its first step."""
+        self._alive -= 1
+        if self._running.get(operation.id) is operation:
+            del self._running[operation.id]
+        self._ended.set()
+
+    async def _run(self, identity: str, wanted: Wanted, caller: Caller) -> None:
         try:
-            await self._answer(operation.id, wanted, caller)
+            caller = replace(caller, principal=await self._as_now(caller.principal))
+            await self._answer(identity, wanted, caller)
         except ClientGone:
             return
+        except RequestError as error:
+            await self._say_error(identity, error, caller)
         except Exception:
             self._log.exception("unhandled", request_id=caller.request_id)
             self._line.part(Close.INTERNAL, "Internal server error")
         finally:
-            self._alive -= 1
-            if self._running.get(operation.id) is operation:
-                del self._running[operation.id]
-            self._ended.set()
             self._log.info("operation", **caller.line)
+
+    async def _say_error(self, identity: str, error: RequestError, caller: Caller) -> None:
+        with suppress(ClientGone):
+            await self._say(Error(identity, error_payload(error, caller.request_id)["errors"]))
 
     async def _answer(self, identity: str, wanted: Wanted, caller: Caller) -> None:
         """All words of one operation, with its last: `complete`, or an `error`."""

@@ -7,6 +7,7 @@ and a process that drains end all operations of a connection. Refuses to know wh
 import asyncio
 from collections.abc import Coroutine
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -17,7 +18,15 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.groups import plain_group
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG, bearer
 from citadel_edge.listeners.common.routes import PASSAGE
-from citadel_edge.listeners.common.websocket.connection import accept, beat, closed, offered, part_for, why_closed
+from citadel_edge.listeners.common.websocket.connection import (
+    accept,
+    as_now,
+    beat,
+    closed,
+    offered,
+    part_for,
+    why_closed,
+)
 from citadel_edge.listeners.common.websocket.line import Line
 from citadel_edge.listeners.graphql.metrics import Transport
 from citadel_edge.listeners.graphql.service import SERVICE, Caller
@@ -72,9 +81,10 @@ async def _talk(request: web.Request, line: Line, known: Principal | None) -> No
                 line,
                 request.app[SERVICE],
                 let_in=let_in,
-                caller=lambda principal: _caller(request, principal),
+                as_now=partial(as_now, request, line),
+                caller=partial(_caller, request),
                 spawn=spawn,
-                closed=lambda: closed(request),
+                closed=partial(closed, request),
                 log=request.app[LOG],
             )
             await _until_over(request, talk, line, spawn=spawn)
@@ -124,7 +134,7 @@ async def _principal(request: web.Request, payload: dict[str, Any], known: Princ
     if known is None:
         words = 'Forbidden: send {"Authorization": "Bearer <key>"} with connection_init'
         raise RequestError(Code.INVALID_API_KEY, words)
-    return known
+    return await request.app[EDGE].directory.holder(known.key_id)
 
 
 def _caller(request: web.Request, principal: Principal) -> Caller:

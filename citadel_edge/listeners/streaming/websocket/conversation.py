@@ -14,6 +14,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
+from citadel_edge.accounts.principal import Principal
 from citadel_edge.errors import Code, DependencyError, RequestError
 from citadel_edge.listeners.common.problems import as_request_error, internal_error
 from citadel_edge.listeners.common.sink import ClientGone
@@ -33,6 +34,7 @@ from citadel_edge.listeners.streaming.websocket.messages import (
 
 T = TypeVar("T")
 MAX_OPERATIONS: Final = 100
+CallerOf = Callable[[], Awaitable[Principal]]
 
 
 @dataclass(slots=True, eq=False)

@@ -4,6 +4,7 @@ Decides what a client is told of a stream: an `ack` that names it, `token`s with
 message with what it took. Refuses to know how answers are made and kept, and who else reads them.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,6 +12,7 @@ from aiohttp import web
 from msgspec import UNSET, Raw
 
 from citadel_edge.accounts.once import checked_key
+from citadel_edge.accounts.principal import Principal
 from citadel_edge.completions.call import Call, Report
 from citadel_edge.completions.keeping import policy_of
 from citadel_edge.completions.log_sink import Refused
@@ -21,9 +23,9 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.body import Holding
 from citadel_edge.listeners.common.middlewares import LISTENER, LOG
 from citadel_edge.listeners.common.readable import has_all, may_see, may_stop
-from citadel_edge.listeners.common.routes import PASSAGE, principal_of
+from citadel_edge.listeners.common.routes import PASSAGE
 from citadel_edge.listeners.streaming.metrics import STREAMING_METRICS
-from citadel_edge.listeners.streaming.websocket.conversation import Operation
+from citadel_edge.listeners.streaming.websocket.conversation import CallerOf, Operation
 from citadel_edge.listeners.streaming.websocket.line import Line
 from citadel_edge.listeners.streaming.websocket.messages import Ack, Chat, Done, Error, Id, Outcome, Resume, Said, Token
 from citadel_edge.routing.objective import parse_header
@@ -31,7 +33,7 @@ from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.faces import Opened
 from citadel_edge.streams.metrics import Delivery, Resumed
 from citadel_edge.streams.reader import Reader
-from citadel_edge.streams.values import GRACE_S, Batch, Once, OnDisconnect, Policy, Recovered, State, Terminal
+from citadel_edge.streams.values import GRACE_S, Batch, Once, OnDisconnect, Owner, Policy, Recovered, State, Terminal
 from citadel_edge.telemetry.ids import request_id
 from citadel_edge.telemetry.trace import child
 from citadel_edge.wire.openai import texts
@@ -47,15 +49,15 @@ class _Reading:
 
 
 class Generations:
-    """Of one connection."""
+    """Of one connection. `caller`: who asks, as each operation is judged."""
 
-    def __init__(self, request: web.Request, line: Line) -> None:
+    def __init__(self, request: web.Request, line: Line, caller: CallerOf) -> None:
         self._request = request
         self._line = line
+        self._caller = caller
         self._edge: Edge = request.app[EDGE]
         self._budget = self._edge.budgets[request.app[LISTENER]]
         self._metrics = request.app[STREAMING_METRICS]
-        self._principal = principal_of(request)
 
     async def chat(self, asked: Chat, operation: Operation) -> Said:
         """Begin a generation and read it to its end. A client that leaves leaves it to its `on_disconnect`."""
@@ -66,11 +68,12 @@ class Generations:
             grace_s=GRACE_S if asked.grace_s is None else asked.grace_s,
         )
         wanted, policy = policy_of(parse(body, Kind.CHAT).streaming(True), kept)
-        once = self._once(asked, body)
         operation.reads = True
+        principal = await self._caller()
+        once = self._once(asked, body, principal)
         with Holding(self._budget) as held:
             held.hold(len(body))
-            call = self._call(asked, wanted, held)
+            call = self._call(asked, wanted, held, principal)
             async with (
                 self._budget.admit() as seat,
                 self._edge.production.start(call, policy=policy, once=once, seat=seat) as produced,
@@ -80,28 +83,31 @@ class Generations:
                 except Refused as refused:
                     return _refused(asked.id, refused)
                 reading = _Reading(asked.id, produced.id, self._metrics.delivery(asked_s))
-                await self._begin(operation, Ack(id=asked.id, stream=produced.id), stoppable=True)
+                operation.stop = self._stop(produced.id, principal)
+                await self._begin(operation, Ack(id=asked.id, stream=produced.id))
                 return await self._read(reading, produced.reader)
 
     async def resume(self, asked: Resume, operation: Operation) -> Said:
         """Read a stream from behind a cursor to its end. Users see their own, operators everybody's."""
         operation.reads = True
-        with await self._open(asked) as opened:
-            mine = opened.info.owner.user_id == self._principal.user_id
+        principal = await self._caller()
+        with await self._open(asked, may_see(principal)) as opened:
+            if opened.info.owner.user_id == principal.user_id:
+                operation.stop = self._stop(opened.info.id, principal)
             reading = _Reading(asked.id, opened.info.id, self._metrics.delivery())
-            await self._begin(operation, _acknowledged(asked, opened), stoppable=mine)
+            await self._begin(operation, _acknowledged(asked, opened))
             return await self._read(reading, opened.reader)
 
-    async def _begin(self, operation: Operation, ack: Ack, *, stoppable: bool) -> None:
-        """Tell the client that it runs, and how it can be stopped."""
-        stream = str(ack.stream)
-        if stoppable:
-            operation.stop = lambda: self._edge.streams.stop(stream, may=may_stop(self._principal))
+    def _stop(self, stream: str, principal: Principal) -> Callable[[], Awaitable[object]]:
+        """How an operation that reads a stream of the caller's own can be stopped at its source."""
+        return lambda: self._edge.streams.stop(stream, may=may_stop(principal))
+
+    async def _begin(self, operation: Operation, ack: Ack) -> None:
+        """Tell the client that it runs."""
         operation.acknowledged = True
         await self._line.say(ack)
 
-    async def _open(self, asked: Resume) -> Opened:
-        may = may_see(self._principal)
+    async def _open(self, asked: Resume, may: Callable[[Owner], bool]) -> Opened:
         try:
             after = None if asked.after is None else Cursor.parse(asked.after)
             opened = await self._edge.streams.open(asked.stream, after, may=may)
@@ -130,17 +136,17 @@ class Generations:
                 return _ended(reading, batch.terminal)
         raise RequestError(Code.INTERNAL, "the stream ended without a terminal record")
 
-    def _once(self, asked: Chat, body: bytes) -> Once | None:
+    def _once(self, asked: Chat, body: bytes, principal: Principal) -> Once | None:
         if asked.idempotency_key is None:
             return None
         key = checked_key(asked.idempotency_key)
-        return once_of(caller=self._principal.user_id, path=self._request.path, key=key, body=body)
+        return once_of(caller=principal.user_id, path=self._request.path, key=key, body=body)
 
-    def _call(self, asked: Chat, wanted: CompletionRequest, held: Holding) -> Call:
+    def _call(self, asked: Chat, wanted: CompletionRequest, held: Holding, principal: Principal) -> Call:
         passage = self._request[PASSAGE]
         return Call(
             request=wanted,
-            principal=self._principal,
+            principal=principal,
             listener=self._request.app[LISTENER],
             endpoint=self._request.path,
             request_id=request_id(self._edge.clock),

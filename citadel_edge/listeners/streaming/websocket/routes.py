@@ -6,6 +6,7 @@ of its operations. Refuses to know what they do.
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from citadel_edge.listeners.common.routes import Admission, Route, principal_of
 from citadel_edge.listeners.common.websocket.connection import (
     OFFERED,
     accept,
+    as_now,
     beat,
     closed,
     offered,
@@ -94,8 +96,9 @@ async def _talk(request: web.Request, line: Line) -> None:
     """From the first message to the last word."""
     edge, log = request.app[EDGE], request.app[LOG]
     budget = edge.budgets[request.app[LISTENER]]
-    generations = Generations(request, line)
-    subscriptions = Subscriptions(edge.hub, principal_of(request), request.app[STREAMING_METRICS], line)
+    caller = partial(as_now, request, line, principal_of(request))
+    generations = Generations(request, line, caller)
+    subscriptions = Subscriptions(edge.hub, caller, request.app[STREAMING_METRICS], line)
     works: dict[type, Work] = {Chat: generations.chat, Resume: generations.resume, Subscribe: subscriptions.subscribe}
     async with plain_group() as group:
 

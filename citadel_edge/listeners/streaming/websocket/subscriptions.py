@@ -6,11 +6,11 @@ Decides who may hear. What is told, and in which bytes, is the hub's and the top
 import msgspec
 from msgspec import UNSET
 
-from citadel_edge.accounts.principal import Principal, Role
+from citadel_edge.accounts.principal import Role
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.live_places import Place, parse_interval, place
 from citadel_edge.listeners.streaming.topics import parse_topics, ws_events
-from citadel_edge.listeners.streaming.websocket.conversation import Operation
+from citadel_edge.listeners.streaming.websocket.conversation import CallerOf, Operation
 from citadel_edge.listeners.streaming.websocket.line import Line
 from citadel_edge.listeners.streaming.websocket.messages import Ack, Done, Said, Subscribe
 from citadel_edge.streams.metrics import DoorMetrics, Resumed
@@ -18,20 +18,19 @@ from citadel_edge.telemetry.hub import Hub, Topic
 
 
 class Subscriptions:
-    """Of one connection."""
+    """Of one connection. `caller`: who asks, as each subscription is judged."""
 
-    def __init__(self, hub: Hub, principal: Principal, metrics: DoorMetrics, line: Line) -> None:
+    def __init__(self, hub: Hub, caller: CallerOf, metrics: DoorMetrics, line: Line) -> None:
         self._hub = hub
-        self._role = principal.role
+        self._caller = caller
         self._metrics = metrics
         self._line = line
 
     async def subscribe(self, asked: Subscribe, operation: Operation) -> Said:
         """What happens, until the process drains."""
-        if not self._role.may(Role.OPERATOR):
-            raise RequestError(
-                Code.FORBIDDEN, f"subscribing needs the role operator; this key's user has {self._role.value}"
-            )
+        role = (await self._caller()).role
+        if not role.may(Role.OPERATOR):
+            raise RequestError(Code.FORBIDDEN, f"subscribing needs the role operator; this key's user has {role.value}")
         hub, topics, every_s = self._hub, parse_topics(asked.topics), parse_interval(asked.interval_s)
         begins = self._place(topics, asked.after)
         recent = asked.recent if begins.recovered is None else 0
