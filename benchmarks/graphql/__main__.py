@@ -1,8 +1,9 @@
-"""`python -m benchmarks.graphql`: CPU of a GraphQL request, ours beside graphql-core, Strawberry and Ariadne.
+"""`python -m benchmarks.graphql [http]`: CPU of a GraphQL request, ours beside Strawberry, Ariadne and graphql-core.
 
 All engines stand on the same graphql-core and answer the same data in the same run. Rounds alternate between them, and
 the median of the rounds counts, so that a busy machine disturbs all alike. Strawberry and Ariadne take part where they
-are installed (`pip install '.[bench]'`). Measured is the engine alone: from a text and variables to the data.
+are installed (`pip install '.[bench]'`). Measured is the engine alone, from a text and variables to the data; with
+`http` the server, from a request's bytes to the answer's.
 """
 
 import argparse
@@ -21,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cpu
-from benchmarks.graphql.engines import CORE, OURS, Answer, own_engines
+from benchmarks.graphql import http
+from benchmarks.graphql.engines import CORE, Answer, own_engines
 from benchmarks.graphql.questions import QUESTIONS, Question
 
 PEERS = {"strawberry": "benchmarks.graphql.strawberry_engine", "ariadne": "benchmarks.graphql.ariadne_engine"}
-PACKAGES = ("graphql-core", "strawberry-graphql", "ariadne")
+PACKAGES = ("graphql-core", "aiohttp", "strawberry-graphql", "ariadne", "uvicorn")
 ROUND_S = 0.05
 """CPU that an engine takes in a round."""
 Figures = dict[str, dict[str, float]]
@@ -78,11 +80,13 @@ async def agree(taking_part: dict[str, Answer]) -> None:
 
 
 def table(figures: Figures) -> str:
+    """Ours is the first of each question."""
     lines = []
-    for question, by_engine in figures.items():
-        lines += [question, f"  {'engine':<28}{'µs CPU':>10}{'times':>10}"]
-        for name, us in sorted(by_engine.items(), key=lambda pair: pair[1]):
-            lines.append(f"  {name:<28}{us:>10.1f}{us / by_engine[OURS]:>10.1f}")
+    for question, by_name in figures.items():
+        lines += [question, f"  {'':<34}{'µs CPU':>10}{'times':>10}"]
+        ours = next(iter(by_name.values()))
+        for name, us in sorted(by_name.items(), key=lambda pair: pair[1]):
+            lines.append(f"  {name:<34}{us:>10.1f}{us / ours:>10.1f}")
     return "\n".join(lines)
 
 
@@ -94,17 +98,23 @@ def versions() -> dict[str, str]:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.graphql", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of each engine (%(default)s)")
+    parser.add_argument("what", nargs="?", choices=("engines", "http"), default="engines", help="(%(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of each (%(default)s)")
     parser.add_argument("--round-s", type=float, default=ROUND_S, help="seconds of CPU a round (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     return parser.parse_args()
 
 
-async def main(options: argparse.Namespace) -> None:
+async def of_engines(rounds: int, round_s: float) -> Figures:
     cpu.pin(os.getpid(), cpu.two_sides()[0])
     taking_part = engines()
     await agree(taking_part)
-    figures = await compare(taking_part, options.rounds, options.round_s)
+    return await compare(taking_part, rounds, round_s)
+
+
+async def main(options: argparse.Namespace) -> None:
+    measure = http.run if options.what == "http" else of_engines
+    figures = await measure(options.rounds, options.round_s)
     report: dict[str, Any] = {"python": platform.python_version(), "packages": versions(), "cpu_us_per": figures}
     if options.json:
         options.json.write_text(json.dumps(report, indent=2))

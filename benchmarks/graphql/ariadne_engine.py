@@ -12,21 +12,29 @@ from benchmarks.graphql.questions import SDL
 
 def engines() -> dict[str, Answer]:
     """With caches of parsed and of validated documents, and without."""
-    query = QueryType()
-    for name, resolve in root_resolvers().items():
-        query.set_field(name, resolve)
-    schema = make_executable_schema(SDL, query)
-    caches = _Caches()
+    schema = bound_schema()
     return {
-        "Ariadne, cached": _answer(schema, query_parser=caches.parsed, query_validator=caches.validated),
+        "Ariadne, cached": _answer(schema, **Caches().options()),
         "Ariadne, as it comes": _answer(schema),
     }
 
 
-class _Caches:
+def bound_schema() -> GraphQLSchema:
+    query = QueryType()
+    for name, resolve in root_resolvers().items():
+        query.set_field(name, resolve)
+    return make_executable_schema(SDL, query)
+
+
+class Caches:
+    """Of parsed and of validated documents."""
+
     def __init__(self) -> None:
         self._documents: dict[str, DocumentNode] = {}
         self._mistakes: dict[int, list[GraphQLError]] = {}
+
+    def options(self) -> dict[str, Any]:
+        return {"query_parser": self.parsed, "query_validator": self.validated}
 
     def parsed(self, _context: Any, sent: Mapping[str, Any]) -> DocumentNode:
         text = sent["query"]

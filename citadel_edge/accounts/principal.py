@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from citadel_edge.accounts.entitlement import UNLIMITED, Entitlement
 
@@ -21,11 +22,14 @@ class Role(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the weakest."""
-        return list(Role).index(self)
+        return _RANKS[self]
 
     def may(self, needed: "Role") -> bool:
         """Whether this role covers `needed`."""
         return self.rank >= needed.rank
+
+
+_RANKS: Final = {role: rank for rank, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from citadel_edge.errors import Code
 from citadel_edge.graph.answers import Refused, Stage, refusal
 from citadel_edge.graph.aside import Aside
 from citadel_edge.graph.bounds import objection_to_variables
+from citadel_edge.graph.context import plain
 from citadel_edge.graph.cost import CostObjection
 from citadel_edge.graph.cost_annotations import annotations_of
 from citadel_edge.graph.documents import Documents
@@ -21,7 +22,6 @@ from citadel_edge.graph.trusted import Trust
 from citadel_edge.graph.wanted import Wanted
 
 KINDS: Final = frozenset(OperationType)
-EXACT: Final = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _affordable(operation: Operation, variables: Mapping[str, Any], limit: float
             stage=Stage.OPERATION,
             cost={"requested": cost, "limit": limit},
         )
-    return int(cost) if cost < EXACT and cost.is_integer() else cost
+    return plain(cost)
 
 
 def _demand_kind(operation: Operation, allowed: Collection[OperationType]) -> None:

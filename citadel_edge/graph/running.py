@@ -97,7 +97,7 @@ class Graph:
     async def run_incrementally(self, prepared: Prepared, context: Context) -> AsyncGenerator[Part, None]:
         """Run a query or a mutation whose deferred parts come later; the last part has `hasNext` false.
 
-        The query's own cost is told with the first.
+        What it costs as far as is known is told with the first, and what it came to with the last.
         """
         with self._counted(prepared, context) as run:
             execution = self._build(run, incremental=True)
@@ -140,7 +140,8 @@ class Graph:
     @contextmanager
     def _counted(self, prepared: Prepared, context: Context) -> Iterator[_Run]:
         """Count a run however it ends; one whose client left did not fail. Of a subscription its events take time."""
-        run = _Run(prepared, context)
+        run, spent = _Run(prepared, context), context.spent
+        spent.price, spent.limit = prepared.cost, prepared.cost_limit
         began_s = self._clock.monotonic_s()
         try:
             yield run
@@ -150,7 +151,7 @@ class Graph:
         finally:
             streamed = prepared.kind is OperationType.SUBSCRIPTION
             seconds = run.seconds if streamed else self._clock.monotonic_s() - began_s
-            self.patterns.count(prepared.operation, cost=prepared.cost, seconds=seconds, failed=run.failed)
+            self.patterns.count(prepared.operation, cost=spent.actual, seconds=seconds, failed=run.failed)
 
     async def _whole(self, run: _Run) -> Result:
         compiled = self.compiling.of(run.prepared.operation)
@@ -183,7 +184,8 @@ class Graph:
         yield {**first, "extensions": _extensions(run)}
         async with aclosing(result.subsequent_results) as following:
             while (part := await _timed(anext(following, None), ends_s - self._clock.monotonic_s())) is not None:
-                yield next_part(part, self._mask, run.context.request_id)
+                later = next_part(part, self._mask, run.context.request_id)
+                yield later if part.has_next else {**later, "extensions": _extensions(run)}
 
     async def _events(self, execution: Execution, run: _Run) -> AsyncGenerator[Answer, None]:
         source = await _timed(execution.source(), self.settings.event_timeout_s)
@@ -239,9 +241,7 @@ class Graph:
 
 
 def _extensions(run: _Run) -> dict[str, Any]:
-    prepared = run.prepared
-    cost = {"requested": prepared.cost, "limit": prepared.cost_limit, **run.context.spent.shown()}
-    return {"cost": cost}
+    return {"cost": run.context.spent.shown()}
 
 
 async def _soon(found: Result | Awaitable[Result], seconds: float) -> Result:

@@ -5,7 +5,6 @@ and what the server's. Refuses to know what is asked for, and who may ask.
 """
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ MOST_POINTS: Final = 11_000
 MOST_BYTES: Final = 4 * 2**20
 MOST_CHARS: Final = 4096
 _SHORTEST_STEP_S: Final = 0.001
+_LONGEST_STEP_S: Final = 100 * 365.25 * 86_400
+"""Prometheus takes at most 292 years: so many nanoseconds fit into 64 bits."""
 _READ_BYTES: Final = 2**16
 _AT_A_TIME: Final = 2000
 _MESSAGE_CHARS: Final = 500
@@ -119,8 +120,8 @@ class MetricsServer:
         Raises:
             As `instant`.
         """
-        if not (math.isfinite(step_s) and step_s >= _SHORTEST_STEP_S):
-            raise _wrong("Expected a step of at least a millisecond.", "step")
+        if not _SHORTEST_STEP_S <= step_s <= _LONGEST_STEP_S:
+            raise _wrong("Expected a step of a millisecond to a hundred years.", "step")
         if since > until:
             raise _wrong("Expected a beginning before the end.", "range")
         step_ms = int(step_s * 1000)

@@ -5,19 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.graphql import http
 from benchmarks.graphql.engines import CORE, OURS
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(240)
-def test_engines_that_agree_are_measured_side_by_side(tmp_path):
+@pytest.mark.parametrize(("what", "names"), [("engines", {OURS, CORE}), ("http", {http.OURS})])
+def test_those_that_agree_are_measured_side_by_side(tmp_path, what, names):
     result = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "benchmarks.graphql", "--rounds=1", "--round-s=0.01", f"--json={result}"]
+    command = [sys.executable, "-m", "benchmarks.graphql", what, "--rounds=1", "--round-s=0.01", f"--json={result}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(result.read_text())["cpu_us_per"]
     assert len(figures) == 3
-    for question, by_engine in figures.items():
+    for question, by_name in figures.items():
         assert question in done.stdout
-        assert 0 < by_engine[OURS] < by_engine[CORE]
+        assert names <= by_name.keys()
+        assert all(us > 0 for us in by_name.values())

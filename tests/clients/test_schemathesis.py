@@ -12,7 +12,7 @@ from citadel_edge.config.shape import ListenerName
 
 pytestmark = pytest.mark.usefixtures("full_speed")
 OPERATIONS = 30
-EXAMPLES = 4
+EXAMPLES = 6
 WITHIN_S = 60
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from citadel_edge.config.graphql import GraphQLConfig
 from citadel_edge.config.load import Loaded, load
+from citadel_edge.config.shape import Config
 from citadel_edge.errors import ConfigError
 
 
@@ -15,11 +17,12 @@ def house(tmp_path: Path) -> "House":
 
 
 class House:
-    """The directory of a configuration file."""
+    """The directory of a configuration file. `defaults`: what holds there of itself, paths beside the file."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.file = root / "config.yaml"
+        self.defaults = Config(data_dir=root / "var", graphql=GraphQLConfig(documents=root / "config" / "graphql"))
 
     def write(self, name: str, text: str | bytes) -> Path:
         path = self.root / name

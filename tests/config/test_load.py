@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from citadel_edge.config.graphql import GraphQLConfig
 from citadel_edge.config.load import find_data_dir, load
 from citadel_edge.config.shape import BudgetConfig, Config, Engine, ListenerName, default_listeners
 from citadel_edge.errors import ConfigError
@@ -53,13 +54,14 @@ tiers:                                     # seeds of the tiers table, then mana
 
 def test_without_a_file_the_defaults_hold():
     loaded = load(None, environ={})
-    assert loaded.config == Config(data_dir=Path.cwd() / "var")
+    graphql = GraphQLConfig(documents=Path.cwd() / "config" / "graphql")
+    assert loaded.config == Config(data_dir=Path.cwd() / "var", graphql=graphql)
     assert loaded.sources == ()
     assert loaded.warnings == ()
 
 
 def test_an_empty_file_is_the_defaults_beside_it(house):
-    assert house.load("").config == Config(data_dir=house.root / "var")
+    assert house.load("").config == house.defaults
 
 
 def test_the_documented_shape_loads(house):
@@ -94,7 +96,7 @@ def test_server_ip_is_bound_where_a_listener_names_no_host(house):
 
 def test_an_empty_variable_is_an_unset_one(house):
     config = house.load("", environ=dict.fromkeys(CUSTOMER, " ")).config
-    assert config == Config(data_dir=house.root / "var")
+    assert config == house.defaults
 
 
 def test_each_source_wins_over_the_one_before(house):
@@ -172,7 +174,7 @@ def test_a_listener_may_name_only_some_of_its_settings(house):
 def test_a_section_whose_keys_are_all_commented_out_is_the_default(house):
     text = "logs:\nupstreams:\ntiers:\nrouting:\n  timeouts:\n"
     text += "listeners:\n  routing-api:\n  graphql-api:\n    budget:\n    tls:"
-    assert house.load(text).config == Config(data_dir=house.root / "var")
+    assert house.load(text).config == house.defaults
 
 
 def test_a_drop_in_can_take_tls_away(house):

@@ -12,7 +12,7 @@ from graphql import GraphQLError, build_schema
 from structlog.testing import LogCapture
 
 from citadel_edge.errors import Code, RequestError
-from citadel_edge.graph.context import Spent
+from citadel_edge.graph.context import Spent, Tokens
 from citadel_edge.graph.running import Graph
 from citadel_edge.telemetry.clock import Clock
 
@@ -90,7 +90,7 @@ def _said(_, __):
 
 
 def _chat(_, info):
-    info.context.spent.add(units=7, tokens_in=3, tokens_out=4, usd=0.25)
+    info.context.spent.claim(10).settle(7, Tokens(3, 4, 0.25))
     return "hello"
 
 

@@ -82,7 +82,7 @@ async def test_what_is_asked_beside_the_schema_is_asked_again(graph, reader):
     prepared = await graph.prepare(Wanted(query="{ __schema { queryType { name } } chat }"))
     for spent in (3, 6):
         await graph.run(prepared, reader)
-        assert reader.spent.tokens_in == spent
+        assert reader.spent.tokens.tokens_in == spent
 
 
 @pytest.mark.parametrize(

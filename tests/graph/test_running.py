@@ -42,7 +42,7 @@ async def test_a_query_is_answered_with_its_data(graph, reader):
     assert (answer.status, answer.data, answer.errors) == (200, {"book": {"title": "Book 7"}}, [])
     assert msgspec.json.decode(answer.encoded()) == {
         "data": {"book": {"title": "Book 7"}},
-        "extensions": {"cost": {"requested": 3, "limit": None}},
+        "extensions": {"cost": {"requested": 3, "actual": 3, "limit": None}},
     }
 
 
@@ -68,6 +68,7 @@ async def test_deferred_and_streamed_parts_come_later(graph, reader):
     assert parts[0]["data"] == {"shelf": {"books": []}}
     assert parts[0]["extensions"]["cost"]["requested"] == 2 + 1 + 3 * 3
     assert [part["hasNext"] for part in parts][-1] is False
+    assert parts[-1]["extensions"] == parts[0]["extensions"]
     later = [each for part in parts[1:] for each in part.get("incremental", ())]
     assert {"name": "top"} in [each.get("data") for each in later]
     assert sum(len(each.get("items", ())) for each in later) == 3
@@ -260,9 +261,9 @@ async def test_a_subscription_may_be_silent_for_longer_than_its_events_may_take(
 async def test_what_resolvers_spend_is_told_with_the_cost(graph, reader):
     prepared = await graph.prepare(Wanted(query="{ chat }"), cost_limit=50)
     answer = await graph.run(prepared, reader)
-    assert answer.extensions == {
-        "cost": {"requested": 1, "limit": 50, "spent": 7, "tokensIn": 3, "tokensOut": 4, "usd": 0.25}
-    }
+    tokens = {"requested": 10, "actual": 7, "tokensIn": 3, "tokensOut": 4, "usd": 0.25}
+    assert answer.extensions == {"cost": {"requested": 11, "actual": 8, "limit": 50, "tokens": tokens}}
+    assert next(iter(graph.patterns.top(1))).cost == 8
 
 
 async def test_every_run_is_counted(graph, reader):

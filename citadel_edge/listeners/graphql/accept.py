@@ -9,10 +9,12 @@ client gets the answer whole.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 MOST_RANGES: Final = 50
 PARTS_SPEC: Final = "v0.2"
+REMEMBERED: Final = 256
 _EXACT, _FAMILY, _ANY = 3, 2, 1
 
 
@@ -50,8 +52,12 @@ class _Range:
         return {name.partition("/")[0] + "/*": _FAMILY, "*/*": _ANY}.get(self.type, 0)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def read_accept(header: str | None) -> Accepts:
-    """The shapes that a client takes. Without the header it takes anything."""
+    """The shapes that a client takes. Without the header it takes anything.
+
+    Clients say the same again and again: what was read is remembered.
+    """
     if header is None or not header.strip():
         return Accepts(Whole.JSON)
     ranges = list(_ranges(header))

@@ -113,7 +113,7 @@ class GraphQLMetrics:
         )
         cost = Histogram(
             "citadel_graphql_cost",
-            "What operations cost: as priced before they ran, and with what their resolvers spent.",
+            "What operations cost, the tokens of their chats among it: as asked for, and what it came to.",
             ["listener", "part"],
             buckets=_COST,
             registry=registry,
@@ -138,7 +138,6 @@ class GraphQLMetrics:
         """One operation, inside."""
         began_s, watched, kind = self._clock.monotonic_s(), Watched(), prepared.kind
         active = self._subscriptions[transport]
-        self._requested.observe(prepared.cost)
         if kind is OperationType.SUBSCRIPTION:
             active.inc()
         ended = Outcome.DONE
@@ -155,5 +154,6 @@ class GraphQLMetrics:
                 active.dec()
             else:
                 self._duration[kind].observe(self._clock.monotonic_s() - began_s)
-            self._actual.observe(prepared.cost + spent.units)
+            self._requested.observe(prepared.cost + spent.claimed)
+            self._actual.observe(prepared.cost + spent.held + spent.settled)
             self._operations[kind.value, watched.outcome or ended].inc()

@@ -17,7 +17,7 @@ from citadel_edge.budgets.budget import Budget, Seat
 from citadel_edge.completions.call import hold_uncounted
 from citadel_edge.errors import RequestError
 from citadel_edge.graph.answers import Answer, Refused
-from citadel_edge.graph.context import Context
+from citadel_edge.graph.context import Context, plain
 from citadel_edge.graph.masking import extensions_of
 from citadel_edge.graph.preparing import KINDS, Prepared
 from citadel_edge.graph.running import Graph
@@ -157,6 +157,7 @@ class Service:
                 yield context, watched
             finally:
                 caller.facts["outcome"] = watched.outcome or Outcome.CANCELLED
+                caller.facts["cost"] = plain(prepared.cost + context.spent.held + context.spent.settled)
 
 
 SERVICE: web.AppKey[Service] = web.AppKey("graph_service", Service)

@@ -77,7 +77,7 @@ async def test_an_answer_comes_with_what_it_took_and_who_gave_it(edge_with):
         assert usage["completionTokens"] == 20
         assert told["costUsd"] == (usage["promptTokens"] + 20 * 2) / 1e6
         assert told["decision"] == {"outcome": "DONE", "model": "sim-model"}
-        spent = context.spent
+        spent = context.spent.tokens
         assert (spent.tokens_in, spent.tokens_out, spent.usd) == (usage["promptTokens"], 20, told["costUsd"])
         assert graph.noted[0]["outcome"] == "done"
         rows = await served.rows()
@@ -144,8 +144,8 @@ async def test_tokens_come_as_they_are_made_and_end_with_one_record(edge_with):
         assert text_of(found) == await over_http(served, temperature=0)
         assert [event["end"] for event in found[:-1]] == [None] * (len(found) - 1)
         assert (last["end"]["outcome"], last["end"]["finishReason"]) == ("DONE", "stop")
-        assert last["end"]["usage"]["completionTokens"] == LENGTH == context.spent.tokens_out
-        assert last["end"]["costUsd"] == context.spent.usd > 0
+        assert last["end"]["usage"]["completionTokens"] == LENGTH == context.spent.tokens.tokens_out
+        assert last["end"]["costUsd"] == context.spent.tokens.usd > 0
         chunks = [msgspec.json.decode(chunk) for event in found for chunk in event["chunks"]]
         assert all(chunk["object"] == "chat.completion.chunk" for chunk in chunks)
         assert await idle(served)

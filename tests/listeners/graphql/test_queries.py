@@ -243,7 +243,7 @@ async def test_an_estimate_prices_the_chat_that_follows(edge_with):
         graph = await graph_over(served)
         query = (
             "query($chat: ChatInput!) { estimate(input: $chat) { model upstream tokensIn tokensOut mostTokensOut"
-            " costUsd mostCostUsd limits { allowed standings { name } } }"
+            " costUsd mostCostUsd cost costLimit limits { allowed standings { name } } }"
             " explainRoute(input: $chat) { chosen estimate { costUsd } candidates { upstream score parts { name value }"
             " excluded { code reason } } } }"
         )
@@ -254,6 +254,7 @@ async def test_an_estimate_prices_the_chat_that_follows(edge_with):
         assert (told["upstream"], told["mostTokensOut"], told["limits"]["allowed"]) == ("sim-0", 10, True)
         assert told["mostCostUsd"] == pytest.approx((told["tokensIn"] * 1 + 10 * 2) / 1e6)
         assert 0 < told["costUsd"] <= told["mostCostUsd"]
+        assert told["cost"] == pytest.approx((told["tokensIn"] + 10) * 0.02)
         assert data["explainRoute"]["chosen"] == "sim-0"
         assert data["explainRoute"]["estimate"]["costUsd"] == told["costUsd"]
         assert data["explainRoute"]["candidates"][0]["excluded"] is None

@@ -34,7 +34,7 @@ async def test_queries_mutations_and_subscriptions_run_side_by_side(shelf):
     async with begun(shelf) as socket:
         assert socket.socket.subprotocol == PROTOCOL
         await socket.subscribe("q", "query Q($n: Int!) { large(size: $n) }", variables={"n": 2}, operationName="Q")
-        payload = {"data": {"large": "xx"}, "extensions": {"cost": {"requested": 1, "limit": 5000}}}
+        payload = {"data": {"large": "xx"}, "extensions": {"cost": {"requested": 1, "actual": 1, "limit": 5000}}}
         assert await socket.rest("q") == [
             {"id": "q", "type": "next", "payload": payload},
             {"id": "q", "type": "complete"},

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from citadel_edge.completions.producing import Produced
 from citadel_edge.errors import CitadelError, Code, RequestError
+from citadel_edge.graph.context import Claim
 from citadel_edge.listeners.common.readable import has_all, may_see
 from citadel_edge.listeners.graphql.binding import Type
 from citadel_edge.listeners.graphql.context import Context
@@ -19,6 +20,7 @@ from citadel_edge.listeners.graphql.resolvers.asking import call_of, once_named,
 from citadel_edge.listeners.graphql.resolvers.collected import Collected
 from citadel_edge.listeners.graphql.resolvers.decisions import decision_of
 from citadel_edge.listeners.graphql.resolvers.ids import plain_id
+from citadel_edge.listeners.graphql.resolvers.pricing import claimed, settle
 from citadel_edge.listeners.graphql.resolvers.told import Info, UserError, payload, told, told_end
 from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.faces import Opened
@@ -76,13 +78,14 @@ class _Reading:
 @payload
 async def chat(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     """An answer in one piece."""
-    async with _produced(context, given, _WITH_ITS_CLIENT) as produced:
+    async with _produced(context, given, _WITH_ITS_CLIENT) as (produced, claim):
         collected = Collected()
         async for batch in produced.reader:
             context.hold(sum(map(len, batch.payloads)))
             collected.take(batch.payloads)
             if batch.terminal is not None:
-                return await _answered(context, produced, batch.terminal, collected)
+                settle(context, claim, batch.terminal)
+                return await _answered(produced, batch.terminal, collected)
             if batch.moved:
                 break
         raise RequestError(Code.LISTENER_STOPPED, f"This process drains: read the stream {produced.id} elsewhere.")
@@ -92,13 +95,13 @@ async def chat_live(_: None, info: Info, given: dict[str, Any]) -> AsyncIterator
     """An answer as it comes. Leaving it leaves it to its `onDisconnect`."""
     context = info.context
     try:
-        async with _produced(context, given, _KEPT) as produced:
+        async with _produced(context, given, _KEPT) as (produced, claim):
             began = await context.edge.streams.info(produced.id)
             yield Event(stream_id=produced.id, cursor=str(Cursor(began.cursor.epoch, 0)), durable=began.durable)
             reading = _Reading(produced.id)
             async for batch in produced.reader:
                 if batch.terminal is not None:
-                    _spend(context, batch.terminal)
+                    settle(context, claim, batch.terminal)
                 yield reading.event(batch)
     except CitadelError as error:
         yield Event(errors=(told(error),))
@@ -120,18 +123,19 @@ async def stream_live(_: None, info: Info, identity: str, after: str | None = No
 
 
 @asynccontextmanager
-async def _produced(context: Context, given: dict[str, Any], default: Policy) -> AsyncIterator[Produced]:
-    """The chat, let in by its caller's limits. Leaving the context leaves its stream."""
+async def _produced(context: Context, given: dict[str, Any], default: Policy) -> AsyncIterator[tuple[Produced, Claim]]:
+    """The chat, let in by its operation's budget and its caller's limits. Leaving the context leaves its stream."""
     request, policy = policy_and_request(given, default)
     call, once = call_of(context, given, request), once_named(context, given, request)
     edge, seat = context.edge, context.seat
     async with AsyncExitStack() as stack:
         if seat is None:
             seat = await stack.enter_async_context(edge.budgets[call.listener].admit())
-        starting = edge.production.start(call, policy=policy, once=once, seat=seat)
-        produced = await stack.enter_async_context(starting)
-        await produced.admitted()
-        yield produced
+        with claimed(context, call) as claim:
+            starting = edge.production.start(call, policy=policy, once=once, seat=seat)
+            produced = await stack.enter_async_context(starting)
+            await produced.admitted()
+        yield produced, claim
 
 
 async def _open(context: Context, stream: str, after: Cursor | None) -> Opened:
@@ -156,9 +160,8 @@ def _opening(opened: Opened, after: str | None) -> Event:
     )
 
 
-async def _answered(context: Context, produced: Produced, terminal: Terminal, collected: Collected) -> dict[str, Any]:
+async def _answered(produced: Produced, terminal: Terminal, collected: Collected) -> dict[str, Any]:
     begun = await produced.begun()
-    _spend(context, terminal)
     failure = told_end(terminal)
     return {
         "errors": () if failure is None else (failure,),
@@ -175,14 +178,6 @@ async def _answered(context: Context, produced: Produced, terminal: Terminal, co
         "upstream": begun.upstream or None,
         "decision_id": begun.headers.get(DECISION),
     }
-
-
-def _spend(context: Context, terminal: Terminal) -> None:
-    """What the answer took beside the query's own cost."""
-    usage = terminal.usage or {}
-    context.spent.add(
-        tokens_in=usage.get("prompt_tokens", 0), tokens_out=usage.get("completion_tokens", 0), usd=terminal.cost_usd
-    )
 
 
 async def _decision(source: Mapping[str, Any], info: Info) -> Mapping[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from citadel_edge.completions.call import Call
 from citadel_edge.completions.feedback_store import Feedback
 from citadel_edge.completions.history import Wanted
+from citadel_edge.graph.context import plain
 from citadel_edge.limits.claims import Decision as Decided
 from citadel_edge.limits.values import Standing
 from citadel_edge.listeners.common.decided import NewFeedback, decision_page, give_feedback, only
@@ -19,6 +20,7 @@ from citadel_edge.listeners.graphql.resolvers.asking import call_of, policy_and_
 from citadel_edge.listeners.graphql.resolvers.connections import Connection, connection, wanted_page
 from citadel_edge.listeners.graphql.resolvers.ids import global_id, plain_id
 from citadel_edge.listeners.graphql.resolvers.models import skills
+from citadel_edge.listeners.graphql.resolvers.pricing import most_of
 from citadel_edge.listeners.graphql.resolvers.told import Info, payload
 
 Shown = Mapping[str, Any]
@@ -58,19 +60,21 @@ async def explain_route(_: None, info: Info, given: dict[str, Any]) -> Shown:
 
 async def estimate(_: None, info: Info, given: dict[str, Any]) -> Shown:
     """What it would cost, by the same code that decides and charges."""
-    call = _asked(info.context, given)
-    pipeline = info.context.edge.pipeline
-    explained = pipeline.explain(call).explained()
-    expected, name = explained["estimate"], explained["model"]
-    most = pipeline.asking.most_tokens_out(call.request, name)
+    context = info.context
+    call, pipeline = _asked(context, given), context.edge.pipeline
+    decision = pipeline.explain(call)
+    explained, most = decision.explained(), most_of(context, call, decision)
+    name = explained["model"]
     model = next((one for one in pipeline.catalogue if one.name == name), None)
-    tokens = (expected["tokens_in"], most)
+    tokens = (most.tokens_in, most.tokens_out)
     return {
-        **expected,
+        **explained["estimate"],
         "model": name,
         "upstream": explained["chosen"],
-        "most_tokens_out": most,
+        "most_tokens_out": most.tokens_out,
         "most_cost_usd": Decimal(0) if model is None else pipeline.asking.most_usd(model, tokens),
+        "cost": plain(most.units(context)),
+        "cost_limit": context.spent.limit,
         "limits": await pipeline.look(call),
     }
 
