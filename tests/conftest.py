@@ -2,6 +2,7 @@
 
 import asyncio
 import asyncio.constants
+import gc
 import inspect
 import os
 import sys
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, MutableMapping
 import pytest
 from hypothesis import settings
 
+from citadel_edge.process.run import COLLECT_AFTER
 from guards import BlockingWatch, LoopbackOnly, children, proxy_free, stray_children, stray_tasks
 
 # A run that judges a change must not find an old fault by chance; a developer's run goes on searching.
@@ -85,6 +87,18 @@ def no_stray_children() -> Iterator[None]:
 async def full_speed() -> None:
     """For tests that are about many requests or tokens at once: asyncio's debugging makes each ten times as dear."""
     asyncio.get_running_loop().set_debug(False)
+
+
+@pytest.fixture
+def collecting_as_the_process_does() -> Iterator[None]:
+    """What the tests hold is none of the collector's business, as what the process made at its start is not."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from citadel_edge.accounts.news import REDIS_CHANNEL, News
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.errors import Code, PostgresUnavailable, RedisUnavailable, RequestError
 from citadel_edge.storage.postgres import PostgresPool
+from citadel_edge.storage.postgres_faults import refusal
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
 
@@ -111,12 +112,11 @@ class Desk:
                 yield change
         except (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError) as error:
             raise _explained(error) from error
-        except (
-            asyncpg.CharacterNotInRepertoireError,
-            asyncpg.NumericValueOutOfRangeError,
-            asyncpg.InterfaceError,
-        ) as error:
-            raise RequestError(Code.INVALID_REQUEST, "A value is out of range, or no valid UTF-8.") from error
+        except asyncpg.PostgresError as error:
+            refused = refusal(error)
+            if refused is None:
+                raise
+            raise refused from error
         await self._tell(change.news)
 
     async def _tell(self, news: list[News]) -> None:

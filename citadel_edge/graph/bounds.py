@@ -19,6 +19,8 @@ from graphql import (
     SelectionSetNode,
 )
 
+MAX_COERCION_ERRORS: Final = 20
+"""Values of variables that are wrong, named in one answer."""
 _META: Final = frozenset({"__schema", "__type"})
 
 

@@ -13,16 +13,11 @@ from typing import Any, Final
 from graphql import OperationDefinitionNode, Undefined, ValueNode, VariableNode, value_from_ast_untyped
 
 from citadel_edge.graph.cost_annotations import InputPrices, ListSize, Slice
+from citadel_edge.graph.cost_collect import Condition, CostObjection
 
 LONGEST: Final = 1_000_000
 Values = Mapping[str, Any]
 Priced = dict[int, float]
-# Variables that must be true or false for a selection to be taken, all of them.
-Condition = frozenset[tuple[str, bool]]
-
-
-class CostObjection(Exception):
-    """The operation cannot be priced; the message says what to change."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,13 +27,14 @@ from graphql import (
 )
 
 from citadel_edge.errors import StartError
+from citadel_edge.graph.cost_introspection import Introspection
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What counts how much where the schema says nothing.
 
-    `size`: how long a list of objects is taken to be. `introspection`: a whole `__schema` or `__type`.
+    `size`: how long a list of objects is taken to be. `introspection`: the whole schema, as tools ask for it.
     """
 
     object: float = 2.0
@@ -86,12 +87,16 @@ class InputPrices:
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """A schema's prices. `types` are object types and leaves; `inputs` has every input type, or none if none weighs."""
+    """A schema's prices. `types` are object types and leaves; `inputs` has every input type, or none if none weighs.
+
+    `introspection` prices what is asked of the schema itself.
+    """
 
     weights: Weights
     types: Mapping[str, float]
     fields: Mapping[tuple[str, str], FieldPrice]
     inputs: Mapping[str, InputPrices]
+    introspection: Introspection
 
 
 @dataclass(slots=True)
@@ -113,7 +118,8 @@ class _Reader:
         if self.mistakes:
             raise StartError("the schema's costs: " + "; ".join(self.mistakes))
         weighted = any(each.weights for each in inputs.values())
-        return Annotations(self.weights, outputs, fields, inputs if weighted else {})
+        introspection = Introspection(self.schema, self.weights.introspection)
+        return Annotations(self.weights, outputs, fields, inputs if weighted else {}, introspection)
 
     def _input(self, kind: GraphQLInputObjectType) -> InputPrices:
         types = {name: get_named_type(each.type) for name, each in kind.fields.items()}

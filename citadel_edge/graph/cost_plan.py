@@ -1,25 +1,18 @@
 """How a document's operations become prices: selections collected as execution would, priced once each. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from graphql import (
-    BooleanValueNode,
     DocumentNode,
     FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLInputObjectType,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
-    InlineFragmentNode,
     ListValueNode,
     ObjectValueNode,
     OperationDefinitionNode,
-    SelectionNode,
-    SelectionSetNode,
     ValueNode,
     VariableNode,
     get_named_type,
@@ -28,8 +21,6 @@ from graphql import (
 )
 
 from citadel_edge.graph.cost import (
-    Condition,
-    CostObjection,
     Price,
     Sized,
     Term,
@@ -40,19 +31,8 @@ from citadel_edge.graph.cost import (
     fold,
 )
 from citadel_edge.graph.cost_annotations import Annotations, FieldPrice
-
-MAX_WORK: Final = 20_000
-ALWAYS: Final[Condition] = frozenset()
-Sets = tuple[SelectionSetNode, ...]
-
-
-@dataclass(slots=True)
-class _Taken:
-    """A field of one response name: where it stands, under which conditions, and what is asked below it."""
-
-    node: FieldNode
-    when: list[Condition] = field(default_factory=list)
-    below: dict[int, SelectionSetNode] = field(default_factory=dict)
+from citadel_edge.graph.cost_collect import Collector, CostObjection, Sets, Taken
+from citadel_edge.graph.cost_introspection import META
 
 
 class Planner:
@@ -61,15 +41,17 @@ class Planner:
     def __init__(self, schema: GraphQLSchema, annotations: Annotations, document: DocumentNode) -> None:
         self._schema = schema
         self._annotations = annotations
-        self._fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
+        self._collector = Collector(schema, document)
         self._priced: dict[tuple[Any, ...], Term] = {}
-        self._work = 0
+        self._introspected = 0
 
     def price(self, node: OperationDefinitionNode) -> Price:
         """The operation's price."""
         root = self._schema.get_root_type(node.operation)
+        self._introspected = 0
         try:
-            term = Term() if root is None else self._object((node.selection_set,), root, None)
+            term = Term() if root is None else self._object((node.selection_set,), root, None, top=True)
+            term = add([term, Term(self._annotations.introspection.price(self._introspected))])
         except CostObjection as objection:
             return Price(Term(), {}, str(objection))
         return Price(term, defaults_of(node))
@@ -90,15 +72,22 @@ class Planner:
             return self._schema.get_possible_types(kind)
         return (kind,) if isinstance(kind, GraphQLObjectType) else ()
 
-    def _object(self, sets: Sets, kind: GraphQLObjectType, sized: Sized | None) -> Term:
-        return add([self._field(taken, kind, sized) for taken in self._collect(sets, kind).values()])
+    def _object(self, sets: Sets, kind: GraphQLObjectType, sized: Sized | None, *, top: bool = False) -> Term:
+        """`top`: of the operation's own fields; what they ask of the schema has one price together."""
+        terms = []
+        for taken in self._collector.collect(sets, kind).values():
+            if taken.node.name.value not in META:
+                terms.append(self._field(taken, kind, sized))
+            elif top:
+                self._introspected += self._annotations.introspection.values(taken, self._collector)
+            else:
+                terms.append(Term(float(self._annotations.introspection.values(taken, self._collector))))
+        return add(terms)
 
-    def _field(self, taken: _Taken, parent: GraphQLObjectType, sized: Sized | None) -> Term:
+    def _field(self, taken: Taken, parent: GraphQLObjectType, sized: Sized | None) -> Term:
         name = taken.node.name.value
-        weights = self._annotations.weights
-        if name.startswith("__"):
-            known = 0.0 if name == "__typename" else weights.introspection
-            return fold(taken.when, Term(known), 1, Term())
+        if name == "__typename":
+            return Term()
         price = self._annotations.fields[parent.name, name]
         own_size = self._own_size(price, taken.node)
         by_parent = sized is not None and name in sized.by.sized
@@ -146,70 +135,3 @@ class Planner:
                     known += self._annotations.inputs[kind.name].weights.get(each.name.value, 0.0)
                     waiting.append((get_named_type(kind.fields[each.name.value].type), each.value))
         return Term(known, tuple(parts))
-
-    def _collect(self, sets: Sets, kind: GraphQLObjectType) -> Mapping[str, _Taken]:
-        """The fields asked of an object type by response name, merged as execution merges them."""
-        found: dict[str, _Taken] = {}
-        for node, condition in self._fields(sets, kind):
-            taken = found.setdefault((node.alias or node.name).value, _Taken(node))
-            taken.when.append(condition)
-            if node.selection_set is not None:
-                taken.below[id(node.selection_set)] = node.selection_set
-        for taken in found.values():
-            taken.when = [] if ALWAYS in taken.when else taken.when
-        return found
-
-    def _fields(self, sets: Sets, kind: GraphQLObjectType) -> Iterator[tuple[FieldNode, Condition]]:
-        waiting = [(each, ALWAYS) for each in reversed(sets)]
-        seen: set[tuple[str, Condition]] = set()
-        while waiting:
-            chosen, above = waiting.pop()
-            self._spend(len(chosen.selections))
-            for node in chosen.selections:
-                condition = _condition(node, above)
-                if condition is None:
-                    continue
-                if isinstance(node, FieldNode):
-                    yield node, condition
-                elif (inner := self._inside(node, kind)) is not None and not self._seen(node, condition, seen):
-                    waiting.append((inner, condition))
-
-    def _spend(self, work: int) -> None:
-        self._work += work
-        if self._work > MAX_WORK:
-            raise CostObjection("the operation is too tangled to price; use fewer fragments")
-
-    def _inside(self, node: SelectionNode, kind: GraphQLObjectType) -> SelectionSetNode | None:
-        """A fragment's selections, if it applies to the type."""
-        fragment = self._fragments.get(node.name.value) if isinstance(node, FragmentSpreadNode) else node
-        if not isinstance(fragment, FragmentDefinitionNode | InlineFragmentNode):
-            return None
-        if fragment.type_condition is not None:
-            wanted = self._schema.get_type(fragment.type_condition.name.value)
-            if wanted is not kind and not (is_abstract_type(wanted) and self._schema.is_sub_type(wanted, kind)):
-                return None
-        return fragment.selection_set
-
-    def _seen(self, node: SelectionNode, condition: Condition, seen: set[tuple[str, Condition]]) -> bool:
-        if not isinstance(node, FragmentSpreadNode):
-            return False
-        name = node.name.value
-        if (name, ALWAYS) in seen or (name, condition) in seen:
-            return True
-        seen.add((name, condition))
-        return False
-
-
-def _condition(node: SelectionNode, above: Condition) -> Condition | None:
-    """Under which variables a selection is taken; null when it never is."""
-    wanted: Iterable[tuple[str, bool]] = ()
-    for directive in node.directives or ():
-        if directive.name.value not in {"skip", "include"}:
-            continue
-        include = directive.name.value == "include"
-        value = next((a.value for a in directive.arguments or () if a.name.value == "if"), None)
-        if isinstance(value, VariableNode):
-            wanted = (*wanted, (value.name.value, include))
-        elif isinstance(value, BooleanValueNode) and value.value is not include:
-            return None
-    return above.union(wanted)

@@ -71,6 +71,11 @@ class Documents:
         """About what is remembered holds."""
         return self._fresh.bytes + self._known.bytes + self._bad.bytes
 
+    def charge(self, text: str, more: int) -> None:
+        """What is remembered of a text holds `more` bytes from now on. Those of the operator's own are not counted."""
+        self._fresh.grow(text, more)
+        self._known.grow(text, more)
+
     async def document(self, text: str) -> Document | Rejected:
         """The text read. Raises Refused when too many texts are being read."""
         found = self._remembered(text)

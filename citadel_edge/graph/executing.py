@@ -7,7 +7,7 @@ the same resolvers, and what graphql-core settles in the background is cancelled
 import asyncio
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from graphql import ExecutionResult, Executor, GraphQLError, GraphQLSchema
 from graphql.execution import ExperimentalIncrementalExecutionResults, create_source_event_stream
@@ -15,11 +15,11 @@ from graphql.execution.execute import execute_subscription_event
 from graphql.pyutils import AwaitableOrValue, is_awaitable
 
 from citadel_edge.graph.begun import Begun
+from citadel_edge.graph.bounds import MAX_COERCION_ERRORS
 from citadel_edge.graph.operations import Operation
 from citadel_edge.graph.turns import IncrementalTurns, PlainTurns, Turn
 from citadel_edge.telemetry.clock import Clock
 
-MAX_COERCION_ERRORS: Final = 20
 T = TypeVar("T")
 
 

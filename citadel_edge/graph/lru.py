@@ -48,6 +48,12 @@ class Lru(Generic[K, V]):
             self.bytes -= self._kept.popitem(last=False)[1][1]
             self.forgotten += 1
 
+    def grow(self, key: K, more: int) -> None:
+        """What is kept under the key takes `more` bytes from now on."""
+        found = self.pop(key)
+        if found is not None:
+            self.put(key, found[0], size=found[1] + more)
+
     def pop(self, key: K) -> tuple[V, int] | None:
         """Forget a key; what was kept under it, with its size."""
         found = self._kept.pop(key, None)

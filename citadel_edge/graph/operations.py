@@ -50,10 +50,12 @@ class Shape:
 
 @dataclass(slots=True)
 class Warmth:
-    """How often an operation ran, and what it was compiled to."""
+    """How often an operation ran, and what it was compiled to, if it can be; `busy`: it is at it."""
 
     runs: int = 0
     compiled: Any = None
+    busy: bool = False
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

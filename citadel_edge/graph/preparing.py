@@ -11,8 +11,8 @@ from citadel_edge.graph.answers import Refused, Stage, refusal
 from citadel_edge.graph.aside import Aside
 from citadel_edge.graph.bounds import objection_to_variables
 from citadel_edge.graph.context import plain
-from citadel_edge.graph.cost import CostObjection
 from citadel_edge.graph.cost_annotations import annotations_of
+from citadel_edge.graph.cost_collect import CostObjection
 from citadel_edge.graph.documents import Documents
 from citadel_edge.graph.naming import Names
 from citadel_edge.graph.operations import Introspects, Operation, choose

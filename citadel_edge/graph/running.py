@@ -66,13 +66,13 @@ class Graph:
         self.settings = settings or GraphSettings()
         self.patterns = Patterns()
         self._aside = Aside()
-        self.compiling = Compiling(schema, compiler, self._aside, log)
         self._clock = clock
         self._log = log
         self._mask = Mask(told, log)
         self._preparer = Preparer(schema, self.settings, self._aside)
         self._introspections = Introspections()
         self.documents = self._preparer.documents
+        self.compiling = Compiling(schema, compiler, self._aside, log, self.documents.charge)
 
     async def prepare(
         self, wanted: Wanted, *, allowed: Collection[OperationType] = KINDS, cost_limit: float | None = None
@@ -154,10 +154,12 @@ class Graph:
             self.patterns.count(prepared.operation, cost=spent.actual, seconds=seconds, failed=run.failed)
 
     async def _whole(self, run: _Run) -> Result:
-        compiled = self.compiling.of(run.prepared.operation)
+        compiled = self.compiling.of(run.prepared.operation, run.prepared.variables)
         if compiled is not None:
             try:
-                return await _soon(compiled.run(None, run.context, run.prepared.variables), self._timeout_s(run))
+                found = compiled.run(None, run.context, run.prepared.variables)
+                if found is not None:
+                    return await _soon(found, self._timeout_s(run))
             except RequestError:
                 raise
             except Exception:
@@ -192,7 +194,7 @@ class Graph:
         if isinstance(source, ExecutionResult):
             yield replace(self._answer(source, run), data=msgspec.UNSET, status=400)
             return
-        compiled = self.compiling.of(run.prepared.operation)
+        compiled = self.compiling.of(run.prepared.operation, run.prepared.variables)
         async with _closing(source) as events:
             async for event in events:
                 yield await self._event(event, execution, compiled, run)
@@ -200,11 +202,9 @@ class Graph:
     async def _event(self, event: Any, execution: Execution, compiled: Compiled | None, run: _Run) -> Answer:
         began_s = self._clock.monotonic_s()
         timeout_s = self.settings.event_timeout_s
-        result: Result
-        if compiled is None:
-            result = await _timed(execution.event(event), timeout_s)
-        else:
-            result = await _soon(compiled.run(event, run.context, execution.executor.variable_values), timeout_s)
+        values = execution.executor.variable_values
+        found = None if compiled is None else compiled.run(event, run.context, values)
+        result = await (_timed(execution.event(event), timeout_s) if found is None else _soon(found, timeout_s))
         answer = self._answer(result, run)
         run.seconds += self._clock.monotonic_s() - began_s
         return answer

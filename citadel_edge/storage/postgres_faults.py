@@ -1,13 +1,16 @@
 """What an error of the PostgreSQL driver means. Pure.
 
-Decides which errors say that the server is away (and in which words), and which are about the statement and belong to
-whoever wrote it. The words are ours: a driver's text may quote what a client sent.
+Decides which errors say that the server is away (and in which words), which are about a value that a client sent, and
+which are about the statement and belong to whoever wrote it. The words are ours: a driver's text may quote what a
+client sent.
 """
 
 from enum import Enum
 from typing import Final
 
 import asyncpg
+
+from citadel_edge.errors import Code, RequestError
 
 _BY_SQLSTATE: Final = {
     "57P01": "is shutting down",
@@ -65,6 +68,16 @@ def judge(error: BaseException) -> tuple[Fault, str]:
         words = next((words for kind, words in _BY_TYPE if isinstance(error, kind)), "")
         return Fault.AWAY, words or f"cannot be reached ({error.strerror or type(error).__name__})"
     return Fault.NONE, ""
+
+
+def refusal(error: BaseException) -> RequestError | None:
+    """What a client is told whose value PostgreSQL cannot hold: a text with a zero byte, a number out of range."""
+    refused = asyncpg.CharacterNotInRepertoireError | asyncpg.UntranslatableCharacterError
+    by_server = isinstance(error, refused | asyncpg.NumericValueOutOfRangeError)
+    by_driver = isinstance(error, asyncpg.DataError) and isinstance(error.__cause__, UnicodeEncodeError | OverflowError)
+    if not by_server and not by_driver:
+        return None
+    return RequestError(Code.INVALID_REQUEST, "A number is out of range, or a text has a zero byte or no valid UTF-8.")
 
 
 def _judge_sqlstate(error: asyncpg.PostgresError) -> tuple[Fault, str]:

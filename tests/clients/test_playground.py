@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from citadel_edge.config.shape import ListenerName
+from citadel_edge.listeners.graphql.schema import read_schema
 from citadel_edge.simulator.options import SimulatorOptions
 from citadel_edge.simulator.timing import Timing
 
@@ -55,6 +56,9 @@ async def test_somebody_tries_the_graph(steps, tmp_path):
     assert found["wrong"]["stored"] == {}
 
     assert found["known"]["notice"] == "admin · admin · tier unlimited"
+    assert found["saved"]["file"] == "schema.graphql"
+    saved, written = await asyncio.to_thread(lambda: (Path(tmp_path, "schema.graphql").read_text(), read_schema()))
+    assert saved == written
     assert found["models"]["result"]["data"]["models"]["nodes"][0]["name"] == "sim-model"
 
     tokens = found["tokens"]["result"]

@@ -1,15 +1,15 @@
 """Hostile requests, one after another: each is refused or answered, and others keep the loop."""
 
 import asyncio
-import gc
 import time
 
 import pytest
+from graphql import get_introspection_query
 
 from citadel_edge.graph.answers import Refused
 from citadel_edge.graph.wanted import Wanted
-from citadel_edge.process.run import COLLECT_AFTER
 
+FRAGMENTS = get_introspection_query()[get_introspection_query().index("fragment") :]
 REFUSED = {
     "one field with 150 different arguments": "{" + " ".join(f"book(id:{n}){{id}}" for n in range(150)) + "}",
     "one name 900 times": "{" + "b " * 900 + "}",
@@ -23,6 +23,15 @@ REFUSED = {
     + " ".join(f't{n}: ""' for n in range(300))
     + "}) { id } }",
     "many unknown fields": "{" + " ".join(f"f{n}" for n in range(950)) + "}",
+    "the schema under many names": "{"
+    + " ".join(f"s{n}: __schema {{ types {{ ...FullType }} }}" for n in range(15))
+    + "}"
+    + FRAGMENTS,
+    "fields of the schema's fields, under many names": "{ __schema { types {"
+    + " ".join(f"f{n}: fields {{ type {{ ...t }} }}" for n in range(5))
+    + "} } } fragment t on __Type {"
+    + " ".join(f"f{n}: fields {{ name description type {{ kind name }} }}" for n in range(5))
+    + "}",
     "many tokens": "{ slow " + "# \n" * 100 + "a " * 1_000 + "}",
     "a huge string": '{ book(id: "' + "x" * 1_000_000 + '") { id } }',
     "a huge name": "{ " + "x" * 14_000 + " }",
@@ -34,18 +43,6 @@ DEAR = (
     "fragment c on Book { x: related { ...d } y: related { ...d } z: related { ...d } }"
     "fragment d on Book { x: related { id @include(if: $on) } y: related { id } z: related { title } }"
 )
-
-
-@pytest.fixture
-def collecting_as_the_process_does():
-    """What the tests hold is none of the collector's business, as what the process made at its start is not."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
-    yield
-    gc.set_threshold(*before)
-    gc.unfreeze()
 
 
 async def longest_silence(work):

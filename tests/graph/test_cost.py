@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from graphql import OperationDefinitionNode, build_schema, parse
+from graphql import OperationDefinitionNode, build_schema, execute, get_introspection_query, parse
 
 from citadel_edge.errors import StartError
-from citadel_edge.graph.cost import CostObjection
 from citadel_edge.graph.cost_annotations import Weights, annotations_of
+from citadel_edge.graph.cost_collect import Collector, CostObjection
 from citadel_edge.graph.cost_plan import Planner
 
 DIRECTIVES = """
@@ -65,6 +65,9 @@ def price_of(query, **variables):
 
 TABLE = [
     ("{ __typename }", 0),
+    ('{ __type(name: "Thing") { name } }', 1),
+    ('{ __type(name: "Thing") { name } leaf }', 2),
+    ('{ __type(name: "Nothing") { name } }', 1),
     ("{ leaf }", 1),
     ("{ leaves }", 1),
     ("{ dear }", 11),
@@ -97,7 +100,6 @@ TABLE = [
     ("{ any { ... on Thing { size thing { id } } } }", 50),
     ("{ any { ... on Thing { size thing { id } } ... on Heavy { name } } }", 51),
     ("{ node { id } }", 51),
-    ("{ __schema { types { name } } }", 100),
     # What execution merges is paid once.
     ("{ leaf leaf other: leaf }", 2),
     ("{ thing { id } thing { name } }", 4),
@@ -153,6 +155,76 @@ def test_variables_count_as_they_will_be(query, variables, price):
 def test_a_list_that_needs_one_slicing_argument_gets_exactly_one(query, variables):
     with pytest.raises(CostObjection, match=r"Query\.sliced: give exactly one of: first, last"):
         price_of(query, **variables)
+
+
+FULLEST = {
+    "specified_by_url": True,
+    "directive_is_repeatable": True,
+    "schema_description": True,
+    "input_value_deprecation": True,
+    "one_of": True,
+}
+
+
+@pytest.mark.parametrize("options", [{}, FULLEST, {"descriptions": False}, {**FULLEST, "type_depth": 12}])
+def test_the_schema_as_tools_ask_for_it_costs_a_hundred_or_less(options):
+    assert 80 <= price_of(get_introspection_query(**options)) <= 100
+
+
+INTROSPECTIONS = [
+    get_introspection_query(),
+    '{ __type(name: "Heavy") { name interfaces { possibleTypes { fields { name type { kind ofType { name } } } } } } }',
+    """{ a: __schema { types { ...t } } b: __schema { queryType { ...t ...t } directives { args { name } locations } } }
+    fragment t on __Type { kind fields { args { name type { name } } b: args { name } } inputFields { name } }""",
+]
+
+
+@pytest.mark.parametrize("query", INTROSPECTIONS)
+def test_values_of_the_schema_are_counted_as_they_will_come(query):
+    document = parse(query)
+    collector = Collector(PRICED, document)
+    root = collector.collect((document.definitions[0].selection_set,), PRICED.query_type)
+    counted = sum(ANNOTATIONS.introspection.values(taken, collector) for taken in root.values())
+    came = values_in(execute(PRICED, document).data)
+    assert counted == came
+
+
+def values_in(data):
+    """Every field's value, whatever is in it."""
+    if isinstance(data, list):
+        return sum(map(values_in, data))
+    return sum(1 + values_in(value) for value in data.values()) if isinstance(data, dict) else 0
+
+
+def test_what_is_asked_of_the_schema_beyond_what_tools_ask_costs_what_other_values_do():
+    once = price_of(get_introspection_query())
+    whole = get_introspection_query()
+    fragments = whole[whole.index("fragment") :]
+    once, four = (
+        f"{{ {' '.join(f's{n}: __schema {{ types {{ ...FullType }} }}' for n in range(times))} }} {fragments}"
+        for times in (1, 4)
+    )
+    values = values_in(execute(PRICED, parse(once)).data)
+    assert price_of(once) < 100
+    assert 2 * values < price_of(four) < 4 * values
+
+
+@pytest.mark.parametrize("condition", ["@include(if: $on)", "@skip(if: $on)", ""])
+def test_conditions_change_nothing_of_the_schemas_price(condition):
+    query = f"query ($on: Boolean = true) {{ __schema {condition} {{ types {{ name }} }} leaf @include(if: $on) }}"
+    assert price_of(query) == price_of("{ __schema { types { name } } leaf }")
+
+
+def test_the_schema_asked_for_below_other_fields_costs_every_value():
+    schema = build_schema(DIRECTIVES + "type Query { again: [Query!]! @listSize(assumedSize: 3), leaf: Int }")
+    document = parse("{ again { __schema { queryType { name } } } }")
+    price = Planner(schema, annotations_of(schema, Weights()), document).price(document.definitions[0])
+    assert price.of({}) == 3 * (2 + 3)
+
+
+def test_a_name_that_comes_with_a_variable_may_be_any_types():
+    literal = price_of('{ __type(name: "Thing") { fields { name } } }')
+    assert price_of("query ($name: String!) { __type(name: $name) { fields { name } } }", name="Thing") > literal
 
 
 def bomb(leaf, *, width=8, levels=40):

@@ -32,6 +32,17 @@ def test_a_value_kept_anew_takes_its_own_size_only():
     assert (kept.pop("a"), kept.bytes) == (None, 0)
 
 
+def test_what_grows_takes_its_new_size_and_pushes_out_others_or_itself():
+    kept = Lru(Room(10, 100))
+    kept.put("a", 1, size=40)
+    kept.put("b", 2, size=40)
+    kept.grow("unknown", 1_000)
+    kept.grow("a", 30)
+    assert (kept.get("a"), kept.get("b"), kept.bytes) == (1, None, 70)
+    kept.grow("a", 31)
+    assert (kept.get("a"), kept.bytes) == (None, 0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 60))))
 def test_it_never_holds_more_than_its_room(puts):
     kept = Lru(Room(5, 100))

@@ -1,12 +1,16 @@
 """A long list is completed in turns: others have the loop in between, and nothing is left of one cut short."""
 
 import asyncio
+import itertools
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from graphql import build_schema
 
+from citadel_edge.graph.compiled.operation import COMBINATIONS, compile_operation
+from citadel_edge.graph.compiled.pacing import Pace
 from citadel_edge.graph.context import Spent
 from citadel_edge.graph.executing import Execution
 from citadel_edge.graph.running import Graph
@@ -66,8 +70,8 @@ def long_graph(long_schema, log):
     graph.close()
 
 
-async def ask(graph, query):
-    return await graph.run(await graph.prepare(Wanted(query=query)), Onlooker())
+async def ask(graph, query, variables=None):
+    return await graph.run(await graph.prepare(Wanted(query=query, variables=variables)), Onlooker())
 
 
 async def turns_while(work):
@@ -104,6 +108,28 @@ async def test_lists_in_lists_have_one_turn_together(long_graph):
     answer, turns = await turns_while(ask(long_graph, "{ rows { rows { id } } }"))
     assert [len(row["rows"]) for row in answer.data["rows"]] == [60] * 1000
     assert turns > 20
+
+
+@pytest.mark.usefixtures("full_speed")
+async def test_a_compiled_operation_keeps_to_turns_with_more_combinations_than_are_compiled(long_schema, log):
+    """Five conditions are 32 combinations: those beyond the compiled ones are graphql-core's, in turns."""
+    graph = Graph(long_schema, clock=Clock(), log=log, compiler=partial(compile_operation, pace=Pace(lambda: 0.0)))
+    names = "abcde"
+    fields = " ".join(f"{name}: id @include(if: ${name})" for name in names)
+    query = f"query ({' '.join(f'${name}: Boolean!' for name in names)}) {{ rows {{ {fields} name }} }}"
+    chosen = [dict(zip(names, each, strict=True)) for each in itertools.product([True, False], repeat=5)]
+    try:
+        for variables in [chosen[0]] * 3 + chosen[1:COMBINATIONS]:
+            await ask(graph, query, variables)
+            async with asyncio.timeout(10):
+                while graph.compiling.waiting:
+                    await asyncio.sleep(0.001)
+        _, compiled_turns = await turns_while(ask(graph, query, chosen[0]))
+        answer, turns = await turns_while(ask(graph, query, chosen[-2]))
+    finally:
+        graph.close()
+    assert answer.data["rows"][999] == {"e": 999, "name": "999"}
+    assert turns >= 3 > compiled_turns
 
 
 async def test_a_long_list_is_complete_and_in_order(long_graph):

@@ -4,8 +4,9 @@ import asyncpg
 import pytest
 
 from citadel_edge.config.shape import PostgresConfig
-from citadel_edge.errors import PostgresUnavailable, StartError
+from citadel_edge.errors import Code, PostgresUnavailable, StartError
 from citadel_edge.storage.postgres import PostgresPool
+from citadel_edge.storage.postgres_faults import refusal
 from citadel_edge.storage.state import Status
 from citadel_edge.telemetry.clock import Clock
 
@@ -33,6 +34,31 @@ async def test_errors_of_the_statement_pass_through_and_the_connection_lives_on(
         with pytest.raises(asyncpg.InterfaceError):
             await pool.fetch("SELECT $1::int")
         assert await pool.fetchval("SELECT pg_backend_pid()") == backend
+
+
+VALUES = {
+    "a zero byte": ("SELECT $1::text", "a\0b"),
+    "a zero byte in JSON": ("SELECT $1::jsonb", '"a\\u0000b"'),
+    "half a character": ("SELECT $1::text", "\ud800"),
+    "a number beyond its type": ("SELECT $1::bigint", 2**70),
+    "a number out of range": ("SELECT ($1::bigint)::int", 2**40),
+}
+OURS = {
+    "another type": ("SELECT $1::text", 5),
+    "an argument too few": ("SELECT $1::int, $2::int", 5),
+    "a division by zero": ("SELECT 1 / $1::int", 0),
+}
+
+
+async def test_a_value_that_cannot_be_held_is_told_and_a_mistake_in_a_statement_is_not(open_postgres, postgres_dsn):
+    async with open_postgres(postgres_dsn, pool_size=1) as pool:
+        for what, (statement, value) in {**VALUES, **OURS}.items():
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as failed:
+                await pool.fetch(statement, value)
+            told = refusal(failed.value)
+            assert (told is not None) == (what in VALUES), what
+            assert told is None or told.code is Code.INVALID_REQUEST
+        assert await pool.fetchval("SELECT 1") == 1
 
 
 async def test_a_transaction_is_whole_or_not_at_all(open_postgres, postgres_dsn):

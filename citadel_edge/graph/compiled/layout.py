@@ -1,6 +1,6 @@
 """An operation laid out, ready to be run: its root fields together, or one after the other for a mutation."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ from graphql import GraphQLError
 from graphql.execution.values import VariableValues
 
 from citadel_edge.graph.compiled.pacing import Pace, Slices, Steps
+from citadel_edge.graph.compiled.plan import Plan
 from citadel_edge.graph.compiled.run import Run
 from citadel_edge.graph.compiled.selections import Selection
 
@@ -23,13 +24,13 @@ class Result(NamedTuple):
 class Layout:
     """The parts of an operation, each run to its end before the next begins.
 
-    `attributes` are for the runs; `write` writes functions ahead that would be written when they are needed.
+    `attributes` are for the runs; `plan` can write the functions ahead that would be written when they are needed.
     """
 
     attributes: Mapping[str, Any]
     parts: Sequence[Selection]
     pace: Pace
-    write: Callable[[], None]
+    plan: Plan
 
     def run(self, root: Any, context: Any, variables: VariableValues) -> Result | Awaitable[Result]:
         """The answer, or a coroutine of it."""

@@ -2,23 +2,21 @@
 
 A compiled operation answers as graphql-core's executor does, to the byte and in the order of errors. Short runs without
 awaitables are answered at once; a run that awaits, or that takes longer than a slice of time, answers a coroutine. To
-stop a run, cancel what awaits it. Knows nothing of HTTP, of what a document may ask, or of how errors are masked.
+stop a run, cancel what awaits it. What is beyond its bounds it leaves to others. Knows nothing of HTTP, of what a
+document may ask, or of how errors are masked.
 """
 
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 from graphql import (
+    BooleanValueNode,
     DocumentNode,
-    ExecutionResult,
-    Executor,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
-    default_field_resolver,
-    default_type_resolver,
 )
 from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues
@@ -31,10 +29,13 @@ from citadel_edge.graph.compiled.run import Shared
 from citadel_edge.graph.compiled.variables import Variables
 from citadel_edge.telemetry.clock import Clock
 
-FIELDS: Final = 2000
-"""Fields that an operation may ask for, counted where they are completed: those of a fragment at every spread."""
+FIELDS: Final = 500
+"""Fields that an operation may ask for, counted where they are completed: those of a fragment at every spread, those of
+an abstract type for each that it may be."""
 COMBINATIONS: Final = 16
-"""Combinations of `@skip` and `@include` laid out for an operation; further ones are run by graphql-core."""
+"""Combinations of `@skip` and `@include` laid out for an operation."""
+BYTES: Final = 4_000_000
+"""What an operation's functions may hold, all combinations together."""
 
 
 def compile_operation(
@@ -78,50 +79,71 @@ class Compiled:
         self._hide_suggestions = hide_suggestions
         self._variables = Variables(schema, operation.variable_definitions or (), hide_suggestions=hide_suggestions)
         self._conditions = conditions_of(operation, fragments)
+        self._defaults = _defaults(operation)
         self._layouts: dict[tuple[Any, ...], Layout | None] = {}
+        self._held_bytes = 0
         if not self._conditions:
-            self._layouts[()] = self._lay_out(VariableValues({}, {}))
+            self._layouts[()] = self._lay_out(())
 
     def coerced(self, variables: Mapping[str, Any] | None) -> VariableValues | list[GraphQLError]:
         """Variables as sent to what runs take, once for many runs; or the errors that are the whole answer."""
         return self._variables.coerced(variables)
 
-    def write(self) -> None:
-        """Write the functions now that the first run would write otherwise, about a third of a millisecond each.
+    def ready(self, variables: Mapping[str, Any]) -> bool:
+        """Whether a run with these, as they were sent, finds its functions written, or is not for `write` to help."""
+        asked = self._asked({**self._defaults, **variables})
+        if self._is_beyond(asked):
+            return True
+        layout = self._layouts.get(asked)
+        return asked in self._layouts if layout is None else layout.plan.written
 
-        To be called in a thread, before anybody runs the operation.
+    def write(self, variables: Mapping[str, Any]) -> int:
+        """Write the functions of runs with these variables, as they were sent. Answers about the bytes they hold.
+
+        About a third of a millisecond each, two for every selection: to be called in a thread, one call at a time.
+        Without it a run writes what it needs. Sources of kinds other than dicts and objects have theirs written then.
         """
-        for layout in self._layouts.values():
-            if layout is not None:
-                layout.write()
+        layout = self._layout(self._asked({**self._defaults, **variables}))
+        if layout is None or layout.plan.written:
+            return 0
+        layout.plan.write()
+        return layout.plan.size
 
     def run(
         self, root: Any, context: Any, variables: Mapping[str, Any] | VariableValues | None = None
-    ) -> Result | Awaitable[Result]:
-        """The answer, or an awaitable of it. `variables`: as they were sent, or as `coerced` made them."""
+    ) -> Result | Awaitable[Result] | None:
+        """The answer, an awaitable of it, or None when these variables ask for more than is compiled: nothing ran then.
+
+        `variables`: as they were sent, or as `coerced` made them.
+        """
         values = variables if isinstance(variables, VariableValues) else self.coerced(variables)
         if isinstance(values, list):
             return Result(None, values)
-        layout = self._layout(values)
-        if layout is None:
-            return self._by_graphql_core(root, context, values)
-        return layout.run(root, context, values)
+        layout = self._layout(self._asked(values.coerced))
+        return None if layout is None else layout.run(root, context, values)
 
-    def _layout(self, values: VariableValues) -> Layout | None:
-        """The layout for the conditions as they are; None when it is graphql-core's turn."""
-        asked = tuple(values.coerced.get(name) for name in self._conditions)
-        if asked in self._layouts:
-            return self._layouts[asked]
-        if len(self._layouts) == COMBINATIONS or not all(isinstance(one, bool) for one in asked):
+    def _asked(self, variables: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(variables.get(name) for name in self._conditions)
+
+    def _is_beyond(self, asked: tuple[Any, ...]) -> bool:
+        """Whether there is no room for another combination, or this is none: a null, or what is to be refused."""
+        if not all(isinstance(one, bool) for one in asked):
+            return True
+        return len(self._layouts) == COMBINATIONS and asked not in self._layouts
+
+    def _layout(self, asked: tuple[Any, ...]) -> Layout | None:
+        """The layout for the conditions as they are; None when they are beyond us."""
+        if self._is_beyond(asked):
             return None
-        try:
-            layout = self._lay_out(VariableValues({}, dict(zip(self._conditions, asked, strict=True))))
-        except NotCovered:
-            layout = None
-        self._layouts[asked] = layout
-        return layout
+        if asked not in self._layouts:
+            try:
+                self._layouts[asked] = self._lay_out(asked)
+            except NotCovered:
+                self._layouts[asked] = None
+        return self._layouts[asked]
 
-    def _lay_out(self, conditions: VariableValues) -> Layout:
+    def _lay_out(self, asked: tuple[Any, ...]) -> Layout:
+        conditions = VariableValues({}, dict(zip(self._conditions, asked, strict=True)))
         plan = Plan(
             schema=self._schema,
             operation=self._operation,
@@ -139,29 +161,13 @@ class Compiled:
             selection=plan.selection,
         )
         parts = plan.parts() if serially else [plan.root()]
-        return Layout(shared.attributes(), parts, self._pace, plan.write)
-
-    def _by_graphql_core(self, root: Any, context: Any, values: VariableValues) -> Result | Awaitable[Result]:
-        executor: Executor[None] = Executor(
-            self._schema,
-            {name: fragment.definition for name, fragment in self._fragments.items()},
-            self._fragments,
-            root,
-            context,
-            self._operation,
-            values,
-            default_field_resolver,
-            default_type_resolver,
-            default_field_resolver,
-            hide_suggestions=self._hide_suggestions,
-        )
-        outcome = executor.execute_operation(self._operation.operation is OperationType.MUTATION)
-        return _result(outcome) if isinstance(outcome, ExecutionResult) else _awaited_result(outcome)
+        if self._held_bytes + plan.size > BYTES:
+            raise NotCovered(f"more than {BYTES} bytes of functions")
+        self._held_bytes += plan.size
+        return Layout(shared.attributes(), parts, self._pace, plan)
 
 
-async def _awaited_result(outcome: Any) -> Result:
-    return _result(await outcome)
-
-
-def _result(outcome: ExecutionResult) -> Result:
-    return Result(outcome.data, outcome.errors or [])
+def _defaults(operation: OperationDefinitionNode) -> dict[str, bool]:
+    """What variables are that are not sent, of those that may be conditions."""
+    given = ((one.variable.name.value, one.default_value) for one in operation.variable_definitions or ())
+    return {name: node.value for name, node in given if isinstance(node, BooleanValueNode)}

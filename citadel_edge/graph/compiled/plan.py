@@ -1,19 +1,23 @@
 """An operation laid out for one combination of its conditions: which fields, of which types, where.
 
-Selection sets below object types are laid out at once, those below interfaces and unions when a type turns up. The
-whole is bounded: fragments spread within fragments may ask for far more fields than a document has letters.
+What stands below interfaces and unions is laid out for each type that may turn up, so that nothing is left to do while
+a request waits. The whole is bounded: fragments spread within fragments may ask for far more fields than a document has
+letters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from graphql import (
     GraphQLField,
+    GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
     OperationDefinitionNode,
     default_field_resolver,
     get_named_type,
+    is_abstract_type,
 )
 from graphql.execution.collect_fields import (
     FieldDetailsList,
@@ -30,6 +34,9 @@ from citadel_edge.graph.compiled.conditions import NotCovered
 from citadel_edge.graph.compiled.selections import Field, Selection
 from citadel_edge.graph.compiled.sources import Access, Plain
 
+BYTES_A_SELECTION: Final = 7_500
+BYTES_A_FIELD: Final = 3_000
+
 
 @dataclass(eq=False, kw_only=True)
 class Plan:
@@ -42,8 +49,9 @@ class Plan:
     most: int
     hide_suggestions: bool
     plain: Plain = field(default_factory=Plain)
+    written: bool = False
     _fields: int = 0
-    _known: dict[tuple[str, int], Selection | None] = field(default_factory=dict)
+    _known: dict[tuple[str, int], Selection] = field(default_factory=dict)
     _made: list[Selection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -63,23 +71,20 @@ class Plan:
         for selection in self._made:
             selection.function(Access.ITEM)
             selection.function(Access.ATTRIBUTE)
+        self.written = True
+
+    @property
+    def size(self) -> int:
+        """About the bytes that the plan holds with its functions written."""
+        return BYTES_A_SELECTION * len(self._made) + BYTES_A_FIELD * self._fields
 
     def selection(self, parent: GraphQLObjectType, details: FieldDetailsList) -> Selection | None:
-        """What `details` ask of a type; None when that would be too much."""
-        place = (parent.name, id(details))
-        if place not in self._known:
-            try:
-                self._known[place] = self._planned_below(parent, details)
-            except NotCovered:
-                self._known[place] = None
-        return self._known[place]
+        """What `details` ask of a type; None when nothing was laid out for it."""
+        return self._known.get((parent.name, id(details)))
 
     def _planned(self, parent: GraphQLObjectType, below: Field) -> Selection:
-        """The same for what `_select` has laid out already."""
-        known = self._known[parent.name, id(below.details)]
-        if known is None:
-            raise NotCovered("an object type that was not laid out")
-        return known
+        """The same for what is known to be laid out."""
+        return self._known[parent.name, id(below.details)]
 
     def _root(self) -> tuple[GraphQLObjectType, tuple[Field, ...]]:
         parent = self.schema.get_root_type(self.operation.operation)
@@ -100,10 +105,14 @@ class Plan:
         pairs = ((_field(self.schema, parent, key, details)) for key, details in grouped.items())
         fields = tuple(one for one in pairs if one is not None)
         for one in fields:
-            named: Any = get_named_type(one.type)
-            if isinstance(named, GraphQLObjectType):
-                self._known[named.name, id(one.details)] = self._planned_below(named, one.details)
+            for kind in self._possible(get_named_type(one.type)):
+                self._known[kind.name, id(one.details)] = self._planned_below(kind, one.details)
         return fields
+
+    def _possible(self, named: GraphQLNamedType) -> Sequence[GraphQLObjectType]:
+        if is_abstract_type(named):
+            return self.schema.get_possible_types(named)
+        return (named,) if isinstance(named, GraphQLObjectType) else ()
 
     def _selection(self, parent: GraphQLObjectType, fields: tuple[Field, ...]) -> Selection:
         types = self._scribe.types

@@ -1,7 +1,7 @@
 """The variables of an operation, with what no request changes worked out beforehand."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any
 
 from graphql import (
     GraphQLError,
@@ -17,8 +17,7 @@ from graphql.execution.get_variable_signature import GraphQLVariableSignature, g
 from graphql.execution.values import VariableValues, VariableValueSource, input_is_nested_too_deeply
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_value
 
-MOST_ERRORS: Final = 50
-"""Where graphql-core stops counting."""
+from citadel_edge.graph.bounds import MAX_COERCION_ERRORS
 
 
 class Variables:
@@ -41,7 +40,7 @@ class Variables:
         if found is not None:
             return found
         return get_variable_values(
-            self._schema, self._definitions, dict(given), MOST_ERRORS, hide_suggestions=self._hide_suggestions
+            self._schema, self._definitions, dict(given), MAX_COERCION_ERRORS, hide_suggestions=self._hide_suggestions
         )
 
     def _quickly(self, given: Mapping[str, Any]) -> VariableValues | None:

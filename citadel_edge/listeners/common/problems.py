@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from citadel_edge.errors import Code, DependencyError, MetricsServerUnavailable, RedisUnavailable, RequestError
+from citadel_edge.storage.postgres_faults import refusal
 from citadel_edge.wire.openai import error_body, error_type
 
 _BY_STATUS = {
@@ -36,7 +37,7 @@ def as_request_error(error: Exception) -> RequestError | None:
                 Code.ACCOUNTS_UNAVAILABLE, "the accounts database does not answer; try again", retry_after_s=1
             )
         case _:
-            return None
+            return refusal(error)
 
 
 def internal_error() -> RequestError:

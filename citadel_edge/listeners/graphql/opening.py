@@ -62,8 +62,9 @@ def settings_of(config: Config, *, documents: Path) -> GraphSettings:
 
 def routes_of(config: Config, schema_text: str) -> list[Route]:
     """The door's routes, as configured. Blocks on the disk where there is a playground. Raises StartError."""
-    playground = allowed(config.graphql.playground, config)
-    return [*graphql_routes(schema_text), *(playground_routes(read_playground()) if playground else ())]
+    readable, playground = (allowed(each, config) for each in (config.graphql.introspection, config.graphql.playground))
+    routes = graphql_routes(schema_text if readable else None)
+    return [*routes, *(playground_routes(read_playground()) if playground else ())]
 
 
 def equip(app: web.Application, graph: Graph, context: ContextOf, registry: CollectorRegistry) -> None:

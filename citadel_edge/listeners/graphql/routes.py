@@ -47,15 +47,17 @@ def choose(request: web.Request) -> Route:
             return _OTHER
 
 
-def graphql_routes(text: str) -> list[Route]:
-    """The graph's routes. `text`: the schema as written."""
+def graphql_routes(text: str | None) -> list[Route]:
+    """The graph's routes. `text`: the schema as written, null where it is not to be read."""
 
     async def schema(_: web.Request) -> web.StreamResponse:
+        if text is None:
+            raise RequestError(Code.FORBIDDEN, "the schema cannot be read here: introspection is switched off")
         return web.Response(text=text, content_type="text/plain")
 
     return [
         Route(method="*", path=PATH, handler=graph, summary="The graph", choose=choose),
-        Route(method="GET", path="/schema.graphql", handler=schema, summary="The schema", role=None),
+        Route(method="GET", path="/schema.graphql", handler=schema, summary="The schema"),
     ]
 
 

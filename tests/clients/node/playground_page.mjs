@@ -56,6 +56,10 @@ await seen("wrong", { notice: await notice("refused"), stored: await page.evalua
 await type(told.key);
 await seen("known", { notice: await notice("known") });
 
+const [saved] = await Promise.all([page.waitForEvent("download"), page.click("text=schema.graphql")]);
+await saved.saveAs(`${told.folder}/schema.graphql`);
+await seen("saved", { file: saved.suggestedFilename() });
+
 await run();
 await until('"data"');
 await seen("models", { result: JSON.parse(await result()) });

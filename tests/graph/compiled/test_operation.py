@@ -2,6 +2,7 @@ import asyncio
 import gc
 import itertools
 import time
+import tracemalloc
 import weakref
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLSchema, OperationDefinitionNode, build_schema, parse
 
-from citadel_edge.graph.compiled.operation import COMBINATIONS, FIELDS, Compiled, Result, compile_operation
+from citadel_edge.graph.compiled.operation import BYTES, COMBINATIONS, FIELDS, Compiled, Result, compile_operation
 from citadel_edge.graph.compiled.pacing import Pace
 from citadel_edge.graph.compiled.sources import Access
 from citadel_edge.telemetry.clock import Clock
@@ -94,52 +95,76 @@ def test_a_run_without_awaitables_is_answered_at_once(schema: GraphQLSchema) -> 
     assert run.run({"leaf": {"id": 5}}, None) == Result({"leaf": {"id": "5"}}, [])
 
 
-def test_each_combination_of_conditions_has_its_fields_and_graphql_core_runs_the_rest(schema: GraphQLSchema) -> None:
-    names = [f"v{n}" for n in range(6)]
+def test_each_combination_of_conditions_has_its_fields_and_those_beyond_are_left_to_others(
+    schema: GraphQLSchema,
+) -> None:
+    names = [f"v{n}" for n in range(5)]
     fields = " ".join(f"{name}: text @include(if: ${name})" for name in names)
     run = covered(schema, f"query ({', '.join(f'${name}: Boolean = true' for name in names)}) {{ {fields} }}")
-    for chosen in itertools.product([True, False], repeat=6):
+    for n, chosen in enumerate(itertools.product([True, False], repeat=5)):
         sent = dict(zip(names, chosen, strict=True))
         expected = {name: "t" for name, shown in sent.items() if shown}
-        assert run.run({"text": "t"}, None, sent) == Result(expected, [])
+        assert run.run({"text": "t"}, None, sent) == (Result(expected, []) if n < COMBINATIONS else None)
+        assert run.ready(sent) == (n >= COMBINATIONS)
     assert len(run._layouts) == COMBINATIONS
 
 
-def test_a_condition_that_is_null_is_graphql_cores_to_refuse(schema: GraphQLSchema) -> None:
+def test_a_condition_that_is_null_is_left_to_others_to_refuse(schema: GraphQLSchema) -> None:
     run = covered(schema, "query ($v: Boolean = true) { text @skip(if: $v) }")
-    result = run.run({"text": "t"}, None, {"v": None})
+    assert run.ready({"v": None})
+    assert run.run({"text": "t"}, None, {"v": None}) is None
+
+
+@pytest.mark.parametrize("odd", [[], {}, "true", 1, float("nan")])
+def test_a_condition_that_is_none_is_refused(schema: GraphQLSchema, odd: Any) -> None:
+    run = covered(schema, "query ($v: Boolean!) { text @skip(if: $v) }")
+    assert run.ready({"v": odd})
+    result = run.run({"text": "t"}, None, {"v": odd})
     assert isinstance(result, Result)
-    assert result.data is None
     assert len(result.errors) == 1
 
 
-def test_conditions_that_ask_for_too_much_are_graphql_cores_to_meet(schema: GraphQLSchema) -> None:
+def test_conditions_that_ask_for_too_much_are_left_to_others(schema: GraphQLSchema) -> None:
     wide = " ".join(f"a{n}: leaf {{ id }}" for n in range(FIELDS))
     run = covered(schema, f"query ($wide: Boolean!) {{ text ... @include(if: $wide) {{ {wide} }} }}")
-    for wide_asked, fields in ((False, 1), (True, FIELDS + 1), (True, FIELDS + 1)):
-        result = run.run({"text": "t"}, None, {"wide": wide_asked})
-        assert isinstance(result, Result)
-        assert len(result.data or ()) == fields
+    for _ in range(2):
+        assert run.run({"text": "t"}, None, {"wide": True}) is None
+        assert run.run({"text": "t"}, None, {"wide": False}) == Result({"text": "t"}, [])
+    assert run.ready({"wide": True})
+    assert run.write({"wide": True}) == 0
 
 
-async def test_a_combination_left_to_graphql_core_may_be_awaited(schema: GraphQLSchema) -> None:
-    async def text(_info: Any, **_given: Any) -> str:
-        return "later"
+def test_functions_hold_a_bounded_number_of_bytes_together(schema: GraphQLSchema) -> None:
+    names = [f"v{n}" for n in range(4)]
+    fields = " ".join(f"{name}: leaf @include(if: ${name}) {{ id }}" for name in names)
+    wide = " ".join(f"a{n}: leaf {{ id }}" for n in range(FIELDS // 4))
+    run = covered(schema, f"query ({', '.join(f'${name}: Boolean!' for name in names)}) {{ {fields} {wide} }}")
+    chosen = [dict(zip(names, each, strict=True)) for each in itertools.product([True, False], repeat=4)]
+    answered = [run.run({}, None, each) is not None for each in chosen]
+    assert answered[0]
+    assert not answered[-1]
+    assert run._held_bytes <= BYTES
 
-    wide = " ".join(f"a{n}: leaf {{ id }}" for n in range(FIELDS))
-    run = covered(schema, f"query ($wide: Boolean!) {{ text ... @include(if: $wide) {{ {wide} }} }}")
-    result = await run.run({"text": text}, None, {"wide": True})
-    assert result.data["text"] == "later"
-    assert len(result.data) == FIELDS + 1
+
+def test_functions_hold_about_what_is_said_of_them(schema: GraphQLSchema) -> None:
+    text = "{ leaf { id name size leaves { id name } } named { name ... on Leaf { id next { id } } } }"
+    covered(schema, text).write({})
+    gc.collect()
+    tracemalloc.start()
+    try:
+        run = covered(schema, text)
+        said = run.write({})
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * held < said < 2 * held
+    assert run.write({}) == 0
 
 
-def test_a_type_below_an_interface_that_asks_for_too_much_is_the_executors(schema: GraphQLSchema) -> None:
+def test_a_type_below_an_interface_that_asks_for_too_much_leaves_all_to_others(schema: GraphQLSchema) -> None:
     wide = " ".join(f"a{n}: leaves {{ id }}" for n in range(FIELDS))
-    run = covered(schema, f"{{ named {{ name ... on Leaf {{ {wide} }} }} }}")
-    leaf = {"__typename": "Leaf", "name": "n", "leaves": []}
-    result = run.run({"named": [leaf]}, None)
-    assert isinstance(result, Result)
-    assert len(result.data["named"][0]) == FIELDS + 1
+    assert compiled(schema, f"{{ named {{ name ... on Leaf {{ {wide} }} }} }}") is None
 
 
 def test_a_fragment_with_variables_is_left_to_graphql_core(schema: GraphQLSchema) -> None:
@@ -215,7 +240,9 @@ async def test_an_object_that_has_every_attribute_is_what_the_executor_takes_it_
 
 def test_functions_written_ahead_are_those_that_run(schema: GraphQLSchema) -> None:
     run = covered(schema, "{ leaf { id leaves { name } } named { name } }")
-    run.write()
+    assert not run.ready({})
+    run.write({})
+    assert run.ready({})
     (root,) = run._layouts[()].parts
     written = dict(root.by_access)
     leaf = {"id": "1", "leaves": [{"name": "n"}]}
@@ -291,7 +318,7 @@ async def test_fields_are_awaited_together(schema: GraphQLSchema) -> None:
 async def test_a_long_answer_leaves_the_loop_to_others(schema: GraphQLSchema) -> None:
     run = covered(schema, "{ leaves { id name leaves { id } } }", Pace(Clock().monotonic_s))
     root = {"leaves": [{"id": str(n), "leaves": many(3)} for n in range(10_000)]}
-    run.write()
+    run.write({})
     turns = 0
     ended = False
 

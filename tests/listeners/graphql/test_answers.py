@@ -69,11 +69,21 @@ async def test_variables_names_and_get(edge_with):
 
 async def test_the_schema_is_published_as_written(edge_with):
     async with edge_with(options=()) as served:
-        async with served.client.get(served.url("/schema.graphql", GRAPH)) as answer:
+        url = served.url("/schema.graphql", GRAPH)
+        async with served.client.get(url, headers=served.as_user()) as answer:
             text = await answer.text()
         assert text == await asyncio.to_thread(read_schema)
+        async with served.client.get(url) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (401, "invalid_api_key")
 
 
+FULLEST = {
+    "specified_by_url": True,
+    "directive_is_repeatable": True,
+    "schema_description": True,
+    "input_value_deprecation": True,
+    "one_of": True,
+}
 ATTACKS = (
     "{" + "viewer{id} " * 240 + "}",
     "{" + "b " * 900 + "}",
@@ -97,9 +107,20 @@ async def test_a_document_that_attacks_validation_is_refused_before_it(edge_with
 
 async def test_introspection_passes(edge_with):
     async with edge_with(options=()) as served:
-        status, body = await ask(served, get_introspection_query(), who=served.as_user())
-        assert status == 200
-        assert "errors" not in body
+        for query in (get_introspection_query(), get_introspection_query(**FULLEST)):
+            status, body = await ask(served, query, who=served.as_user())
+            assert status == 200
+            assert "errors" not in body
+            assert body["extensions"]["cost"]["requested"] <= 100
+
+
+async def test_the_schema_asked_for_under_many_names_is_refused_for_its_price(edge_with):
+    whole = get_introspection_query()
+    asked = " ".join(f"s{n}: __schema {{ types {{ ...FullType }} }}" for n in range(3))
+    async with edge_with(options=()) as served:
+        _, body = await ask(served, f"{{ {asked} }} {whole[whole.index('fragment') :]}", who=served.as_user())
+        assert body["errors"][0]["extensions"]["cost"]["requested"] > 5_000
+        assert "data" not in body
 
 
 async def test_an_operation_costs_no_more_than_its_tier_allows(edge_with):

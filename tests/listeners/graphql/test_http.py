@@ -144,3 +144,5 @@ async def test_where_the_schema_is_not_to_be_read_it_is_not(edge_with):
         async with served.client.post(served.url("/graphql", GRAPH), json=asked, headers=headers) as answer:
             assert answer.status == 403
             assert "data" not in await answer.json(content_type=None)
+        async with served.client.get(served.url("/schema.graphql", GRAPH), headers=served.as_admin()) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (403, "forbidden")

@@ -1,14 +1,12 @@
 """Documents that attack validation, one after the other, hold nobody's loop: another listener hardly notices."""
 
 import asyncio
-import gc
 import sys
 import time
 
 import pytest
 
 from citadel_edge.config.shape import ListenerName
-from citadel_edge.process.run import COLLECT_AFTER
 from shelf import GRAPH
 
 ATTACKS = {
@@ -19,18 +17,6 @@ ATTACKS = {
 TIMES = 50
 GENEROUS_S = 0.1
 """Of this process's own work, with its client's and under coverage; without the latter it is 5 to 20 ms."""
-
-
-@pytest.fixture
-def collecting_as_the_process_does():
-    """What the tests hold is none of the collector's business, as what the process made at its start is not."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
-    yield
-    gc.set_threshold(*before)
-    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("collecting_as_the_process_does")

@@ -1,6 +1,7 @@
 // Asks the graph in the name of a key: queries and mutations over HTTP, subscriptions over graphql-transport-ws.
 
 const ADDRESS = new URL("graphql", document.baseURI).href;
+const SCHEMA = new URL("schema.graphql", document.baseURI).href;
 const TYPES = "application/graphql-response+json, application/json";
 const REFUSED = "This key is not accepted.";
 const UNAUTHORIZED = 401;
@@ -24,6 +25,7 @@ export function asker(key, refused) {
       const asked = { query, variables, operationName: name };
       return kind === "subscription" ? events(client, asked, refused) : post(key, asked, refused);
     },
+    schema: () => schema(key, refused),
     close: () => client.dispose(),
   };
 }
@@ -42,6 +44,19 @@ export async function post(key, asked, refused) {
   const body = await answer.json().catch(() => ({}));
   if (body.data !== undefined || body.errors) return body;
   return failed(body.detail ?? `The service answered ${answer.status}.`, body);
+}
+
+// The schema as it is written, in a file to be saved, or why it may not be read.
+async function schema(key, refused) {
+  try {
+    const answer = await fetch(SCHEMA, { headers: { Authorization: `Bearer ${key}` } });
+    if (answer.ok) return { file: await answer.blob() };
+    if (answer.status === UNAUTHORIZED) return refuse(refused);
+    const { detail } = await answer.json().catch(() => ({}));
+    return failed(detail ?? `The service answered ${answer.status}.`);
+  } catch {
+    return failed("The service does not answer.");
+  }
 }
 
 function refuse(refused) {

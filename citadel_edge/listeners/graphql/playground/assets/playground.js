@@ -10,7 +10,8 @@ const form = document.querySelector("form");
 const field = document.querySelector("#key");
 const forget = document.querySelector("#forget");
 const notice = document.querySelector("#notice");
-const nobody = { ask: async () => NO_KEY, close() {} };
+const link = document.querySelector("header a");
+const nobody = { ask: async () => NO_KEY, schema: async () => NO_KEY, close() {} };
 let asking = nobody;
 
 function Page({ ask, known }) {
@@ -73,6 +74,20 @@ forget.addEventListener("click", () => {
   leave("The key is forgotten.", "none");
   field.focus();
 });
+
+// The schema is read with the key, too, so it is not the link that the browser follows.
+link.addEventListener("click", async (event) => {
+  event.preventDefault();
+  const { file, errors } = await asking.schema();
+  if (file) save(file, link.textContent);
+  else notice.textContent = errors[0].message;
+});
+
+function save(file, name) {
+  const saved = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: name });
+  saved.click();
+  URL.revokeObjectURL(saved.href);
+}
 
 show(nobody, "Paste a key and press Enter.", "none");
 const stored = sessionStorage.getItem(STORED);
