@@ -1,14 +1,12 @@
 """What may be validated: each bound by itself, the attacks on validation, and what the bounds leave to validation."""
 
-import sys
-from contextlib import contextmanager
-
 import pytest
 from graphql import get_introspection_query, parse, validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citadel_edge.graph.bounds import Bounds, objection, objection_to_text, objection_to_variables
+from graph.work import counted
 
 BOUNDS = Bounds()
 
@@ -153,17 +151,6 @@ def test_what_passes_the_bounds_costs_validation_no_more_than_its_length_allows(
     with counted() as calls:
         validate(schema, document, max_errors=10)
     assert len(calls) < 5_000 + 200 * tokens  # each is about a microsecond
-
-
-@contextmanager
-def counted():
-    """Has an item for each call of a Python function meanwhile: the work that was done, on however busy a machine."""
-    calls, before = [], sys.getprofile()
-    sys.setprofile(lambda _frame, event, _arg: calls.append(None) if event == "call" else None)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(before)
 
 
 def _tokens(document):
