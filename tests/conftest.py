@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from citadel_edge.process.run import COLLECT_AFTER
@@ -35,6 +36,8 @@ LOOPBACK_ONLY = pytest.StashKey[LoopbackOnly]()
 def pytest_configure(config: pytest.Config) -> None:
     proxy_free(os.environ)
     asyncio.constants.DEBUG_STACK_DEPTH = DEBUG_FRAMES
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # others open files
+    structlog.configure(processors=[structlog.processors.add_log_level, plain])
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         _measure_no_children(os.environ)
     config.stash[LOOPBACK_ONLY] = LoopbackOnly()

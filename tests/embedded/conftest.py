@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from embedded import processes
+from servers import roomy_memory
 
 GONE_S = 15.0
 OWNER = Path(__file__).with_name("owner.py")
@@ -38,7 +39,7 @@ class Owner:
 @pytest.fixture
 def open_dir() -> Iterator[Path]:
     """A short folder that everybody may enter; nothing of it runs or stays afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="ct-", dir=_roomy_memory()))
+    folder = Path(tempfile.mkdtemp(prefix="ct-", dir=roomy_memory()))
     folder.chmod(0o755)
     yield folder
     processes.until(lambda: not processes.of(folder), GONE_S)
@@ -57,7 +58,7 @@ def data_dir(open_dir: Path, clean_data_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def clean_data_dir() -> Iterator[Path]:
     """What an edge leaves that was started and ended in good order."""
-    with tempfile.TemporaryDirectory(prefix="ct-", dir=_roomy_memory()) as folder:
+    with tempfile.TemporaryDirectory(prefix="ct-", dir=roomy_memory()) as folder:
         made = Path(folder) / "var"
         ended = subprocess.run(
             [sys.executable, str(OWNER), str(made)], input="", capture_output=True, text=True, timeout=120, check=False
@@ -89,14 +90,6 @@ def own(open_dir: Path) -> Iterator[Callable[..., Owner]]:
         process.kill()
         with process:
             pass
-
-
-def _roomy_memory() -> str | None:
-    """Memory instead of a disk where there is plenty: clusters are made by the dozen here."""
-    memory = Path("/dev/shm")
-    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 2**30:
-        return str(memory)
-    return None
 
 
 def _heard(owner: Owner) -> Owner:
