@@ -5,12 +5,18 @@ somebody still does; and where there is no log, after the retention, or when all
 oldest first. Refuses to know the log.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Final
 
 from citadel_edge.streams.feed import Feed
 from citadel_edge.streams.live import Live
 from citadel_edge.telemetry.clock import Clock
+
+SWEEP_S: Final = 1.0
+UNLOGGED_BYTES: Final = 256 * 2**20
+"""So much memory the streams may take that are over and that the log has not, as long as Redis is away."""
 
 
 class Shelf:
@@ -65,6 +71,13 @@ class Shelf:
             self._leaving.pop(feed, None)
             feed.on_readers = None
             feed.forget()
+
+    async def run(self, retention_s: Callable[[], float], ended: Callable[[Live], None]) -> None:
+        """Sweep until cancelled; `ended` lets go what is not kept longer."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for live in self.sweep(retention_s(), UNLOGGED_BYTES):
+                ended(live)
 
     def sweep(self, retention_s: float, most_bytes: int) -> list[Live]:
         """Let memory go whose time has come; answers the streams to let go.

@@ -9,7 +9,6 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -49,10 +48,6 @@ from citadel_edge.streams.timing import TIMING, Timing
 from citadel_edge.streams.values import Info, Once, Origin, Owner, Policy
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import uuid7
-
-SWEEP_S: Final = 1.0
-UNLOGGED_BYTES: Final = 256 * 2**20
-"""So much memory the streams may take that are over and that the log has not, as long as Redis is away."""
 
 
 class Streams:
@@ -201,7 +196,7 @@ class Streams:
             group.create_task(listener.run(), name="stream news")
             group.create_task(self._tending.run(), name="stream leases")
             group.create_task(self._keep_saying(), name="stream log again")
-            group.create_task(self._sweep(), name="stream memory")
+            group.create_task(self._shelf.run(lambda: self._settings().retention_s, self.ended), name="stream memory")
 
     def state(self) -> StreamsState:
         """How the log is at this moment."""
@@ -288,12 +283,6 @@ class Streams:
             await self._redis.wait_until_up()
             self._commits.retry()
             await asyncio.sleep(AGAIN_S)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            for live in self._shelf.sweep(self._settings().retention_s, UNLOGGED_BYTES):
-                self.ended(live)
 
 
 def _of_same_start(start: Start) -> str:

@@ -7,7 +7,7 @@ import weakref
 import pytest
 
 from citadel_edge.errors import Code, RequestError
-from citadel_edge.streams import streams
+from citadel_edge.streams import shelf
 from citadel_edge.streams.feed import OVERHEAD_BYTES, SLACK_BYTES, TAIL_BYTES
 from citadel_edge.streams.values import Recovered
 from logs import DONE, cursor, events, instance, until
@@ -128,8 +128,8 @@ async def test_nothing_stays_in_redis_of_streams_that_are_over(redis_url, valkey
 
 
 async def test_without_redis_streams_that_are_over_make_room_the_oldest_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "SWEEP_S", 0.02)
-    monkeypatch.setattr(streams, "UNLOGGED_BYTES", 25_000)
+    monkeypatch.setattr(shelf, "SWEEP_S", 0.02)
+    monkeypatch.setattr(shelf, "UNLOGGED_BYTES", 25_000)
     async with instance(f"unix://{tmp_path}/none.sock", deadline_ms=50) as one:
         running, *others = [await one.start() for _ in range(5)]
         await _say_much(running, 20)
