@@ -131,7 +131,7 @@ async def test_percentiles_are_read_only_where_somebody_asks(edge_with, monkeypa
         ask = served.edge.analytics.ask
 
         async def listening(question):
-            asked.append(question.histograms)
+            asked.append(question.durations)
             return await ask(question)
 
         monkeypatch.setattr(served.edge.analytics, "ask", listening)
