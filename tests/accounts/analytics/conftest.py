@@ -137,10 +137,10 @@ def by_hand(rows, question):
     span = question.span
     for row in rows:
         outside = not span.since <= row["created_at"] < span.until
-        if outside or any(row[name] not in values for name, values in question.conditions):
+        if outside or any((row[name] or "") not in values for name, values in question.conditions):
             continue
         bucket = first_of(row["created_at"], span, question.bucket)
-        group = tuple(row[name] for name in question.group_by)
+        group = tuple(row[name] or None for name in question.group_by)
         denied, failed = row["outcome"] == "denied", row["outcome"] in ("error", "truncated")
         served = 0 if denied else row["count"]
         added = (
@@ -192,7 +192,7 @@ def spanning(first, last, zone=UTC):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_books():
     """Books on a DSN; several of them stand for several processes."""
 
@@ -218,21 +218,21 @@ async def books(open_books, migrated_dsn):  # noqa: F811 - a fixture
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def event():
     return make_event
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dice():
     return Dice
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def span():
     return spanning
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shown():
     return figures
