@@ -63,6 +63,7 @@ PURE = (
     "accounts/analytics/question.py",
     "accounts/analytics/columns.py",
     "accounts/analytics/reach.py",
+    "accounts/analytics/estimate.py",
     "accounts/analytics/statement.py",
     "accounts/analytics/folding.py",
 )

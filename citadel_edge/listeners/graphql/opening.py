@@ -6,6 +6,7 @@ is no playground. Refuses to know what resolvers do and how operations run.
 
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 from graphql import GraphQLSchema
@@ -29,8 +30,10 @@ from citadel_edge.listeners.graphql.reservations import Reservations
 from citadel_edge.listeners.graphql.routes import graphql_routes
 from citadel_edge.listeners.graphql.service import SERVICE, Caller, ContextOf, Service
 from citadel_edge.listeners.graphql.single import RESERVATIONS
+from citadel_edge.listeners.graphql.usage_price import usage_price
 
 GRAPHQL = ListenerName.GRAPHQL
+MEASURES: Final = {"Query.usage": usage_price}
 
 
 def graph_of(edge: Edge, schema: GraphQLSchema) -> Graph:
@@ -53,6 +56,7 @@ def settings_of(config: Config, *, documents: Path) -> GraphSettings:
     graphql, trust = config.graphql, Trust(config.graphql.trusted_documents)
     return GraphSettings(
         introspection=allowed(graphql.introspection, config),
+        measures=MEASURES,
         trust=trust,
         trusted={} if trust is Trust.OFF else read_trusted(documents),
         query_timeout_s=graphql.query_timeout_s,

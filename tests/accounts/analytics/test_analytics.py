@@ -304,7 +304,7 @@ async def test_more_rows_than_an_answer_holds_are_refused(books, event, span):
 async def test_few_ask_at_the_same_time_and_none_waits_for_ever(filled, span, monkeypatch):
     monkeypatch.setattr("citadel_edge.accounts.turns.WAIT_S", 0.1)
     question = Question(span=span("2025-09-01", "2025-12-01"))
-    async with filled.analytics._turns.turn(), filled.analytics._turns.turn():
+    async with filled.analytics._turns.turn("one"), filled.analytics._turns.turn("two"):
         with pytest.raises(RequestError) as caught:
             await filled.analytics.ask(question)
     assert caught.value.code is Code.OVERLOADED
