@@ -24,6 +24,7 @@ from citadel_edge.listeners.common.problems import as_request_error
 from citadel_edge.listeners.common.routes import Route
 from citadel_edge.listeners.graphql.context import Context, Parts
 from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
+from citadel_edge.listeners.graphql.operation_book import OperationBook
 from citadel_edge.listeners.graphql.playground.files import read_playground
 from citadel_edge.listeners.graphql.playground.routes import playground_routes
 from citadel_edge.listeners.graphql.reservations import Reservations
@@ -49,6 +50,12 @@ def graph_of(edge: Edge, schema: GraphQLSchema) -> Graph:
         told=as_request_error,
         compiler=partial(compile_operation, pace=pace, hide_suggestions=not settings.introspection),
     )
+
+
+def book_of(edge: Edge, graph: Graph) -> OperationBook:
+    """Where is kept what clients ask of the graph."""
+    log = edge.logs.logger(GRAPHQL.value)
+    return OperationBook(graph.patterns, edge.postgres, run=edge.instances.name, clock=edge.clock, log=log)
 
 
 def settings_of(config: Config, *, documents: Path) -> GraphSettings:

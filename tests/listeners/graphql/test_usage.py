@@ -9,8 +9,6 @@ from aiohttp import web
 
 from citadel_edge.accounts.principal import Role
 from citadel_edge.config.shape import ListenerName, MetricsServerConfig
-from citadel_edge.graph.running import Graph as Engine
-from citadel_edge.graph.wanted import Wanted
 from citadel_edge.listeners.graphql.resolvers.ids import global_id
 from graphs import everything, graph_over
 
@@ -244,25 +242,3 @@ async def test_without_a_metrics_server_the_rest_is_answered(edge_with):
         assert body["data"] == {"viewer": {"name": "admin"}, "metric": None}
         assert body["errors"][0]["extensions"]["code"] == "upstream_error"
         assert "metrics_server.url" in body["errors"][0]["message"]
-
-
-async def test_operators_see_what_clients_ask(edge_with):
-    async with edge_with(options=()) as served:
-        graph = await graph_over(served)
-        engine = Engine(graph.schema, clock=served.edge.clock, log=served.edge.logs.logger())
-        graph.parts = replace(graph.parts, patterns=engine.patterns)
-        for query in ("query A { viewer { name } }", "query A { viewer { name } }", '{ tier(name: "free") { name } }'):
-            answer = await engine.run(await engine.prepare(Wanted(query=query)), graph.context())
-            assert not answer.errors
-        wanted = everything(graph.schema.type_map["OperationPattern"], depth=1)
-        rows = (await graph.ask(f"{{ operationPatterns {wanted} }}"))["operationPatterns"]
-        assert [(row["name"], row["count"], row["errors"], row["kind"]) for row in rows] == [
-            ("A", 2, 0, "query"),
-            (None, 1, 0, "query"),
-        ]
-        assert rows[1]["text"] == '{ tier ( name : "" ) { name } }'
-        dearest = await graph.ask("{ operationPatterns(first: 1, orderBy: HIGHEST_COST) { name highestCost } }")
-        assert dearest["operationPatterns"][0]["name"] is None
-        wrong = await graph.result("{ operationPatterns(first: 0) { name } }")
-        assert wrong.errors[0].original_error.param == "first"
-        engine.close()
