@@ -1,6 +1,6 @@
 """Usage over long spans, summed ahead: exact at any moment, a year in the time that a day takes.
 
-**What is kept.** For each of seven sets of dimensions (`dimensions`) the sums of each day and month of the time zones
+**What is kept.** For each of eight sets of dimensions (`dimensions`) the sums of each day and month of the time zones
 that organisations count in, and of the four smallest also those of each hour. A day of Berlin is a row of its own, not
 24 hours of UTC: so a zone at +5:45 and a day of 25 hours cost and are worth the same. Hours that a question's ends
 cut, zones that are not kept and combinations that no set tells apart are read from the ledger: slower, as exact, and

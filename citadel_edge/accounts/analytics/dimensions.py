@@ -53,8 +53,9 @@ GRAINS: Final = (
     Grain(3, "upstream_key", frozenset({_D.MODEL, _D.UPSTREAM}), hours=True),
     Grain(4, "endpoint_key", frozenset({_D.MODEL, _D.ENDPOINT, _D.LISTENER, _D.OUTCOME}), hours=True),
     Grain(5, "fleet_key", frozenset({_D.TIER, _D.MODEL, _D.UPSTREAM, _D.ENDPOINT, _D.LISTENER, _D.OUTCOME})),
-    Grain(6, "organisation_key", frozenset({_D.ORGANISATION, _D.TIER, _D.MODEL, _D.ENDPOINT, _D.OUTCOME})),
+    Grain(6, "organisation_key", frozenset({_D.ORGANISATION, _D.TIER, _D.MODEL})),
     Grain(7, "user_key", frozenset({_D.ORGANISATION, _D.USER, _D.TIER, _D.MODEL})),
+    Grain(8, "traffic_key", frozenset({_D.ORGANISATION, _D.TIER, _D.MODEL, _D.ENDPOINT, _D.OUTCOME})),
 )
 
 

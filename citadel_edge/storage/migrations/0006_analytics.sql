@@ -64,8 +64,8 @@ SELECT zone, true FROM (
 -- What sums are told apart by. A dimension that a grain does not tell apart is empty, as is an absent upstream.
 --
 -- Grains: 1 model; 2 tier, model; 3 model, upstream; 4 model, endpoint, listener, outcome; 5 tier, model, upstream,
--- endpoint, listener, outcome; 6 organisation, tier, model, endpoint, outcome; 7 organisation, user, tier, model; 0 all
--- of these, which has no sums: it names the keys that a row counts for.
+-- endpoint, listener, outcome; 6 organisation, tier, model; 7 organisation, user, tier, model; 8 organisation, tier,
+-- model, endpoint, outcome; 0 all of these, which has no sums: it names the keys that a row counts for.
 -- `digest` is of grain and values: an index of the values themselves would refuse long ones.
 CREATE TABLE usage_keys (
     id               integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -85,7 +85,8 @@ CREATE TABLE usage_keys (
     endpoint_key     integer,
     fleet_key        integer,
     organisation_key integer,
-    user_key         integer
+    user_key         integer,
+    traffic_key      integer
 );
 CREATE INDEX usage_keys_by_organisation ON usage_keys (grain, organisation_id, user_id);
 
@@ -137,6 +138,8 @@ CREATE TABLE usage_rollups_organisation_days PARTITION OF usage_rollups FOR VALU
 CREATE TABLE usage_rollups_organisation_months PARTITION OF usage_rollups FOR VALUES IN (63) WITH (fillfactor = 80);
 CREATE TABLE usage_rollups_user_days PARTITION OF usage_rollups FOR VALUES IN (72) WITH (fillfactor = 80);
 CREATE TABLE usage_rollups_user_months PARTITION OF usage_rollups FOR VALUES IN (73) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_traffic_days PARTITION OF usage_rollups FOR VALUES IN (82) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_traffic_months PARTITION OF usage_rollups FOR VALUES IN (83) WITH (fillfactor = 80);
 
 -- The durations of the same, but for denials: a table of their own, for they are five times as long as all sums, and
 -- most questions are not about them.
@@ -167,9 +170,13 @@ CREATE TABLE usage_histograms_organisation_days PARTITION OF usage_histograms FO
 CREATE TABLE usage_histograms_organisation_months PARTITION OF usage_histograms FOR VALUES IN (63) WITH (fillfactor = 80);
 CREATE TABLE usage_histograms_user_days PARTITION OF usage_histograms FOR VALUES IN (72) WITH (fillfactor = 80);
 CREATE TABLE usage_histograms_user_months PARTITION OF usage_histograms FOR VALUES IN (73) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_traffic_days PARTITION OF usage_histograms FOR VALUES IN (82) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_traffic_months PARTITION OF usage_histograms FOR VALUES IN (83) WITH (fillfactor = 80);
 
 -- For one organisation's or user's days among all others'.
 CREATE INDEX usage_rollups_organisation_days_by_key ON usage_rollups_organisation_days (key_id, calendar, start);
 CREATE INDEX usage_rollups_user_days_by_key ON usage_rollups_user_days (key_id, calendar, start);
+CREATE INDEX usage_rollups_traffic_days_by_key ON usage_rollups_traffic_days (key_id, calendar, start);
 CREATE INDEX usage_histograms_organisation_days_by_key ON usage_histograms_organisation_days (key_id, calendar, start);
 CREATE INDEX usage_histograms_user_days_by_key ON usage_histograms_user_days (key_id, calendar, start);
+CREATE INDEX usage_histograms_traffic_days_by_key ON usage_histograms_traffic_days (key_id, calendar, start);

@@ -20,7 +20,7 @@ SINCE, UNTIL = datetime(2025, 9, 1, tzinfo=UTC), datetime(2025, 12, 10, tzinfo=U
 BERLIN = ZoneInfo("Europe/Berlin")
 WAITING = "SELECT coalesce(sum(size), 0)::int FROM usage_unrolled"
 SUMMED = "SELECT coalesce(sum(requests + denied), 0)::int FROM usage_rollups WHERE series = $1 AND calendar = $2"
-ALL_SERIES = [(10 * grain + unit, unit) for grain in range(1, 8) for unit in (1, 2, 3) if unit > 1 or grain < 5]
+ALL_SERIES = [(10 * grain + unit, unit) for grain in range(1, 9) for unit in (1, 2, 3) if unit > 1 or grain < 5]
 
 
 @pytest.fixture

@@ -192,5 +192,5 @@ async def test_answers_are_exact_while_everything_happens_at_once(open_books, mi
         assert {row["count"] for row in counts} == {
             await one.postgres.fetchval("SELECT sum(count)::int FROM usage_events")
         }
-        assert len(counts) == 4 + 2 * 14
+        assert len(counts) == 4 + 2 * 16
     assert all(story.did.values()), story.did
