@@ -1,4 +1,4 @@
-"""Usage over long spans, summed ahead: exact at any moment, a year in the time that a day takes.
+"""Usage over long spans, summed ahead: exact at any moment, a year without reading its rows.
 
 **What is kept.** For each of eight sets of dimensions (`dimensions`) the sums of each day and month of the time zones
 that organisations count in, and of the four smallest also those of each hour. A day of Berlin is a row of its own, not
