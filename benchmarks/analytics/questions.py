@@ -50,6 +50,7 @@ def questions(since: datetime, until: datetime) -> list[Asked]:
         span = Span(since=midnight(since.date(), zone), until=midnight(until.date(), zone), zone=zone)
         by_day = Question(span=span, bucket=Bucket.DAY, group_by=(D.MODEL,), durations=False)
         by_month = replace(by_day, bucket=Bucket.MONTH, group_by=(D.MODEL, D.TIER))
+        by_week = replace(by_day, bucket=Bucket.WEEK)
         top = Top(count=10, by=Measure.COST, others=True)
         user, organisation = f"usr_{'7':0>32}", "org_3"
         asked += [
@@ -60,6 +61,12 @@ def questions(since: datetime, until: datetime) -> list[Asked]:
             Asked(f"day x model of a user, durations, {name}", replace(by_day, user_id=user, durations=True)),
             Asked(f"day x model of an organisation, {name}", replace(by_day, organisation_id=organisation)),
             Asked(f"day x upstream, {name}", replace(by_day, group_by=(D.UPSTREAM,))),
+            Asked(f"day x outcome, {name}", replace(by_day, group_by=(D.OUTCOME,))),
+            Asked(
+                f"month x tier x upstream x outcome, {name}",
+                replace(by_month, group_by=(D.TIER, D.UPSTREAM, D.OUTCOME)),
+            ),
+            Asked(f"week x organisation x outcome, {name}", replace(by_week, group_by=(D.ORGANISATION, D.OUTCOME))),
             Asked(f"month x user, top 10 by cost, {name}", replace(by_month, group_by=(D.USER,), top=top)),
             Asked(f"user, {name}", replace(by_month, bucket=Bucket.NONE, group_by=(D.USER,))),
         ]

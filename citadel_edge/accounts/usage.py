@@ -71,12 +71,16 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Whose usage, when, and told apart by what. One of `user_id` and `organisation_id` is set."""
+    """Whose usage, when, and told apart by what. One of `user_id` and `organisation_id` is set.
+
+    `asker` is the user who asks, who has one turn at a time.
+    """
 
     span: Span
     by: tuple[By, ...] = ()
     user_id: str | None = None
     organisation_id: str | None = None
+    asker: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +102,7 @@ class Usage:
     async def page(self, question: Question, request: PageRequest) -> UsagePage:
         """A page of rows, and the totals."""
         after = _group_of(request.key, question)
-        async with self._turns.turn():
+        async with self._turns.turn(question.asker):
             totals = await self._totals(question)
             rows = await self._rows(question, after, request.limit + 1) if question.by else []
         shown = tuple(rows[: request.limit])
@@ -111,7 +115,7 @@ class Usage:
         Where days come first, some of them are read without the others, ever more as long as there is little in them.
         """
         if not question.by:
-            async with self._turns.turn():
+            async with self._turns.turn(question.asker):
                 totals = await self._totals(question)
             yield [UsageRow((), totals)]
             return
@@ -128,7 +132,7 @@ class Usage:
     async def _pages(self, question: Question) -> AsyncGenerator[list[UsageRow], None]:
         after: tuple[str, ...] | None = None
         while True:
-            async with self._turns.turn():
+            async with self._turns.turn(question.asker):
                 rows = await self._rows(question, after, READ_AT_ONCE)
             yield rows
             if len(rows) < READ_AT_ONCE:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from graphql import OperationDefinitionNode, Undefined, ValueNode, VariableNode, value_from_ast_untyped
 
-from citadel_edge.graph.cost_annotations import InputPrices, ListSize, Slice
+from citadel_edge.graph.cost_annotations import InputPrices, ListSize, Measure, Slice
 from citadel_edge.graph.cost_collect import Condition, CostObjection
 
 LONGEST: Final = 1_000_000
@@ -30,10 +30,13 @@ class Sized:
 
     def constant(self) -> bool:
         """Whether no variable can change it."""
-        return not any(_holds_variable(self.given.get(each.path[0])) for each in self.by.slices)
+        read = self.given if self.by.measure is not None else {each.path[0] for each in self.by.slices}
+        return not any(_holds_variable(self.given.get(name)) for name in read)
 
     def length(self, values: Values) -> int:
         """How many are returned at most. Raises CostObjection when the arguments do not say it as they must."""
+        if self.by.measure is not None:
+            return min(self.by.measure(self.arguments(values)).length, LONGEST)
         sent = [size for each in self.by.slices if (size := self._sent(each, values)) is not None]
         defaults = [each.default for each in self.by.slices if each.default is not None]
         if self.by.require_one and (len(sent) > 1 or not (sent or defaults)):
@@ -42,6 +45,18 @@ class Sized:
         if sent or defaults:
             return max(sent or defaults)
         return self.otherwise if self.by.assumed is None else self.by.assumed
+
+    def work(self) -> "Term":
+        """What it costs besides to find the list."""
+        if self.by.measure is None:
+            return Term()
+        part = Work(self.by.measure, self)
+        return Term(part.price({}, {})) if self.constant() else Term(0.0, (part,))
+
+    def arguments(self, values: Values) -> dict[str, Any]:
+        """All of them, as they were sent."""
+        found = {name: value_from_ast_untyped(node, dict(values)) for name, node in self.given.items()}
+        return {name: value for name, value in found.items() if value is not Undefined}
 
     def _sent(self, each: Slice, values: Values) -> int | None:
         node = self.given.get(each.path[0])
@@ -58,7 +73,7 @@ class Term:
     """A sum: what is known, and parts that depend on variables."""
 
     known: float = 0.0
-    parts: Sequence["Field | Dearest | Weighed"] = ()
+    parts: Sequence["Field | Dearest | Weighed | Work"] = ()
 
     def price(self, values: Values, priced: Priced) -> float:
         """The sum with these variables. One term stands in many places: it is summed up once."""
@@ -121,6 +136,18 @@ class Weighed:
                 total += sum(prices.weights.get(name, 0.0) for name in value)
                 waiting += ((prices.types[name], each) for name, each in value.items() if name in prices.types)
         return total
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What it costs to find what a field's arguments ask for."""
+
+    measure: Measure
+    of: Sized
+
+    def price(self, values: Values, _: Priced) -> float:
+        """With these variables."""
+        return self.measure(self.of.arguments(values)).work
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """What a schema says its fields cost: `@cost` and `@listSize`, read once, and checked to name what there is.
 
 The directives are those of IBM's GraphQL Cost Directives specification (https://ibm.github.io/graphql-specs/cost-spec).
-A list is sized by one of its slicing arguments, by what its parent's `sizedFields` says, or by `assumedSize`. Pure.
+A list is sized by one of its slicing arguments, by what its parent's `sizedFields` says, or by `assumedSize`; where all
+arguments together say it, by a function that is given besides the schema (a measure), which may add to the cost. Pure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,18 @@ from graphql import (
 
 from citadel_edge.errors import StartError
 from citadel_edge.graph.cost_introspection import Introspection
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a field's arguments ask for: how long its list is, and what it costs besides to find it."""
+
+    length: int
+    work: float = 0.0
+
+
+Measure = Callable[[Mapping[str, Any]], Estimate]
+"""From a field's arguments as they were sent: nobody has checked them yet, and it may not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class ListSize:
     slices: Sequence[Slice]
     sized: frozenset[str]
     require_one: bool
+    measure: Measure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +117,9 @@ class Annotations:
 class _Reader:
     schema: GraphQLSchema
     weights: Weights
+    measures: Mapping[str, Measure]
     mistakes: list[str] = field(default_factory=list)
+    measured: set[str] = field(default_factory=set)
 
     def read(self) -> Annotations:
         types = [t for name, t in self.schema.type_map.items() if not name.startswith("__")]
@@ -115,6 +131,8 @@ class _Reader:
         }
         outputs = {t.name: self._type_weight(t) for t in types if not (is_input_object_type(t) or is_abstract_type(t))}
         inputs = {t.name: self._input(t) for t in types if isinstance(t, GraphQLInputObjectType)}
+        without = sorted(self.measures.keys() - self.measured)
+        self.mistakes += [f"{where}: a measure for no field with @listSize" for where in without]
         if self.mistakes:
             raise StartError("the schema's costs: " + "; ".join(self.mistakes))
         weighted = any(each.weights for each in inputs.values())
@@ -165,12 +183,14 @@ class _Reader:
             self.mistakes += [f"{where}: sizedFields names no field: {name}" for name in sorted(missing)]
             if not sized and not is_list_type(get_nullable_type(each.type)):
                 self.mistakes.append(f"{where}: @listSize is on no list and names no sizedFields")
+            self.measured.add(where)
             return ListSize(
                 where,
                 said.get("assumedSize"),
                 [found for found in slices if found is not None],
                 sized,
                 said.get("requireOneSlicingArgument", True) and bool(slices),
+                self.measures.get(where),
             )
         return None
 
@@ -188,9 +208,14 @@ class _Reader:
         return Slice(path, default if isinstance(default, int) else None)
 
 
-def annotations_of(schema: GraphQLSchema, weights: Weights) -> Annotations:
-    """What the schema's directives say. Raises StartError naming every mistake in them."""
-    return _Reader(schema, weights).read()
+def annotations_of(
+    schema: GraphQLSchema, weights: Weights, measures: Mapping[str, Measure] | None = None
+) -> Annotations:
+    """What the schema's directives say. Raises StartError naming every mistake in them.
+
+    `measures`: for fields, as `Query.usage`, in the place of their slicing arguments.
+    """
+    return _Reader(schema, weights, measures or {}).read()
 
 
 def _default(part: Any) -> Any:

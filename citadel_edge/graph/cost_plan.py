@@ -95,7 +95,9 @@ class Planner:
         below = tuple(taken.below.values())
         return fold(
             taken.when,
-            add([Term(price.own), *self._arguments(price, taken.node)]),
+            add(
+                [Term(price.own), *self._arguments(price, taken.node), Term() if own_size is None else own_size.work()]
+            ),
             sized if sized is not None and by_parent else self._length(price, own_size),
             self._selection(below, price.type, inner) if below else Term(self._annotations.types[price.type.name]),
         )

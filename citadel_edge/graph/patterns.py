@@ -33,15 +33,17 @@ class Pattern:
 
 @dataclass(slots=True)
 class Patterns:
-    """The table."""
+    """The table. `runs`: how many were counted since it was begun."""
 
     size: int = 500
+    runs: int = 0
     _rows: dict[Key, Pattern] = field(default_factory=dict)
     _rarest: list[tuple[int, int, Key]] = field(default_factory=list)
     _pushed: int = 0
 
     def count(self, operation: Operation, *, cost: float, seconds: float, failed: bool) -> None:
         """One more run of an operation."""
+        self.runs += 1
         row = self._row(operation)
         row.count += 1
         row.errors += failed
@@ -53,6 +55,18 @@ class Patterns:
     def top(self, number: int, *, by: str = "count") -> list[Pattern]:
         """The first patterns by `count`, `cost`, `seconds`, `errors`, `highest_cost` or `slowest_s`."""
         return heapq.nlargest(number, self._rows.values(), key=lambda row: getattr(row, by))
+
+    def rows(self) -> list[Pattern]:
+        """All of them; they go on growing."""
+        return list(self._rows.values())
+
+    def begin_anew(self) -> list[Pattern]:
+        """Empty the table; answers its rows, which do not grow any more."""
+        rows = self.rows()
+        self._rows.clear()
+        self._rarest.clear()
+        self.runs = 0
+        return rows
 
     def _row(self, operation: Operation) -> Pattern:
         key = (operation.shape.hash, operation.name)

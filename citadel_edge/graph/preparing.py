@@ -61,7 +61,7 @@ class Preparer:
         self._settings = settings
         reader = Reader(
             schema,
-            annotations_of(schema, settings.weights),
+            annotations_of(schema, settings.weights, settings.measures),
             settings.bounds,
             hide_suggestions=not settings.introspection,
         )

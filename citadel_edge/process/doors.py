@@ -17,7 +17,8 @@ from citadel_edge.listeners.common.changing import CHANGING, AccountsMetrics, Ch
 from citadel_edge.listeners.common.door import Door, bind, open_door, tls_context
 from citadel_edge.listeners.common.routes import REDEEM, Route
 from citadel_edge.listeners.graphql.context import Parts, Reload
-from citadel_edge.listeners.graphql.opening import context_of, equip, graph_of, routes_of
+from citadel_edge.listeners.graphql.opening import book_of, context_of, equip, graph_of, routes_of
+from citadel_edge.listeners.graphql.operation_book import OperationBook
 from citadel_edge.listeners.graphql.schema import load_schema, read_schema
 from citadel_edge.listeners.rate_limiting.routes import rate_limiting_routes
 from citadel_edge.listeners.rate_limiting.usage import USAGE
@@ -57,26 +58,28 @@ async def open_doors(
     text = await asyncio.to_thread(read_schema)
     routes = await asyncio.to_thread(routes_of, edge.config.value, text)
     graph = await asyncio.to_thread(graph_of, edge, load_schema(text))
-    try:
-        for name, app in _apps(edge, graph, routes, reload).items():
-            doors[name] = await open_door(
-                name,
-                app,
-                bound=bound[name],
-                listener=edge.config.value.listeners[name],
-                http=lambda: edge.config.value.http,
-                clock=edge.clock,
-            )
-            state = edge.board.states[name].value
-            edge.hub.publish(Topic.LISTENERS, {"listener": name.value, "state": state, "url": doors[name].url})
-        yield doors
-    finally:
-        await asyncio.gather(*(door.close() for door in doors.values()))
-        graph.close()
+    book = book_of(edge, graph)
+    async with book.kept():
+        try:
+            for name, app in _apps(edge, graph, book, routes, reload).items():
+                doors[name] = await open_door(
+                    name,
+                    app,
+                    bound=bound[name],
+                    listener=edge.config.value.listeners[name],
+                    http=lambda: edge.config.value.http,
+                    clock=edge.clock,
+                )
+                state = edge.board.states[name].value
+                edge.hub.publish(Topic.LISTENERS, {"listener": name.value, "state": state, "url": doors[name].url})
+            yield doors
+        finally:
+            await asyncio.gather(*(door.close() for door in doors.values()))
+            graph.close()
 
 
 def _apps(
-    edge: Edge, graph: Graph, graph_routes: list[Route], reload: Reload | None
+    edge: Edge, graph: Graph, book: OperationBook, graph_routes: list[Route], reload: Reload | None
 ) -> dict[ListenerName, web.Application]:
     types = len(graph.schema.type_map)
     edge.board.glance("schema", lambda: Check(Condition.UP, f"{types} types loaded"))
@@ -97,7 +100,7 @@ def _apps(
         accounts: rate_limiting_routes(),
     }
     apps = {name: build_app(name, edge, each) for name, each in routes.items()}
-    context = context_of(Parts(edge=edge, changing=changing[graphql], reload=reload, patterns=graph.patterns))
+    context = context_of(Parts(edge=edge, changing=changing[graphql], reload=reload, operations=book))
     equip(apps[graphql], graph, context, edge.registries.of(graphql))
     apps[streaming][STREAMING_METRICS] = edge.stream_metrics.of(streaming)
     apps[streaming][TICKETS] = tickets = Tickets(edge.redis, edge.directory, clock=edge.clock)

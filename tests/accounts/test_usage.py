@@ -182,7 +182,7 @@ async def test_a_cursor_of_another_question_is_refused(instance):
 async def test_too_many_questions_at_once_are_refused_soon(instance, monkeypatch):
     monkeypatch.setattr(turns, "WAIT_S", 0.2)
     usage, question = Usage(instance.postgres), Question(span=SPAN, user_id="usr_1")
-    async with usage._turns.turn(), usage._turns.turn():
+    async with usage._turns.turn("one"), usage._turns.turn("two"):
         with pytest.raises(RequestError) as caught:
             await usage.page(question, PageRequest())
     assert caught.value.code is Code.OVERLOADED

@@ -62,6 +62,8 @@ PURE = (
     "accounts/analytics/durations.py",
     "accounts/analytics/question.py",
     "accounts/analytics/columns.py",
+    "accounts/analytics/reach.py",
+    "accounts/analytics/estimate.py",
     "accounts/analytics/statement.py",
     "accounts/analytics/folding.py",
 )

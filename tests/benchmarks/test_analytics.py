@@ -18,7 +18,7 @@ def test_answers_equal_sql_over_the_rows_and_come_sooner(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(path.read_text())
-    assert len(figures["90 days"]) == 18
+    assert len(figures["90 days"]) == 24
     assert all(each["equal"] for each in figures["90 days"].values())
     by_day = figures["90 days"]["day x model, UTC"]
     assert by_day["rows"] == 90 * 12

@@ -4,7 +4,7 @@ import pytest
 from graphql import OperationDefinitionNode, build_schema, execute, get_introspection_query, parse
 
 from citadel_edge.errors import StartError
-from citadel_edge.graph.cost_annotations import Weights, annotations_of
+from citadel_edge.graph.cost_annotations import Estimate, Weights, annotations_of
 from citadel_edge.graph.cost_collect import Collector, CostObjection
 from citadel_edge.graph.cost_plan import Planner
 from graph.work import counted
@@ -249,6 +249,38 @@ def test_a_tangle_that_cannot_be_priced_in_bounded_work_is_refused():
     with counted() as calls, pytest.raises(CostObjection, match="too tangled"):
         price_of(f"query ({conditions}) {{ ...f0 }}{spreads} fragment f14 on Query {{ leaf }}")
     assert len(calls) < 250_000
+
+
+MEASURED = build_schema(
+    DIRECTIVES
+    + """
+type Query {
+  report(days: Int, by: [String!]): Report @cost(weight: "5") @listSize(assumedSize: 7, sizedFields: ["rows"])
+}
+type Report { rows: [Row!]!, total: Int }
+type Row { sum: Int }
+"""
+)
+
+
+def test_a_measure_sizes_by_all_arguments_and_adds_what_finding_costs():
+    def measure(given):
+        return Estimate(length=given.get("days", 1) * len(given.get("by", ())), work=100.0 * given.get("days", 1))
+
+    def cost(query, measures, **variables):
+        document = parse(query)
+        planner = Planner(MEASURED, annotations_of(MEASURED, Weights(), measures), document)
+        return planner.price(document.definitions[0]).of(variables)
+
+    measures = {"Query.report": measure}
+    literal = '{ report(days: 3, by: ["a", "b"]) { rows { sum } total } }'
+    assert cost(literal, {}) == 5 + 2 + 1 + 7 * (2 + 1)
+    assert cost(literal, measures) == 300 + 5 + 2 + 1 + 6 * (2 + 1)
+    by_variable = "query ($n: Int = 2, $by: [String!]) { report(days: $n, by: $by) { rows { sum } } }"
+    assert cost(by_variable, measures) == 200 + 5 + 2
+    assert cost(by_variable, measures, n=4, by=["a"]) == 400 + 5 + 2 + 4 * (2 + 1)
+    with pytest.raises(StartError, match=r"Query\.other: a measure for no field"):
+        annotations_of(MEASURED, Weights(), {"Query.other": measure})
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The analytics question, asked: one statement, its rows as values, gaps filled, in order.
 
-Decides the settings it is asked with, how large an answer may be, and that making it never holds the loop for long: a
-hundred days of hours are cut in a thread.
+Decides the settings it is asked with, how large an answer may be, and that making it never holds the loop for long:
+buckets are cut and rows are made in a thread.
 Refuses to know who may ask what.
 """
 
@@ -24,8 +24,6 @@ from citadel_edge.errors import PostgresUnavailable
 from citadel_edge.storage.postgres import PostgresPool
 
 WITHIN_S: Final = 30.0
-AT_A_TIME: Final = 200
-"""So many rows are made, 1 ms or so, before others on the loop have a turn."""
 _NO_TABLE: Final = "PostgreSQL has no analytics yet: the migrations are still to run"
 _SETTINGS: Final = """
 SELECT set_config('work_mem', '32MB', true), set_config('jit', 'off', true),
@@ -59,9 +57,9 @@ class Analytics:
             PostgresUnavailable: the database is away or too slow.
         """
         starts = await asyncio.to_thread(starts_of, question.span, question.bucket)
-        async with self._turns.turn():
+        async with self._turns.turn(question.asker):
             found = await self._found(question, bounds_of(question.span, starts))
-        return await _answer(question, starts, found)
+        return await asyncio.to_thread(_answer, question, starts, found)
 
     async def _found(self, question: Question, bounds: list[datetime]) -> list[Any]:
         span = question.span
@@ -75,16 +73,12 @@ class Analytics:
         return rows
 
 
-async def _answer(question: Question, starts: list[datetime], found: list[Any]) -> Answer:
+def _answer(question: Question, starts: list[datetime], found: list[Any]) -> Answer:
     shown = [row for row in found if not row["total"]]
     _check_size(len(shown))
     totals = next(row for row in found if row["total"])
     buckets = tuple(start.astimezone(question.span.zone) for start in starts)
-    rows: list[Row] = []
-    for number, row in enumerate(shown, start=1):
-        rows.append(_row(row, question, buckets))
-        if number % AT_A_TIME == 0:
-            await asyncio.sleep(0)
+    rows = [_row(row, question, buckets) for row in shown]
     if question.fill:
         rows += _gaps(rows, question, buckets)
     return Answer(rows=tuple(_ordered(rows, question.order)), totals=_figures(totals), buckets=buckets)
@@ -136,7 +130,9 @@ def _gaps(rows: list[Row], question: Question, buckets: tuple[datetime, ...]) ->
 def _check_size(rows: int) -> None:
     if rows > MOST_ROWS:
         raise invalid(
-            f"Expected at most {MOST_ROWS} rows: ask for longer buckets, fewer groups or the top ones.", "groupBy"
+            f"The answer would have more than {MOST_ROWS} rows, one for each bucket and group: ask for a longer "
+            "`bucket`, a shorter `range`, less to group by, or `top` of the groups.",
+            "groupBy",
         )
 
 

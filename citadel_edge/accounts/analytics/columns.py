@@ -18,6 +18,8 @@ CROSS JOIN LATERAL (SELECT * FROM usage_events WHERE event_id = named.event_id L
 """
 """Queue entries with their rows, each found by its id, whatever the planner believes of the queue's length."""
 
+_NULLABLE: Final = frozenset({"upstream"})
+
 _SERVED: Final = "row.outcome <> 'denied'"
 _MEASURED: Final = {
     "requests": "CASE WHEN {served} THEN {added} ELSE 0 END",
@@ -34,6 +36,11 @@ _MEASURED: Final = {
 def measured(name: str, added: str, fresh: str) -> str:
     """What a row adds to a measure: `added` is by how much its count grew, `fresh` whether the row itself is new."""
     return _MEASURED[name].format(served=_SERVED, added=added, fresh=fresh)
+
+
+def plain(name: str) -> str:
+    """A row's value of a dimension, as the sums' keys have it: an absent one is empty."""
+    return f"coalesce(row.{name}, '')" if name in _NULLABLE else f"row.{name}"
 
 
 def merged(name: str, prefix: str = "") -> str:

@@ -1,7 +1,9 @@
 """What usage may be told apart by, and the sets of dimensions that sums are kept of. Pure.
 
-Decides which set answers a question: the first, and so the smallest, that has all dimensions of it. A question that
-none has is answered from the ledger. Refuses to know SQL and time.
+Decides which set answers a question: the first, and so the smallest, that has all dimensions of it. None has a user
+together with the upstream, endpoint, listener or outcome, or an organisation together with the upstream or listener:
+it would have about as many rows as the ledger. Such questions are answered from the ledger, and only so many days of
+it. Refuses to know SQL and time.
 """
 
 from collections.abc import Iterable
@@ -41,16 +43,19 @@ class Grain:
 
 
 _D = Dimension
-KEYED: Final = tuple(name for name in Dimension if name is not Dimension.OUTCOME)
+KEYED: Final = tuple(Dimension)
 """What keys are made of, in the order of their columns."""
 EVERYTHING: Final = Grain(0, "id", frozenset(KEYED))
 """The grain of the keys that name all others. It has no sums: it would have as many rows as the ledger."""
 GRAINS: Final = (
     Grain(1, "model_key", frozenset({_D.MODEL}), hours=True),
     Grain(2, "tier_key", frozenset({_D.TIER, _D.MODEL}), hours=True),
-    Grain(3, "fleet_key", frozenset({_D.TIER, _D.MODEL, _D.UPSTREAM, _D.ENDPOINT, _D.LISTENER})),
-    Grain(4, "organisation_key", frozenset({_D.ORGANISATION, _D.TIER, _D.MODEL, _D.ENDPOINT})),
-    Grain(5, "user_key", frozenset({_D.ORGANISATION, _D.USER, _D.TIER, _D.MODEL})),
+    Grain(3, "upstream_key", frozenset({_D.MODEL, _D.UPSTREAM}), hours=True),
+    Grain(4, "endpoint_key", frozenset({_D.MODEL, _D.ENDPOINT, _D.LISTENER, _D.OUTCOME}), hours=True),
+    Grain(5, "fleet_key", frozenset({_D.TIER, _D.MODEL, _D.UPSTREAM, _D.ENDPOINT, _D.LISTENER, _D.OUTCOME})),
+    Grain(6, "organisation_key", frozenset({_D.ORGANISATION, _D.TIER, _D.MODEL})),
+    Grain(7, "user_key", frozenset({_D.ORGANISATION, _D.USER, _D.TIER, _D.MODEL})),
+    Grain(8, "traffic_key", frozenset({_D.ORGANISATION, _D.TIER, _D.MODEL, _D.ENDPOINT, _D.OUTCOME})),
 )
 
 

@@ -68,6 +68,7 @@ class Question:
         order: of the rows; what is equal goes by time and groups.
         fill: each group has a row in each bucket, of zeros if need be; without groups there is one a bucket.
         durations: whether they are wanted, which cost a good deal of the time.
+        asker: the user who asks, who has one turn at a time.
     """
 
     span: Span
@@ -80,6 +81,7 @@ class Question:
     order: Order = Order()
     fill: bool = False
     durations: bool = True
+    asker: str = ""
 
     def __post_init__(self) -> None:
         """Raise `RequestError` for what cannot be answered."""

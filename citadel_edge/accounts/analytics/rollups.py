@@ -6,7 +6,7 @@ another goes on. Refuses to know what is summed: that is `folding`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.accounts.analytics import folding
 from citadel_edge.accounts.analytics.buckets import Bucket, starting, starts_before
-from citadel_edge.accounts.analytics.dimensions import KEYED
+from citadel_edge.accounts.analytics.dimensions import KEYED, Grain
 from citadel_edge.accounts.analytics.folding import Blocks
 from citadel_edge.accounts.analytics.metrics import RollupMetrics
 from citadel_edge.accounts.zones import Zones
@@ -31,6 +31,7 @@ LOCK: Final = 0x0C17ADE4
 MOST_CALENDARS: Final = 4
 AT_ONCE: Final = 10_000
 """So many rows in one transaction, or those of one queue entry."""
+KEYS_AT_ONCE: Final = 500
 ENOUGH_ROWS: Final = 1000
 SOON_S: Final = 5.0
 LOOK_EVERY_S: Final = 1.0
@@ -172,8 +173,9 @@ class Rollups:
         unknown = await connection.fetch(folding.UNKNOWN, ids)
         if unknown:
             for grain, statement in folding.ADD_KEYS:
-                keys = {tuple(row[name] if name in grain.dimensions else "" for name in KEYED) for row in unknown}
-                await connection.executemany(statement, sorted(keys))
+                keys = await asyncio.to_thread(_keys, grain, unknown)
+                for first in range(0, len(keys), KEYS_AT_ONCE):
+                    await connection.executemany(statement, keys[first : first + KEYS_AT_ONCE])
         days = [row["day"] for row in await connection.fetch(folding.DAYS, ids)]
         found = [calendar.blocks(days) for calendar in await self._calendars(connection)]
         blocks = [each for each in found if each.days and each.months]
@@ -218,3 +220,7 @@ class Rollups:
         if first:
             words = str(error) if isinstance(error, PostgresUnavailable | UnknownZoneError) else type(error).__name__
             self._log.warning("usage is not rolled up: questions read more of the ledger", reason=words)
+
+
+def _keys(grain: Grain, unknown: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+    return sorted({tuple(row[name] if name in grain.dimensions else "" for name in KEYED) for row in unknown})

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from citadel_edge.accounts.analytics.columns import COUNTS, HISTOGRAMS, QUEUED, SUMS, TABLES, measured, merged
+from citadel_edge.accounts.analytics.columns import COUNTS, HISTOGRAMS, QUEUED, SUMS, TABLES, measured, merged, plain
 from citadel_edge.accounts.analytics.dimensions import Grain, grain_of
 from citadel_edge.accounts.analytics.pieces import Level, Pieces, levels_for, pieces_of
 from citadel_edge.accounts.analytics.question import MOST_ROWS, Measure, Question
+from citadel_edge.accounts.analytics.reach import check_reach
 
 _RANKS: Final = {
     Measure.REQUESTS: "sum(requests)",
@@ -37,6 +38,9 @@ def statement(question: Question, bounds: Sequence[datetime], calendar: int | No
     """The statement that answers a question whose buckets have these bounds.
 
     `calendar` is that of the question's zone, if its days and months are kept for the whole span.
+
+    Raises:
+        RequestError: too much of the ledger itself would be read.
     """
     return _Draft(question, bounds, calendar).statement()
 
@@ -50,6 +54,7 @@ class _Draft:
         self._grain = grain_of(question.dimensions)
         levels = () if self._grain is None else levels_for(self._grain, question.span, question.bucket, calendar)
         self._pieces = pieces_of(bounds, levels)
+        check_reach(question, self._grain, self._pieces)
         self._arguments: list[object] = []
         self._groups = [f"g{number}" for number in range(len(question.group_by))]
         self._measures = (*COUNTS, *SUMS, *(HISTOGRAMS if question.durations else ()))
@@ -76,7 +81,7 @@ class _Draft:
         sums = (f"{merged(name, 'kept.') if name in there else '0'} AS {name}" for name in self._measures)
         keys = ""
         if self._question.dimensions:
-            keys = f"JOIN usage_keys AS key ON key.id = kept.key_id AND key.grain = {grain.number} {self._where('key')}"
+            keys = f"JOIN usage_keys AS key ON key.id = kept.key_id AND key.grain = {grain.number} {self._known()}"
         return (
             f"SELECT {self._listed(self._bucket('kept.start'), groups)}, {', '.join(sums)} "  # noqa: S608 - ours
             f"FROM {table} AS kept {keys} WHERE kept.series = {level.unit.series_of(grain)} "
@@ -85,17 +90,17 @@ class _Draft:
 
     def _queue(self, pieces: Pieces) -> str:
         """What the blocks do not hold yet; the rest's rows are read from the ledger, queued or not."""
-        source = f"{QUEUED} WHERE {self._within()} {self._where('row')}"
+        source = f"{QUEUED} WHERE {self._within()} {self._met()}"
         if pieces.rest:
             source += f" AND NOT EXISTS (SELECT FROM {self._regions(pieces)} WHERE {_INSIDE})"
         return self._from_rows(source, added="named.added", fresh="queue.fresh")
 
     def _ledger(self, pieces: Pieces) -> str:
-        source = f"{self._regions(pieces)} JOIN usage_events AS row ON {_INSIDE} WHERE true {self._where('row')}"
+        source = f"{self._regions(pieces)} JOIN usage_events AS row ON {_INSIDE} WHERE true {self._met()}"
         return self._from_rows(source, added="row.count", fresh="true")
 
     def _from_rows(self, source: str, *, added: str, fresh: str) -> str:
-        groups = [f"coalesce(row.{name}, '') AS g{number}" for number, name in enumerate(self._question.group_by)]
+        groups = [f"{plain(name)} AS g{number}" for number, name in enumerate(self._question.group_by)]
         sums = ", ".join(f"sum({name}) AS {name}" for name in self._measures)  # of many short numbers: no merging
         measures = ", ".join(f"{measured(name, added, fresh)} AS {name}" for name in self._measures)
         return (
@@ -140,8 +145,11 @@ class _Draft:
         until = self._argument([until for _, until in pieces.rest], "timestamptz[]")
         return f"unnest({since}, {until}) AS region (since, until)"
 
-    def _where(self, table: str) -> str:
-        return "".join(f" AND {table}.{name} = ANY({values})" for name, values in self._values)
+    def _known(self) -> str:
+        return "".join(f" AND key.{name} = ANY({values})" for name, values in self._values)
+
+    def _met(self) -> str:
+        return "".join(f" AND {plain(name)} = ANY({values})" for name, values in self._values)
 
     def _grouped(self) -> str:
         return f"GROUP BY {self._listed('bucket', self._groups)}"

@@ -15,9 +15,9 @@ from citadel_edge.completions.call import hold_uncounted
 from citadel_edge.edge import Edge
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.context import Spent
-from citadel_edge.graph.patterns import Patterns
 from citadel_edge.listeners.common.changing import Changing
 from citadel_edge.listeners.graphql.loaders import Loader
+from citadel_edge.listeners.graphql.operation_book import OperationBook
 
 Reload = Callable[[], Awaitable[Mapping[str, list[str]]]]
 """Reads the configuration anew: paths that were `applied`, that `needs_restart` or are `ignored`; `errors`."""
@@ -33,13 +33,13 @@ class Parts:
 
     Attributes:
         reload: None where nobody can read the configuration anew.
-        patterns: what was asked of the graph, as its engine counts it; None where nobody counts.
+        operations: what clients ask of the graph; None where nobody counts.
     """
 
     edge: Edge
     changing: Changing
     reload: Reload | None = None
-    patterns: Patterns | None = None
+    operations: OperationBook | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,6 +6,7 @@ is no playground. Refuses to know what resolvers do and how operations run.
 
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 from graphql import GraphQLSchema
@@ -23,14 +24,17 @@ from citadel_edge.listeners.common.problems import as_request_error
 from citadel_edge.listeners.common.routes import Route
 from citadel_edge.listeners.graphql.context import Context, Parts
 from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
+from citadel_edge.listeners.graphql.operation_book import OperationBook
 from citadel_edge.listeners.graphql.playground.files import read_playground
 from citadel_edge.listeners.graphql.playground.routes import playground_routes
 from citadel_edge.listeners.graphql.reservations import Reservations
 from citadel_edge.listeners.graphql.routes import graphql_routes
 from citadel_edge.listeners.graphql.service import SERVICE, Caller, ContextOf, Service
 from citadel_edge.listeners.graphql.single import RESERVATIONS
+from citadel_edge.listeners.graphql.usage_price import usage_price
 
 GRAPHQL = ListenerName.GRAPHQL
+MEASURES: Final = {"Query.usage": usage_price}
 
 
 def graph_of(edge: Edge, schema: GraphQLSchema) -> Graph:
@@ -48,11 +52,18 @@ def graph_of(edge: Edge, schema: GraphQLSchema) -> Graph:
     )
 
 
+def book_of(edge: Edge, graph: Graph) -> OperationBook:
+    """Where is kept what clients ask of the graph."""
+    log = edge.logs.logger(GRAPHQL.value)
+    return OperationBook(graph.patterns, edge.postgres, run=edge.instances.name, clock=edge.clock, log=log)
+
+
 def settings_of(config: Config, *, documents: Path) -> GraphSettings:
     """What the engine may do. Blocks on the disk where documents are trusted. Raises StartError."""
     graphql, trust = config.graphql, Trust(config.graphql.trusted_documents)
     return GraphSettings(
         introspection=allowed(graphql.introspection, config),
+        measures=MEASURES,
         trust=trust,
         trusted={} if trust is Trust.OFF else read_trusted(documents),
         query_timeout_s=graphql.query_timeout_s,

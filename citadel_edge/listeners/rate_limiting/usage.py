@@ -16,6 +16,7 @@ from citadel_edge.accounts.usage import FIELDS, By, Question, Sums, Usage, Usage
 from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.payload import one, wanted_page
+from citadel_edge.listeners.common.routes import principal_of
 from citadel_edge.listeners.common.sink import HttpSink
 from citadel_edge.listeners.rate_limiting.csv_text import csv_lines
 from citadel_edge.listeners.rate_limiting.whose import whose
@@ -54,6 +55,7 @@ async def _question(
         by=by,
         user_id=user_id,
         organisation_id=None if user_id is not None else organisation.id,
+        asker=principal_of(request).user_id,
     )
 
 

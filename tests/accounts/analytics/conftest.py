@@ -1,5 +1,6 @@
 """A ledger's table, its rollups and questions on a real PostgreSQL, and the same sums made by hand."""
 
+import asyncio
 import random
 from collections import defaultdict
 from contextlib import asynccontextmanager
@@ -34,6 +35,11 @@ from servers import (  # noqa: F401 - fixtures
 )
 
 CLOCK = Clock()
+EMPTY = """
+DELETE FROM usage_rollups; DELETE FROM usage_histograms; DELETE FROM usage_keys; DELETE FROM usage_events;
+DELETE FROM usage_folds; DELETE FROM usage_unrolled; DELETE FROM organisations;
+TRUNCATE usage_calendars RESTART IDENTITY; INSERT INTO usage_calendars (zone, complete) VALUES ('UTC', true)
+"""
 NOTHING = [0, 0, 0, 0, 0, Decimal(0)]
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
@@ -137,10 +143,10 @@ def by_hand(rows, question):
     span = question.span
     for row in rows:
         outside = not span.since <= row["created_at"] < span.until
-        if outside or any(row[name] not in values for name, values in question.conditions):
+        if outside or any((row[name] or "") not in values for name, values in question.conditions):
             continue
         bucket = first_of(row["created_at"], span, question.bucket)
-        group = tuple(row[name] for name in question.group_by)
+        group = tuple(row[name] or None for name in question.group_by)
         denied, failed = row["outcome"] == "denied", row["outcome"] in ("error", "truncated")
         served = 0 if denied else row["count"]
         added = (
@@ -192,7 +198,7 @@ def spanning(first, last, zone=UTC):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_books():
     """Books on a DSN; several of them stand for several processes."""
 
@@ -211,28 +217,36 @@ def open_books():
     return opened
 
 
+@pytest.fixture(scope="module")
+def books_dsn(postgres_server, migrated_template):  # noqa: F811 - fixtures
+    """The DSN of the module's books. Their tests empty them: a database of its own for each takes the most time."""
+    return postgres_server.new_database(migrated_template)
+
+
 @pytest.fixture
-async def books(open_books, migrated_dsn):  # noqa: F811 - a fixture
-    async with open_books(migrated_dsn) as opened:
+async def books(open_books, books_dsn):
+    asyncio.get_running_loop().set_debug(False)  # many rows
+    async with open_books(books_dsn) as opened:
         await opened.postgres.wait_until_up()
+        await opened.postgres.execute(EMPTY)
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def event():
     return make_event
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dice():
     return Dice
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def span():
     return spanning
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shown():
     return figures

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from citadel_edge.accounts.principal import Role
 from citadel_edge.config.shape import ListenerName, MetricsServerConfig
-from citadel_edge.graph.running import Graph as Engine
-from citadel_edge.graph.wanted import Wanted
 from citadel_edge.listeners.graphql.resolvers.ids import global_id
+from edges import serving
 from graphs import everything, graph_over
 
 CHAT = '{model: "sim-alias", messages: [{role: USER, content: "Say something."}], maxTokens: 8}'
@@ -32,10 +32,12 @@ async def used(graph, **variables):
     return await graph.result(query, who=who, **variables)
 
 
-@asynccontextmanager
-async def busy(edge_with, **more):
-    """Three chats of the admin's and one of the user's, in the ledger."""
-    async with edge_with(**more) as served:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def busy(postgres_server, migrated_template, valkey_server, tmp_path_factory):
+    """An edge with three chats of the admin's and one of the user's in the ledger, and its graph. Tests only read."""
+    valkey_server.say("FLUSHALL")
+    dsn = postgres_server.new_database(migrated_template)
+    async with serving(dsn=dsn, redis_url=valkey_server.url, data_dir=tmp_path_factory.mktemp("busy")) as served:
         graph = await graph_over(served)
         for who in (graph.admin, graph.admin, graph.admin, graph.user):
             await graph.ask(f"mutation {{ chat(input: {CHAT}) {{ content }} }}", who=who)
@@ -43,106 +45,114 @@ async def busy(edge_with, **more):
         yield served, graph
 
 
-async def test_totals_are_the_ledger_s_and_rows_tell_them_apart(edge_with):
-    async with busy(edge_with) as (served, graph):
-        (row,) = await served.rows(
-            "SELECT sum(count) AS requests, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out,"
-            " sum(cost_usd) AS cost_usd FROM usage_events"
-        )
-        result = await used(graph, groupBy=["MODEL", "USER"], orderBy={"by": "REQUESTS", "descending": True})
-        assert len(result.errors or ()) == 0
-        report = result.data["usage"]
-        totals = report["totals"]
-        assert totals["requests"] == row["requests"] == 4
-        assert (totals["tokensIn"], totals["tokensOut"]) == (row["tokens_in"], row["tokens_out"])
-        assert totals["costUsd"] == float(row["cost_usd"])
-        assert 0 < totals["latencyP50Ms"] <= totals["latencyP95Ms"] <= totals["latencyP99Ms"]
-        assert 0 < totals["ttftP50Ms"] <= totals["ttftP95Ms"]
-        assert report["groupBy"] == ["MODEL", "USER"]
-        assert (report["bucket"], report["timeZone"]) == (None, "UTC")
-        first, second = report["rows"]
-        assert (first["model"], first["userId"], first["user"]) == (
-            "sim-model", global_id("User", graph.admin.user_id), {"name": "admin"},
-        )  # fmt: skip
-        assert (first["requests"], second["requests"], second["user"]) == (3, 1, {"name": "demo"})
-        assert (first["start"], first["tier"], first["organisation"], first["others"]) == (None, None, None, False)
-        assert first["costUsd"] + second["costUsd"] == pytest.approx(totals["costUsd"])
+shared = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_time_has_no_gaps_and_days_are_those_of_the_zone(edge_with):
-    async with busy(edge_with) as (_, graph):
-        report = (await used(graph, range={"days": 7}, bucket="DAY", zone="Asia/Kathmandu")).data["usage"]
-        assert [row["start"] for row in report["rows"]] == report["buckets"]
-        assert len(report["rows"]) == 7
-        assert all(start.endswith("T18:15:00Z") for start in report["buckets"])
-        assert (report["from"], report["timeZone"]) == (report["buckets"][0], "Asia/Kathmandu")
-        assert [row["requests"] for row in report["rows"]] == [0, 0, 0, 0, 0, 0, 4]
-        assert report["rows"][0]["latencyP50Ms"] is None
-        sparse = (await used(graph, range={"days": 7}, bucket="DAY", fill=False)).data["usage"]
-        assert [row["requests"] for row in sparse["rows"]] == [4]
+@shared
+async def test_totals_are_the_ledger_s_and_rows_tell_them_apart(busy):
+    served, graph = busy
+    (row,) = await served.rows(
+        "SELECT sum(count) AS requests, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out,"
+        " sum(cost_usd) AS cost_usd FROM usage_events"
+    )
+    result = await used(graph, groupBy=["MODEL", "USER"], orderBy={"by": "REQUESTS", "descending": True})
+    assert len(result.errors or ()) == 0
+    report = result.data["usage"]
+    totals = report["totals"]
+    assert totals["requests"] == row["requests"] == 4
+    assert (totals["tokensIn"], totals["tokensOut"]) == (row["tokens_in"], row["tokens_out"])
+    assert totals["costUsd"] == float(row["cost_usd"])
+    assert 0 < totals["latencyP50Ms"] <= totals["latencyP95Ms"] <= totals["latencyP99Ms"]
+    assert 0 < totals["ttftP50Ms"] <= totals["ttftP95Ms"]
+    assert report["groupBy"] == ["MODEL", "USER"]
+    assert (report["bucket"], report["timeZone"]) == (None, "UTC")
+    first, second = report["rows"]
+    assert (first["model"], first["userId"], first["user"]) == (
+        "sim-model", global_id("User", graph.admin.user_id), {"name": "admin"},
+    )  # fmt: skip
+    assert (first["requests"], second["requests"], second["user"]) == (3, 1, {"name": "demo"})
+    assert (first["start"], first["tier"], first["organisation"], first["others"]) == (None, None, None, False)
+    assert first["costUsd"] + second["costUsd"] == pytest.approx(totals["costUsd"])
 
 
-async def test_a_user_sees_the_own_alone_whatever_is_asked_for(edge_with):
-    async with busy(edge_with) as (_, graph):
-        own = (await used(graph, who=graph.user, groupBy=["USER"])).data["usage"]
-        assert (own["totals"]["requests"], len(own["rows"])) == (1, 1)
-        named = {"user": [global_id("User", graph.admin.user_id), graph.admin.user_id]}
-        other = (await used(graph, who=graph.user, filter=named)).data["usage"]
-        assert other["totals"]["requests"] == 0
-        operator = replace(graph.user, role=Role.OPERATOR)
-        assert (await used(graph, who=operator, filter=named)).data["usage"]["totals"]["requests"] == 3
-        forbidden = await graph.result("{ usage(groupBy: [USER]) { rows { user { name } } } }", who=graph.user)
-        assert forbidden.data == {"usage": {"rows": [{"user": None}]}}
+@shared
+async def test_time_has_no_gaps_and_days_are_those_of_the_zone(busy):
+    _, graph = busy
+    report = (await used(graph, range={"days": 7}, bucket="DAY", zone="Asia/Kathmandu")).data["usage"]
+    assert [row["start"] for row in report["rows"]] == report["buckets"]
+    assert len(report["rows"]) == 7
+    assert all(start.endswith("T18:15:00Z") for start in report["buckets"])
+    assert (report["from"], report["timeZone"]) == (report["buckets"][0], "Asia/Kathmandu")
+    assert [row["requests"] for row in report["rows"]] == [0, 0, 0, 0, 0, 0, 4]
+    assert report["rows"][0]["latencyP50Ms"] is None
+    sparse = (await used(graph, range={"days": 7}, bucket="DAY", fill=False)).data["usage"]
+    assert [row["requests"] for row in sparse["rows"]] == [4]
 
 
-async def test_what_counts_is_filtered_and_only_the_biggest_are_told_apart(edge_with):
-    async with busy(edge_with) as (_, graph):
-        every = {
-            "model": "sim-model",
-            "user": [graph.admin.user_id],
-            "tier": ["unlimited"],
-            "organisation": global_id("Organisation", graph.admin.organisation_id),
-            "upstream": global_id("Upstream", "sim-0"),
-            "endpoint": "/graphql",
-            "listener": "graphql-api",
-            "outcome": ["DONE", "ERROR"],
-        }
-        assert (await used(graph, filter=every)).data["usage"]["totals"]["requests"] == 3
-        for name, none in {"model": "other", "outcome": "ERROR", "tier": []}.items():
-            assert (await used(graph, filter={**every, name: none})).data["usage"]["totals"]["requests"] == 0
-        told = (await used(graph, groupBy=["TIER"], top={"count": 1, "by": "TOKENS", "others": True})).data["usage"]
-        assert [(row["tier"], row["others"], row["requests"]) for row in told["rows"]] == [
-            ("unlimited", False, 3),
-            (None, True, 1),
-        ]
-        dimensions = ("ORGANISATION", "UPSTREAM", "ENDPOINT"), ("LISTENER", "OUTCOME")
-        first, second = [(await used(graph, groupBy=list(some))).data["usage"]["rows"][0] for some in dimensions]
-        assert (first["upstream"], first["endpoint"], first["organisation"]) == (
-            "sim-0",
-            "/graphql",
-            {"name": "default"},
-        )
-        assert (second["listener"], second["outcome"]) == ("graphql-api", "DONE")
+@shared
+async def test_a_user_sees_the_own_alone_whatever_is_asked_for(busy):
+    _, graph = busy
+    own = (await used(graph, who=graph.user, groupBy=["USER"])).data["usage"]
+    assert (own["totals"]["requests"], len(own["rows"])) == (1, 1)
+    named = {"user": [global_id("User", graph.admin.user_id), graph.admin.user_id]}
+    other = (await used(graph, who=graph.user, filter=named)).data["usage"]
+    assert other["totals"]["requests"] == 0
+    operator = replace(graph.user, role=Role.OPERATOR)
+    assert (await used(graph, who=operator, filter=named)).data["usage"]["totals"]["requests"] == 3
+    forbidden = await graph.result("{ usage(groupBy: [USER]) { rows { user { name } } } }", who=graph.user)
+    assert forbidden.data == {"usage": {"rows": [{"user": None}]}}
 
 
-async def test_percentiles_are_read_only_where_somebody_asks(edge_with, monkeypatch):
-    async with busy(edge_with) as (served, graph):
-        asked = []
-        ask = served.edge.analytics.ask
+@shared
+async def test_what_counts_is_filtered_and_only_the_biggest_are_told_apart(busy):
+    _, graph = busy
+    every = {
+        "model": "sim-model",
+        "user": [graph.admin.user_id],
+        "tier": ["unlimited"],
+        "organisation": global_id("Organisation", graph.admin.organisation_id),
+        "upstream": global_id("Upstream", "sim-0"),
+        "endpoint": "/graphql",
+        "listener": "graphql-api",
+        "outcome": ["DONE", "ERROR"],
+    }
+    assert (await used(graph, filter=every)).data["usage"]["totals"]["requests"] == 3
+    for name, none in {"model": "other", "outcome": "ERROR", "tier": []}.items():
+        assert (await used(graph, filter={**every, name: none})).data["usage"]["totals"]["requests"] == 0
+    told = (await used(graph, groupBy=["TIER"], top={"count": 1, "by": "TOKENS", "others": True})).data["usage"]
+    assert [(row["tier"], row["others"], row["requests"]) for row in told["rows"]] == [
+        ("unlimited", False, 3),
+        (None, True, 1),
+    ]
+    dimensions = ("ORGANISATION", "UPSTREAM", "ENDPOINT"), ("LISTENER", "OUTCOME")
+    first, second = [(await used(graph, groupBy=list(some))).data["usage"]["rows"][0] for some in dimensions]
+    assert (first["upstream"], first["endpoint"], first["organisation"]) == (
+        "sim-0",
+        "/graphql",
+        {"name": "default"},
+    )
+    assert (second["listener"], second["outcome"]) == ("graphql-api", "DONE")
 
-        async def listening(question):
-            asked.append(question.histograms)
-            return await ask(question)
 
-        monkeypatch.setattr(served.edge.analytics, "ask", listening)
-        fragments = " fragment F on UsageReport { totals { ...G } } fragment G on UsageTotals { latencyP50Ms }"
-        for query in (
-            "{ usage { totals { requests } } }",
-            "{ usage { ...F } }" + fragments,
-            "{ usage { rows { ... on UsageRow { ttftP95Ms } } } }",
-        ):
-            await graph.ask(query)
-        assert asked == [False, True, True]
+@shared
+async def test_percentiles_are_read_only_where_somebody_asks(busy, monkeypatch):
+    served, graph = busy
+    asked = []
+    ask = served.edge.analytics.ask
+
+    async def listening(question):
+        asked.append(question.durations)
+        return await ask(question)
+
+    monkeypatch.setattr(served.edge.analytics, "ask", listening)
+    fragments = " fragment F on UsageReport { totals { ...G } } fragment G on UsageTotals { latencyP50Ms }"
+    for query in (
+        "{ usage { totals { requests } } }",
+        "{ usage { ...F } }" + fragments,
+        "{ usage { rows { ... on UsageRow { ttftP95Ms } } } }",
+    ):
+        await graph.ask(query)
+    assert asked == [False, True, True]
 
 
 async def test_what_cannot_be_answered_is_refused_with_the_argument_at_fault(edge_with):
@@ -244,25 +254,3 @@ async def test_without_a_metrics_server_the_rest_is_answered(edge_with):
         assert body["data"] == {"viewer": {"name": "admin"}, "metric": None}
         assert body["errors"][0]["extensions"]["code"] == "upstream_error"
         assert "metrics_server.url" in body["errors"][0]["message"]
-
-
-async def test_operators_see_what_clients_ask(edge_with):
-    async with edge_with(options=()) as served:
-        graph = await graph_over(served)
-        engine = Engine(graph.schema, clock=served.edge.clock, log=served.edge.logs.logger())
-        graph.parts = replace(graph.parts, patterns=engine.patterns)
-        for query in ("query A { viewer { name } }", "query A { viewer { name } }", '{ tier(name: "free") { name } }'):
-            answer = await engine.run(await engine.prepare(Wanted(query=query)), graph.context())
-            assert not answer.errors
-        wanted = everything(graph.schema.type_map["OperationPattern"], depth=1)
-        rows = (await graph.ask(f"{{ operationPatterns {wanted} }}"))["operationPatterns"]
-        assert [(row["name"], row["count"], row["errors"], row["kind"]) for row in rows] == [
-            ("A", 2, 0, "query"),
-            (None, 1, 0, "query"),
-        ]
-        assert rows[1]["text"] == '{ tier ( name : "" ) { name } }'
-        dearest = await graph.ask("{ operationPatterns(first: 1, orderBy: HIGHEST_COST) { name highestCost } }")
-        assert dearest["operationPatterns"][0]["name"] is None
-        wrong = await graph.result("{ operationPatterns(first: 0) { name } }")
-        assert wrong.errors[0].original_error.param == "first"
-        engine.close()

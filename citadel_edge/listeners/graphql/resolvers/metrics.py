@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from citadel_edge.errors import Code, RequestError
@@ -25,13 +26,15 @@ async def metric(_: None, info: Info, query: str, range: Mapping[str, Any] | Non
     return await server.range(query, since=since, until=until, step_s=range.get("step_s") or usual_s)
 
 
-def operation_patterns(_: None, info: Info, *, first: int | None = USUAL, order_by: str | None = None) -> list[Pattern]:
-    """The first by what was asked for."""
+async def operation_patterns(
+    _: None, info: Info, *, first: int | None = USUAL, order_by: str | None = None, since: datetime | None = None
+) -> list[Pattern]:
+    """The first by what was asked for, of all instances."""
     wanted = USUAL if first is None else first
     if not 1 <= wanted <= MOST:
         raise RequestError(Code.INVALID_REQUEST, f"Expected `first` from 1 to {MOST}, got {wanted}.", param="first")
-    patterns = info.context.parts.patterns
-    return [] if patterns is None else patterns.top(wanted, by=order_by or "count")
+    book = info.context.parts.operations
+    return [] if book is None else await book.top(wanted, by=order_by or "count", since=since)
 
 
 def _pairs(source: Series) -> list[tuple[float, float | None]]:

@@ -4,8 +4,8 @@ Decides how a question is put and how its answer is shown. Refuses to know how i
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
@@ -21,15 +21,22 @@ from citadel_edge.accounts.desk import invalid
 from citadel_edge.accounts.principal import Role
 from citadel_edge.listeners.graphql.binding import Resolver, Type
 from citadel_edge.listeners.graphql.context import Context
-from citadel_edge.listeners.graphql.resolvers.accounts import loader, organisation_of
 from citadel_edge.listeners.graphql.resolvers.ids import global_id, plain_id
 from citadel_edge.listeners.graphql.resolvers.told import Info
+from citadel_edge.storage.postgres import PostgresPool
 
 _IDS: Final = {"user": "User", "organisation": "Organisation", "upstream": "Upstream"}
 """Dimensions whose values may be given as global ids."""
 _TIMES: Final = ("latency", "ttft")
 _SHARES: Final = (0.5, 0.95, 0.99)
 _FURTHEST_DAYS: Final = 400
+_AT_ONCE: Final = 200
+_Find = Callable[[PostgresPool, Sequence[str]], Awaitable[Mapping[str, Any]]]
+_NAMED: Final[Mapping[Dimension, tuple[str, _Find]]] = {
+    Dimension.USER: ("user", reads.get_users),
+    Dimension.ORGANISATION: ("organisation", reads.get_organisations),
+}
+Named = Mapping[tuple[Dimension, str | None], Any]
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Shown:
     figures: Figures
     question: Question
     row: Row | None = None
+    named: Named = field(default_factory=dict)
 
     @cached_property
     def latency(self) -> tuple[float | None, ...]:
@@ -58,15 +66,16 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An answer and its question."""
+    """An answer and its question. `rows` are the answer's."""
 
     question: Question
     answer: Answer
+    rows: list[Shown]
 
 
 async def usage(_: None, info: Info, **given: Any) -> Report:
     """As asked, of what the caller may see."""
-    context = info.context
+    context, selected = info.context, set(_selected(info))
     group_by = tuple(Dimension[name.upper()] for name in given.get("group_by") or ())
     bucket = Bucket(given["bucket"]) if given.get("bucket") else Bucket.NONE
     fill = given.get("fill")
@@ -79,9 +88,29 @@ async def usage(_: None, info: Info, **given: Any) -> Report:
         top=_top(given.get("top")),
         order=_order(given.get("order_by") or {}),
         fill=bucket is not Bucket.NONE if fill is None else fill,
-        durations=_asks_for_times(info),
+        durations=any(name.startswith(_TIMES) for name in selected),
+        asker=context.principal.user_id,
     )
-    return Report(question, await context.edge.analytics.ask(question))
+    answer = await context.edge.analytics.ask(question)
+    named = await _named(context, question, answer, selected)
+    return Report(question, answer, await asyncio.to_thread(_shown, question, answer, named))
+
+
+def _shown(question: Question, answer: Answer, named: Named) -> list[Shown]:
+    return [Shown(row.figures, question, row, named) for row in answer.rows]
+
+
+async def _named(context: Context, question: Question, answer: Answer, selected: Collection[str]) -> Named:
+    """The users and organisations of the rows, where somebody asks for them: some at a time, each once."""
+    named: dict[tuple[Dimension, str | None], Any] = {}
+    for dimension, (name, find) in _NAMED.items():
+        if dimension in question.group_by and name in selected and context.may(Role.OPERATOR):
+            place = question.group_by.index(dimension)
+            ids = sorted({row.group[place] or "" for row in answer.rows} - {""})
+            for first in range(0, len(ids), _AT_ONCE):
+                found = await find(context.edge.postgres, ids[first : first + _AT_ONCE])
+                named.update({(dimension, identity): one for identity, one in found.items()})
+    return named
 
 
 async def _span(context: Context, given: Mapping[str, Any], zone_name: str | None) -> Span:
@@ -124,11 +153,6 @@ def _order(given: Mapping[str, Any]) -> Order:
     return Order(by=None if by is None else Measure(by), descending=bool(given.get("descending")))
 
 
-def _asks_for_times(info: Info) -> bool:
-    """Whether any percentile is among what is selected: they are most of the work."""
-    return any(name.startswith(_TIMES) for name in _selected(info))
-
-
 def _selected(info: Info) -> Iterator[str]:
     """The names of all fields below, each fragment looked at once."""
     waiting: list[SelectionSetNode | None] = [node.selection_set for node in info.field_nodes]
@@ -162,14 +186,8 @@ def _key(dimension: Dimension, kind: str | None = None) -> Resolver:
     return resolve
 
 
-async def _user(source: Shown, info: Info) -> Any:
-    identity = source.key(Dimension.USER)
-    return None if identity is None else await loader(info.context, "users", reads.get_users).load(identity)
-
-
-async def _organisation(source: Shown, info: Info) -> Any:
-    identity = source.key(Dimension.ORGANISATION)
-    return None if identity is None else await organisation_of(info.context, identity)
+def _whole(dimension: Dimension) -> Resolver:
+    return lambda source, _: source.named.get((dimension, source.key(dimension)))
 
 
 _FIGURES: Final[Mapping[str, str | Resolver]] = {
@@ -197,7 +215,6 @@ TYPES = {
             "groupBy": lambda source, _: [dimension.name.lower() for dimension in source.question.group_by],
             "buckets": "answer.buckets",
             "totals": lambda source, _: Shown(source.answer.totals, source.question),
-            "rows": lambda source, _: [Shown(row.figures, source.question, row) for row in source.answer.rows],
         },
     ),
     "UsageTotals": Type(Shown, _FIGURES),
@@ -208,9 +225,9 @@ TYPES = {
             "start": "row.bucket",
             "others": "row.others",
             "userId": _key(Dimension.USER, "User"),
-            "user": _user,
+            "user": _whole(Dimension.USER),
             "organisationId": _key(Dimension.ORGANISATION, "Organisation"),
-            "organisation": _organisation,
+            "organisation": _whole(Dimension.ORGANISATION),
             **{
                 dimension.name.lower(): _key(dimension)
                 for dimension in Dimension

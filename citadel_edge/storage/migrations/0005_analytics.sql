@@ -1,4 +1,4 @@
--- Usage, summed ahead: blocks of 15 minutes, an hour, six hours and a day of UTC, each for several sets of dimensions.
+-- Usage, summed ahead: hours of UTC, days and months of some time zones, for several sets of dimensions.
 --
 -- Every row of `usage_events` is either named in `usage_unrolled` or counted in the rollups, in each of them once: the
 -- row and its name are written by one transaction, and taken over by one. So any one statement that reads both is exact.
@@ -63,8 +63,9 @@ SELECT zone, true FROM (
 
 -- What sums are told apart by. A dimension that a grain does not tell apart is empty, as is an absent upstream.
 --
--- Grains: 1 model; 2 tier, model; 3 tier, model, upstream, endpoint, listener; 4 organisation, tier, model, endpoint;
--- 5 organisation, user, tier, model; 0 all of these, which has no sums: it names the keys that a row counts for.
+-- Grains: 1 model; 2 tier, model; 3 model, upstream; 4 model, endpoint, listener, outcome; 5 tier, model, upstream,
+-- endpoint, listener, outcome; 6 organisation, tier, model; 7 organisation, user, tier, model; 8 organisation, tier,
+-- model, endpoint, outcome; 0 all of these, which has no sums: it names the keys that a row counts for.
 -- `digest` is of grain and values: an index of the values themselves would refuse long ones.
 CREATE TABLE usage_keys (
     id               integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -76,12 +77,16 @@ CREATE TABLE usage_keys (
     upstream         text COLLATE "C" NOT NULL,
     endpoint         text COLLATE "C" NOT NULL,
     listener         text COLLATE "C" NOT NULL,
+    outcome          text COLLATE "C" NOT NULL,
     digest           bytea NOT NULL CONSTRAINT usage_keys_digest UNIQUE,
     model_key        integer,
     tier_key         integer,
+    upstream_key     integer,
+    endpoint_key     integer,
     fleet_key        integer,
     organisation_key integer,
-    user_key         integer
+    user_key         integer,
+    traffic_key      integer
 );
 CREATE INDEX usage_keys_by_organisation ON usage_keys (grain, organisation_id, user_id);
 
@@ -121,12 +126,20 @@ CREATE TABLE usage_rollups_model_months PARTITION OF usage_rollups FOR VALUES IN
 CREATE TABLE usage_rollups_tier_hours PARTITION OF usage_rollups FOR VALUES IN (21) WITH (fillfactor = 80);
 CREATE TABLE usage_rollups_tier_days PARTITION OF usage_rollups FOR VALUES IN (22) WITH (fillfactor = 80);
 CREATE TABLE usage_rollups_tier_months PARTITION OF usage_rollups FOR VALUES IN (23) WITH (fillfactor = 80);
-CREATE TABLE usage_rollups_fleet_days PARTITION OF usage_rollups FOR VALUES IN (32) WITH (fillfactor = 80);
-CREATE TABLE usage_rollups_fleet_months PARTITION OF usage_rollups FOR VALUES IN (33) WITH (fillfactor = 80);
-CREATE TABLE usage_rollups_organisation_days PARTITION OF usage_rollups FOR VALUES IN (42) WITH (fillfactor = 80);
-CREATE TABLE usage_rollups_organisation_months PARTITION OF usage_rollups FOR VALUES IN (43) WITH (fillfactor = 80);
-CREATE TABLE usage_rollups_user_days PARTITION OF usage_rollups FOR VALUES IN (52) WITH (fillfactor = 80);
-CREATE TABLE usage_rollups_user_months PARTITION OF usage_rollups FOR VALUES IN (53) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_upstream_hours PARTITION OF usage_rollups FOR VALUES IN (31) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_upstream_days PARTITION OF usage_rollups FOR VALUES IN (32) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_upstream_months PARTITION OF usage_rollups FOR VALUES IN (33) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_endpoint_hours PARTITION OF usage_rollups FOR VALUES IN (41) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_endpoint_days PARTITION OF usage_rollups FOR VALUES IN (42) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_endpoint_months PARTITION OF usage_rollups FOR VALUES IN (43) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_fleet_days PARTITION OF usage_rollups FOR VALUES IN (52) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_fleet_months PARTITION OF usage_rollups FOR VALUES IN (53) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_organisation_days PARTITION OF usage_rollups FOR VALUES IN (62) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_organisation_months PARTITION OF usage_rollups FOR VALUES IN (63) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_user_days PARTITION OF usage_rollups FOR VALUES IN (72) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_user_months PARTITION OF usage_rollups FOR VALUES IN (73) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_traffic_days PARTITION OF usage_rollups FOR VALUES IN (82) WITH (fillfactor = 80);
+CREATE TABLE usage_rollups_traffic_months PARTITION OF usage_rollups FOR VALUES IN (83) WITH (fillfactor = 80);
 
 -- The durations of the same, but for denials: a table of their own, for they are five times as long as all sums, and
 -- most questions are not about them.
@@ -145,15 +158,25 @@ CREATE TABLE usage_histograms_model_months PARTITION OF usage_histograms FOR VAL
 CREATE TABLE usage_histograms_tier_hours PARTITION OF usage_histograms FOR VALUES IN (21) WITH (fillfactor = 80);
 CREATE TABLE usage_histograms_tier_days PARTITION OF usage_histograms FOR VALUES IN (22) WITH (fillfactor = 80);
 CREATE TABLE usage_histograms_tier_months PARTITION OF usage_histograms FOR VALUES IN (23) WITH (fillfactor = 80);
-CREATE TABLE usage_histograms_fleet_days PARTITION OF usage_histograms FOR VALUES IN (32) WITH (fillfactor = 80);
-CREATE TABLE usage_histograms_fleet_months PARTITION OF usage_histograms FOR VALUES IN (33) WITH (fillfactor = 80);
-CREATE TABLE usage_histograms_organisation_days PARTITION OF usage_histograms FOR VALUES IN (42) WITH (fillfactor = 80);
-CREATE TABLE usage_histograms_organisation_months PARTITION OF usage_histograms FOR VALUES IN (43) WITH (fillfactor = 80);
-CREATE TABLE usage_histograms_user_days PARTITION OF usage_histograms FOR VALUES IN (52) WITH (fillfactor = 80);
-CREATE TABLE usage_histograms_user_months PARTITION OF usage_histograms FOR VALUES IN (53) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_upstream_hours PARTITION OF usage_histograms FOR VALUES IN (31) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_upstream_days PARTITION OF usage_histograms FOR VALUES IN (32) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_upstream_months PARTITION OF usage_histograms FOR VALUES IN (33) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_endpoint_hours PARTITION OF usage_histograms FOR VALUES IN (41) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_endpoint_days PARTITION OF usage_histograms FOR VALUES IN (42) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_endpoint_months PARTITION OF usage_histograms FOR VALUES IN (43) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_fleet_days PARTITION OF usage_histograms FOR VALUES IN (52) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_fleet_months PARTITION OF usage_histograms FOR VALUES IN (53) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_organisation_days PARTITION OF usage_histograms FOR VALUES IN (62) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_organisation_months PARTITION OF usage_histograms FOR VALUES IN (63) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_user_days PARTITION OF usage_histograms FOR VALUES IN (72) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_user_months PARTITION OF usage_histograms FOR VALUES IN (73) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_traffic_days PARTITION OF usage_histograms FOR VALUES IN (82) WITH (fillfactor = 80);
+CREATE TABLE usage_histograms_traffic_months PARTITION OF usage_histograms FOR VALUES IN (83) WITH (fillfactor = 80);
 
 -- For one organisation's or user's days among all others'.
 CREATE INDEX usage_rollups_organisation_days_by_key ON usage_rollups_organisation_days (key_id, calendar, start);
 CREATE INDEX usage_rollups_user_days_by_key ON usage_rollups_user_days (key_id, calendar, start);
+CREATE INDEX usage_rollups_traffic_days_by_key ON usage_rollups_traffic_days (key_id, calendar, start);
 CREATE INDEX usage_histograms_organisation_days_by_key ON usage_histograms_organisation_days (key_id, calendar, start);
 CREATE INDEX usage_histograms_user_days_by_key ON usage_histograms_user_days (key_id, calendar, start);
+CREATE INDEX usage_histograms_traffic_days_by_key ON usage_histograms_traffic_days (key_id, calendar, start);
