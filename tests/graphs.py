@@ -1,6 +1,7 @@
 """The graph asked without a transport: the schema with its resolvers, over a served edge, in anybody's name."""
 
 import asyncio
+import contextlib
 import gc
 import inspect
 from collections.abc import AsyncIterator
@@ -154,8 +155,10 @@ def enums(schema: GraphQLSchema) -> list[GraphQLEnumType]:
 
 
 def open_generators() -> list[Any]:
-    """The graph's own async generators that are neither finished nor closed."""
+    """The graph's own async generators that are not over; what is entered with `async with` is none."""
     gc.collect()
-    found = [one for one in gc.get_objects() if inspect.isasyncgen(one) and one.ag_frame is not None]
+    there = gc.get_objects()
+    entered = {id(one.gen) for one in there if isinstance(one, contextlib._AsyncGeneratorContextManager)}
+    found = [one for one in there if inspect.isasyncgen(one) and one.ag_frame is not None and id(one) not in entered]
     ours = ("citadel_edge/listeners/graphql/", "site-packages/graphql/")
     return [one for one in found if any(part in one.ag_code.co_filename for part in ours)]
