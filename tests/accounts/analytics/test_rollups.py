@@ -234,7 +234,7 @@ async def eventually(ask, *, within_s=20.0):
 async def test_the_worker_folds_what_waits_for_long_or_is_much_and_says_what_waits(books, dice, monkeypatch):
     rollups = "citadel_edge.accounts.analytics.rollups"
     monkeypatch.setattr(f"{rollups}.LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(f"{rollups}.SOON_S", 1.0)
+    monkeypatch.setattr(f"{rollups}.SOON_S", 0.4)
     draw = dice(9)
 
     async def waiting():
@@ -245,7 +245,7 @@ async def test_the_worker_folds_what_waits_for_long_or_is_much_and_says_what_wai
         began = asyncio.get_running_loop().time()
         await books.write(*draw.events(3, SINCE, UNTIL))
         await eventually(lambda: _is(waiting(), 0))
-        assert asyncio.get_running_loop().time() - began >= 0.9, "a few rows wait for others"
+        assert asyncio.get_running_loop().time() - began >= 0.35, "a few rows wait for others"
         monkeypatch.setattr(f"{rollups}.SOON_S", 3600.0)
         await books.write(*draw.events(999, SINCE, UNTIL))
         await asyncio.sleep(0.3)
@@ -270,7 +270,7 @@ async def test_the_worker_comes_back_after_postgresql_was_away(open_books, own_p
         await books.write(*dice(10).events(50, SINCE, UNTIL))
         await eventually(lambda: _is(books.postgres.fetchval(WAITING), 0))
         await asyncio.to_thread(own_postgres.stop)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.2)
         await asyncio.to_thread(own_postgres.start)
         await books.postgres.wait_until_up()
         await books.write(*dice(11).events(50, SINCE, UNTIL))
