@@ -28,6 +28,32 @@ LONG = (
     "routing/test_limits.py",
     "test_outage.py",
 )
+REPEATING = (
+    "tests/benchmarks/",
+    "tests/budgets/test_cancellation.py",
+    "tests/budgets/test_fair_queue.py",
+    "tests/clients/",
+    "tests/completions/test_continuation",
+    "tests/completions/test_engines.py",
+    "tests/completions/test_hedging.py",
+    "tests/completions/test_waiting.py",
+    "tests/graph/test_attacks.py",
+    "tests/graph/test_bounds.py",
+    "tests/graph/compiled/test_differences.py",
+    "tests/limits/test_cluster.py",
+    "tests/limits/test_lent_leases.py",
+    "tests/limits/test_script_and_book.py",
+    "tests/limits/test_sentinel.py",
+    "tests/limits/test_worst_minute.py",
+    "tests/listeners/graphql/test_usage_size.py",
+    "tests/listeners/routing/test_continuation",
+    "tests/listeners/routing/test_hedging.py",
+    "tests/listeners/routing/test_limits.py::test_a_thousand",
+    "tests/listeners/routing/test_wrong_gauges.py",
+    "tests/process/",
+    "tests/storage/test_redis_sentinels.py",
+)
+"""Those that take many rounds, or all of many engines and servers; other tests go through what they go through."""
 DEBUG_FRAMES = 2
 """Who made a handle or a coroutine is told by its last frames. asyncio keeps ten, at a sixth of a run's time."""
 LOOPBACK_ONLY = pytest.StashKey[LoopbackOnly]()
@@ -104,10 +130,13 @@ def collecting_as_the_process_does() -> Iterator[None]:
     gc.unfreeze()
 
 
-@pytest.fixture
-def untraced() -> Iterator[None]:
-    """For simulations, which are all Python: measuring their coverage takes two of three seconds."""
-    tracer = sys.gettrace()
+@pytest.fixture(autouse=True)
+def measured_unless_it_repeats(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measuring coverage takes two of three seconds: not of runs that go through the same lines again and again."""
+    tracer = sys.gettrace() if any(part in request.node.nodeid for part in REPEATING) else None
+    if tracer is None:
+        yield
+        return
     sys.settrace(None)
     yield
     sys.settrace(tracer)

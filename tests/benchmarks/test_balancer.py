@@ -16,7 +16,6 @@ from benchmarks.balancer.runs import Run  # noqa: E402
 from benchmarks.balancer.scenarios import SCENARIOS  # noqa: E402
 from benchmarks.balancer.theory import check, expected, limit  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("untraced")
 ROUND_ROBIN = StrategyName.ROUND_ROBIN
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import msgspec
-import pytest
 
 from citadel_edge.config.graphql import GraphQLConfig
 from citadel_edge.process.run import COLLECT_AFTER
@@ -66,7 +65,6 @@ async def watched():
         gc.unfreeze()
 
 
-@pytest.mark.usefixtures("untraced")
 async def test_answers_of_ten_thousand_rows_hold_nobody_and_more_are_refused(edge_with):
     async with full(edge_with) as served:
         gaps = f"query ($days: Int) {{ usage(range: {{days: $days}}, bucket: HOUR, groupBy: [MODEL]) \

@@ -204,7 +204,7 @@ async def leave(served, after_chunks):
     return request_id
 
 
-@pytest.mark.usefixtures("full_speed", "untraced")
+@pytest.mark.usefixtures("full_speed")
 async def test_a_thousand_streams_that_are_left_hold_nothing_and_are_charged_what_the_engine_generated(edge_with):
     options = SimulatorOptions(
         engine=Engine.VLLM, shortest=60, longest=60, timing=Timing(first_token_ms=5, decode_ms=2), kept_records=2000
