@@ -58,7 +58,7 @@ async def serve(loaded: Loaded, logs: Logs) -> None:
 async def door_of(edge: Edge) -> AsyncIterator[Door]:
     """The graph's door, over the benchmark's schema."""
     config = edge.config.value
-    graph = graph_of(edge, bound_schema())
+    graph = graph_of(edge, bound_schema(), measures={})
     app = build_app(GRAPH, edge, routes_of(config, SDL))
     changing = Changing(edge, GRAPH, AccountsMetrics(edge.registries.of(ListenerName.RATE_LIMITING)).of(GRAPH))
     equip(app, graph, context_of(Parts(edge=edge, changing=changing)), edge.registries.of(GRAPH))

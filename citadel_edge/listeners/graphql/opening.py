@@ -4,6 +4,8 @@ Decides what the environment allows where the configuration is silent: in produc
 is no playground. Refuses to know what resolvers do and how operations run.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,7 @@ from citadel_edge.config.shape import Config, ListenerName
 from citadel_edge.edge import EDGE, Edge
 from citadel_edge.graph.compiled.operation import compile_operation
 from citadel_edge.graph.compiled.pacing import Pace
+from citadel_edge.graph.cost_annotations import Measure
 from citadel_edge.graph.running import Graph
 from citadel_edge.graph.settings import GraphSettings
 from citadel_edge.graph.trusted import Trust, read_trusted
@@ -37,10 +40,10 @@ GRAPHQL = ListenerName.GRAPHQL
 MEASURES: Final = {"Query.usage": usage_price}
 
 
-def graph_of(edge: Edge, schema: GraphQLSchema) -> Graph:
+def graph_of(edge: Edge, schema: GraphQLSchema, measures: Mapping[str, Measure] = MEASURES) -> Graph:
     """The engine over a schema, as configured. Blocks on the disk where documents are trusted. Raises StartError."""
     config = edge.config.value
-    settings = settings_of(config, documents=config.graphql.documents)
+    settings = replace(settings_of(config, documents=config.graphql.documents), measures=measures)
     pace = Pace(edge.clock.monotonic_s)
     return Graph(
         schema,
