@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.timeout(240)
 def test_answers_equal_sql_over_the_rows_and_come_sooner(tmp_path):
     path = tmp_path / "figures.json"
-    sizes = ["--rows=3000", "--year-rows=0", "--ingest-rows=1000", "--repeats=1"]
+    sizes = ["--rows=10000", "--year-rows=0", "--ingest-rows=1000", "--repeats=1"]
     command = [sys.executable, "-m", "benchmarks.analytics", *sizes, f"--json={path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
