@@ -56,6 +56,21 @@ async def test_an_operation_that_cannot_be_priced_is_refused(graph):
     assert "Query.shelf: give exactly one of: first" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ("{ books @stream(initialCount: -1) { id } }", {}),
+        ("query ($n: Int!) { ...f } fragment f on Query { books @stream(initialCount: $n) { id } }", {"n": -1}),
+        ("query ($n: Int! = -1) { books { related @stream(initialCount: $n) { id } } }", {}),
+    ],
+)
+async def test_a_stream_that_begins_with_less_than_nothing_is_refused(graph, query, variables):
+    error = await refused(graph, Wanted(query=query, variables=variables))
+    assert (error.stage, error.status) == (Stage.OPERATION, 400)
+    assert error.errors[0]["extensions"] == {"code": "invalid_request", "param": "initialCount"}
+    assert ("`initialCount`" in error.errors[0]["message"], len(error.errors[0]["locations"])) == (True, 1)
+
+
 async def test_one_operations_price_is_not_anothers(graph):
     query = "query Good { said } query Bad { shelf { books { id } } }"
     assert (await graph.prepare(Wanted(query=query, operation_name="Good"))).cost == 1
