@@ -152,7 +152,8 @@ async def test_a_wrong_page_takes_no_sibling_with_it(edge_with):
         graph = await graph_over(served)
         query = (
             '{ viewer { name } models(first: 0) { nodes { name } } user(id: "me") { name'
-            ' keys(first: 101) { nodes { id } } topUps(after: "x") { nodes { id } } organisation { name users(first: 0) { nodes { id } } } } }'
+            ' keys(first: 101) { nodes { id } } topUps(after: "x") { nodes { id } }'
+            " organisation { name users(first: 0) { nodes { id } } } } }"
         )
         result = await graph.result(query)
         organisation = {"name": "default", "users": None}
