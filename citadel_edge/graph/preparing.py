@@ -114,7 +114,8 @@ def _affordable(operation: Operation, variables: Mapping[str, Any], limit: float
         raise refusal(str(objection), stage=Stage.OPERATION) from None
     if limit is not None and cost > limit:
         raise refusal(
-            f"the operation costs {cost:g}, more than the {limit:g} that one may cost; ask for fewer fields or items",
+            f"the operation costs {plain(cost)}, more than the {plain(limit)} that one may cost;"
+            " ask for fewer fields or items",
             stage=Stage.OPERATION,
             cost={"requested": cost, "limit": limit},
         )

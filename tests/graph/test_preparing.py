@@ -41,7 +41,7 @@ async def test_a_bad_document_is_refused_with_its_places(graph, query):
     error = await refused(graph, Wanted(query=query))
     assert (error.stage, error.status) == (Stage.DOCUMENT, 400)
     assert error.errors[0]["locations"]
-    assert "data" not in error.answer().payload()
+    assert "data" not in error.answer("req-1").payload()
 
 
 async def test_an_operation_within_its_cost_runs_and_one_beyond_is_refused_with_both_numbers(graph):

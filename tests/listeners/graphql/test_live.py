@@ -149,6 +149,10 @@ async def test_a_reader_goes_on_where_it_was_and_hears_what_is_missing(hearing):
             "reason": "this reader was slow",
         }
         assert (await heard(stream, "breakerChanges"))["gap"] is None
+    metrics = graph.document("subscription { metrics(interval: 0) { cursor } }")
+    refused = subscribe(graph.schema, metrics, context_value=graph.context())
+    assert str(refused.errors[0].original_error) == "interval is a number of seconds from 0.2 to 60, got 0"
+    assert refused.errors[0].original_error.param == "interval"
     for wrong in ({"after": "no cursor"}, {"recent": 300}, {"recent": -1}):
         refused = subscribe(graph.schema, graph.document(query), context_value=graph.context(), variable_values=wrong)
         assert refused.errors[0].original_error.code.text == "invalid_request"
