@@ -149,10 +149,6 @@ async def test_a_reader_goes_on_where_it_was_and_hears_what_is_missing(hearing):
             "reason": "this reader was slow",
         }
         assert (await heard(stream, "breakerChanges"))["gap"] is None
-    metrics = graph.document("subscription { metrics(interval: 0) { cursor } }")
-    refused = subscribe(graph.schema, metrics, context_value=graph.context())
-    assert str(refused.errors[0].original_error) == "interval is a number of seconds from 0.2 to 60, got 0"
-    assert refused.errors[0].original_error.param == "interval"
     for wrong in ({"after": "no cursor"}, {"recent": 300}, {"recent": -1}):
         refused = subscribe(graph.schema, graph.document(query), context_value=graph.context(), variable_values=wrong)
         assert refused.errors[0].original_error.code.text == "invalid_request"
@@ -183,7 +179,11 @@ async def test_figures_come_no_oftener_and_no_seldomer_than_is_useful(hearing):
     for interval in (0, 0.1, 61):
         query = f"subscription {{ metrics(interval: {interval}) {{ cpu }} }}"
         refused = subscribe(graph.schema, graph.document(query), context_value=graph.context())
-        assert refused.errors[0].original_error.param == "interval_s"
+        said = refused.errors[0].original_error
+        assert (said.param, said.message) == (
+            "interval",
+            f"interval is a number of seconds from 0.2 to 60, got {interval}",
+        )
 
 
 async def test_a_draining_process_ends_its_subscriptions(hearing):
