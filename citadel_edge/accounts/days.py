@@ -16,6 +16,10 @@ LONGEST_DAYS: Final = 400
 USUAL_DAYS: Final = 30
 FIRST_YEAR: Final = 1970
 LAST_YEAR: Final = 9999
+_UNREADABLE: Final = (
+    "Expected a day as 2026-11-01, or a time with its offset as 2026-11-01T00:00:00Z (a plus sign written as %2B)."
+)
+_BEYOND: Final = f"Expected a time from the year {FIRST_YEAR} on and before {LAST_YEAR}."
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -55,13 +59,12 @@ def moment(text: str, zone: tzinfo, *, param: str) -> datetime:
         found = midnight(date.fromisoformat(text), zone) if _DAY.fullmatch(text) else datetime.fromisoformat(text)
         if found.tzinfo is not None and FIRST_YEAR <= found.year < LAST_YEAR:
             return found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass  # said below
-    raise RequestError(
-        Code.INVALID_REQUEST,
-        "Expected a day as 2026-11-01, or a time with its offset as 2026-11-01T00:00:00Z (a plus sign written as %2B).",
-        param=param,
-    )
+        words = _UNREADABLE if found.tzinfo is None else _BEYOND
+    except ValueError:
+        words = _UNREADABLE
+    except OverflowError:
+        words = _BEYOND
+    raise RequestError(Code.INVALID_REQUEST, words, param=param)
 
 
 def span(since: str | None, until: str | None, zone: tzinfo, *, now: datetime) -> Span:

@@ -136,6 +136,19 @@ def demand_version(row: Any, expected: int | None, what: str) -> None:
         raise RequestError(Code.STALE, f"The {what} was changed meanwhile. Read it again, then repeat the change.")
 
 
+def holds(row: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether a row has these values already: then there is nothing to change and nothing for the trail.
+
+    Its news are told again all the same: those of a change whose commit was not answered never were.
+    """
+    return all(row[column] == value for column, value in wanted.items())
+
+
+def same_json(one: str, other: str) -> bool:
+    """Whether two columns of JSON say the same, however they are spelled."""
+    return bool(json.loads(one) == json.loads(other))
+
+
 def invalid(message: str, param: str) -> RequestError:
     """A value that a client has to correct."""
     return RequestError(Code.INVALID_REQUEST, message, param=param)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from citadel_edge.accounts import values
-from citadel_edge.accounts.desk import Actor, Desk, demand_version
+from citadel_edge.accounts.desk import Actor, Desk, demand_version, holds, same_json
 from citadel_edge.accounts.ids import Kind, make_id
 from citadel_edge.accounts.news import News, Subject
 from citadel_edge.accounts.pages import Page, PageRequest, Where, page
@@ -19,6 +19,10 @@ from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.ids import uuid7
 
 DEFAULT: Final = "default"
+_UPDATE: Final = (
+    "UPDATE organisations SET name = $2, time_zone = $3, limits = $4, version = version + 1, updated_at = now() "
+    "WHERE id = $1 RETURNING *"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +78,17 @@ async def update_organisation(
     desk: Desk, organisation_id: str, patch: OrganisationPatch, *, by: Actor, version: int | None = None
 ) -> Organisation:
     """Change an organisation. `RequestError`: it is not there, `version` is stale, a value is not possible."""
-    time_zone = patch.time_zone and await asyncio.to_thread(values.time_zone, patch.time_zone)
+    zone = None if patch.time_zone is None else await asyncio.to_thread(values.time_zone, patch.time_zone)
     async with desk.change(by) as change:
         before = await change.fetchrow("SELECT * FROM organisations WHERE id = $1 FOR UPDATE", organisation_id)
         demand_version(before, version, "organisation")
-        row = await change.fetchrow(
-            "UPDATE organisations SET name = coalesce($2, name), time_zone = coalesce($3, time_zone), "
-            "limits = coalesce($4, limits), version = version + 1, updated_at = now() WHERE id = $1 RETURNING *",
-            organisation_id,
-            None if patch.name is None else values.name(patch.name),
-            time_zone,
-            None if patch.limits is None else checked_shared(patch.limits),
-        )
-        await change.audit("update_organisation", organisation_id, before, row)
+        name = before["name"] if patch.name is None else values.name(patch.name)
+        limits = before["limits"] if patch.limits is None else checked_shared(patch.limits)
+        wanted = {"name": name, "time_zone": zone or before["time_zone"]}
+        row = before
+        if not (holds(before, wanted) and same_json(before["limits"], limits)):
+            row = await change.fetchrow(_UPDATE, organisation_id, *wanted.values(), limits)
+            await change.audit("update_organisation", organisation_id, before, row)
         change.news.append(News(Subject.ORGANISATION, organisation_id))
     return _made(row)
 

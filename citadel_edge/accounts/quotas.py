@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from citadel_edge.accounts import values
-from citadel_edge.accounts.desk import Actor, Change, Desk, demand_version
+from citadel_edge.accounts.desk import Actor, Change, Desk, demand_version, same_json
 from citadel_edge.accounts.news import News, Subject
 from citadel_edge.accounts.sheets import checked_overrides
 from citadel_edge.storage.postgres import PostgresPool
@@ -20,6 +20,10 @@ from citadel_edge.storage.postgres import PostgresPool
 _READ: Final = (
     "SELECT u.id AS user_id, coalesce(q.overrides, '{}') AS overrides, coalesce(q.version, 0) AS version, "
     "q.updated_at FROM users u LEFT JOIN quotas q ON q.user_id = u.id WHERE u.id = $1"
+)
+_REPLACE: Final = (
+    "INSERT INTO quotas (user_id, overrides) VALUES ($1, $2) ON CONFLICT (user_id) DO UPDATE "
+    "SET overrides = excluded.overrides, version = quotas.version + 1, updated_at = now() RETURNING *"
 )
 
 
@@ -46,13 +50,10 @@ async def set_overrides(
         await lock_quota(change, user_id)
         before = await change.fetchrow(_READ, user_id)
         demand_version(before, version, "user")
-        row = await change.fetchrow(
-            "INSERT INTO quotas (user_id, overrides) VALUES ($1, $2) ON CONFLICT (user_id) DO UPDATE "
-            "SET overrides = excluded.overrides, version = quotas.version + 1, updated_at = now() RETURNING *",
-            user_id,
-            stored,
-        )
-        await change.audit("override_quota", user_id, before, row)
+        row = before
+        if not same_json(before["overrides"], stored):
+            row = await change.fetchrow(_REPLACE, user_id, stored)
+            await change.audit("override_quota", user_id, before, row)
         change.news.append(News(Subject.USER, user_id))
     return _made(row)
 

@@ -67,9 +67,11 @@ async def update_tier(
     async with desk.change(by) as change:
         before = await change.fetchrow("SELECT * FROM tiers WHERE name = $1 FOR UPDATE", name)
         demand_version(before, version, "tier")
-        config = checked_tier({**_fields(_config(before)), **fields})
-        row = await change.fetchrow(_UPDATE, *_values(config))
-        await change.audit("update_tier", name, before, row)
+        was, row = _config(before), before
+        config = checked_tier({**_fields(was), **fields})
+        if config != was:
+            row = await change.fetchrow(_UPDATE, *_values(config))
+            await change.audit("update_tier", name, before, row)
         change.news.append(News(Subject.TIER, name))
     return _made(row)
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from citadel_edge.accounts import values
-from citadel_edge.accounts.desk import Actor, Change, Desk, demand_version, invalid
+from citadel_edge.accounts.desk import Actor, Change, Desk, demand_version, holds, invalid
 from citadel_edge.accounts.ids import Kind, make_id
 from citadel_edge.accounts.news import News, Subject
 from citadel_edge.accounts.organisations import DEFAULT
@@ -18,6 +18,11 @@ from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.telemetry.ids import uuid7
 
 ADMINS_LOCK: Final = 0x0C17ADE3
+_CHANGED: Final = ("organisation_id", "tier", "role", "name", "state")
+_UPDATE: Final = (
+    f"UPDATE users SET {', '.join(f'{column} = ${number}' for number, column in enumerate(_CHANGED, 2))}, "  # noqa: S608
+    "version = version + 1, updated_at = now() WHERE id = $1 RETURNING *"
+)
 
 
 class UserState(StrEnum):
@@ -96,20 +101,25 @@ async def update_user(desk: Desk, user_id: str, patch: UserPatch, *, by: Actor, 
         demand_version(before, version, "user")
         if patch.role not in (None, Role.ADMIN.value) or patch.state is UserState.SUSPENDED:
             await _demand_another_admin(change, before)
-        row = await change.fetchrow(
-            "UPDATE users SET organisation_id = coalesce($2, organisation_id), tier = coalesce($3, tier), "
-            "role = coalesce($4, role), name = coalesce($5, name), state = coalesce($6, state), "
-            "version = version + 1, updated_at = now() WHERE id = $1 RETURNING *",
-            user_id,
-            None if patch.organisation is None else await _organisation(change, patch.organisation),
-            patch.tier,
-            None if patch.role is None else values.role(patch.role).value,
-            None if patch.name is None else values.name(patch.name),
-            None if patch.state is None else patch.state.value,
-        )
-        await change.audit("update_user", user_id, before, row)
+        wanted = {**dict(before), **await _named(change, patch)}
+        row = before
+        if not holds(before, wanted):
+            row = await change.fetchrow(_UPDATE, user_id, *(wanted[column] for column in _CHANGED))
+            await change.audit("update_user", user_id, before, row)
         change.news.append(News(Subject.USER, user_id, ended=_ends(before, row)))
     return _made(row)
+
+
+async def _named(change: Change, patch: UserPatch) -> dict[str, str]:
+    """What a patch changes, by column."""
+    named = {
+        "organisation_id": None if patch.organisation is None else await _organisation(change, patch.organisation),
+        "tier": patch.tier,
+        "role": None if patch.role is None else values.role(patch.role).value,
+        "name": None if patch.name is None else values.name(patch.name),
+        "state": None if patch.state is None else patch.state.value,
+    }
+    return {column: value for column, value in named.items() if value is not None}
 
 
 def _ends(before: Any, after: Any) -> bool:

@@ -19,6 +19,7 @@ from citadel_edge.completions.looks import Turn, Weight, excerpt, kept, largest_
 from citadel_edge.config.shape import Capability
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.routing.features import Sample
+from citadel_edge.wire.json_text import flaw
 
 T = TypeVar("T")
 
@@ -190,16 +191,7 @@ def _parse_fields(body: bytes) -> dict[str, Raw]:
     except msgspec.ValidationError as error:
         raise RequestError(Code.INVALID_REQUEST, "The body must be a JSON object.") from error
     except msgspec.DecodeError as error:
-        raise RequestError(Code.INVALID_REQUEST, f"The body is not valid JSON: {_flaw(body, error)}.") from error
-
-
-def _flaw(body: bytes, error: msgspec.DecodeError) -> str:
-    text = str(error).removeprefix("JSON is malformed: ")
-    if "truncated" not in text:
-        return text
-    if b"\\ud" in body.lower():
-        return "it ends too early, or a \\u escape holds half a character"
-    return f"it ends too early (byte {len(body)})"
+        raise RequestError(Code.INVALID_REQUEST, f"The body is not valid JSON: {flaw(body, error)}.") from error
 
 
 def _parse_model(fields: dict[str, Raw]) -> str:

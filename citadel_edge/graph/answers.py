@@ -62,9 +62,15 @@ class Refused(CitadelError):
         self.stage = stage
         self.status = status
 
-    def answer(self) -> Answer:
-        """As a response."""
-        return Answer(errors=self.errors, status=self.status)
+    def named(self, request_id: str) -> list[dict[str, Any]]:
+        """The errors with the id of the request that they are told to; what was refused once may be told to many."""
+        return [
+            {**error, "extensions": {**error.get("extensions", {}), "request_id": request_id}} for error in self.errors
+        ]
+
+    def answer(self, request_id: str) -> Answer:
+        """As a response to this request."""
+        return Answer(errors=self.named(request_id), status=self.status)
 
 
 def refusal(message: str, *, stage: Stage, code: Code = Code.INVALID_REQUEST, **more: Any) -> Refused:

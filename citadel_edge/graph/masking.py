@@ -52,7 +52,8 @@ class Mask:
         cause = None if error.path is None else _cause(error)
         if cause is None or _speaks_to_the_client(cause):
             shown["message"] = error.message[:MAX_MESSAGE]
-            shown["extensions"] = {"code": Code.INVALID_REQUEST.text, **shown.get("extensions", {})}
+            usual = {"code": Code.INVALID_REQUEST.text, "request_id": request_id}
+            shown["extensions"] = {**usual, **shown.get("extensions", {})}
             return shown
         told = self._told(cause)
         if told is not None:

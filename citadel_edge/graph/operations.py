@@ -1,12 +1,13 @@
 """What is known of a valid document before it runs: its operations, each with its name, hash, nature and price."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from hashlib import sha256
 from typing import Any
 
 from graphql import (
+    ArgumentNode,
     BooleanValueNode,
     DocumentNode,
     FieldNode,
@@ -22,9 +23,10 @@ from graphql import (
     TokenKind,
 )
 
-from citadel_edge.graph.cost import Price
+from citadel_edge.graph.cost import Price, defaults_of
 from citadel_edge.graph.cost_annotations import Annotations
 from citadel_edge.graph.cost_plan import Planner
+from citadel_edge.graph.streamed import counts_in
 
 SHAPE_CHARACTERS = 1_000
 _META = frozenset({"__schema", "__type"})
@@ -60,7 +62,13 @@ class Warmth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """One operation of a valid document. `incremental`: a @defer or @stream in it may be on."""
+    """One operation of a valid document.
+
+    Attributes:
+        incremental: a @defer or @stream in it may be on.
+        defaults: the values that it gives its variables itself.
+        stream_counts: where a @stream is told how many items come at once.
+    """
 
     document: DocumentNode
     node: OperationDefinitionNode
@@ -69,6 +77,8 @@ class Operation:
     introspects: Introspects
     incremental: bool
     price: Price
+    defaults: Mapping[str, Any]
+    stream_counts: Sequence[ArgumentNode]
     warmth: Warmth = field(default_factory=Warmth)
 
     @property
@@ -121,6 +131,8 @@ def _operation(
         introspects=_introspects(node.selection_set, fragments),
         incremental=any(_is_incremental(selections) for selections in sets),
         price=price,
+        defaults=defaults_of(node),
+        stream_counts=counts_in(sets),
     )
 
 

@@ -18,6 +18,7 @@ from citadel_edge.graph.naming import Names
 from citadel_edge.graph.operations import Introspects, Operation, choose
 from citadel_edge.graph.reading import Reader, Rejected, shown
 from citadel_edge.graph.settings import GraphSettings
+from citadel_edge.graph.streamed import ARGUMENT, objection_to_counts
 from citadel_edge.graph.trusted import Trust
 from citadel_edge.graph.wanted import Wanted
 
@@ -86,6 +87,7 @@ class Preparer:
             raise Refused([shown(error)], stage=Stage.OPERATION) from None
         _demand_kind(operation, allowed)
         self._demand_introspection(operation)
+        _demand_counts(operation, variables)
         return Prepared(operation, variables, _affordable(operation, variables, cost_limit), cost_limit)
 
     def _variables(self, wanted: Wanted) -> Mapping[str, Any]:
@@ -112,11 +114,18 @@ def _affordable(operation: Operation, variables: Mapping[str, Any], limit: float
         raise refusal(str(objection), stage=Stage.OPERATION) from None
     if limit is not None and cost > limit:
         raise refusal(
-            f"the operation costs {cost:g}, more than the {limit:g} that one may cost; ask for fewer fields or items",
+            f"the operation costs {plain(cost)}, more than the {plain(limit)} that one may cost;"
+            " ask for fewer fields or items",
             stage=Stage.OPERATION,
             cost={"requested": cost, "limit": limit},
         )
     return plain(cost)
+
+
+def _demand_counts(operation: Operation, variables: Mapping[str, Any]) -> None:
+    wrong = objection_to_counts(operation.stream_counts, {**operation.defaults, **variables})
+    if wrong is not None:
+        raise Refused([shown(wrong, param=ARGUMENT)], stage=Stage.OPERATION)
 
 
 def _demand_kind(operation: Operation, allowed: Collection[OperationType]) -> None:

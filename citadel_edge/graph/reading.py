@@ -78,9 +78,9 @@ class Reader:
         return Document(text, operations, BYTES_A_TOKEN * _tokens(document) + len(text))
 
 
-def shown(error: GraphQLError) -> dict[str, Any]:
-    """An error about the request itself, in graphql-core's words."""
-    formatted: dict[str, Any] = {**error.formatted, "extensions": {"code": CODE}}
+def shown(error: GraphQLError, **more: Any) -> dict[str, Any]:
+    """An error about the request itself, in graphql-core's words. `more` goes into its extensions."""
+    formatted: dict[str, Any] = {**error.formatted, "extensions": {"code": CODE, **more}}
     formatted["message"] = formatted["message"][:MAX_MESSAGE]
     return formatted
 

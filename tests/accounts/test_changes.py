@@ -9,7 +9,8 @@ from citadel_edge.accounts.api_keys import NewApiKey
 from citadel_edge.accounts.audit import AuditFilter
 from citadel_edge.accounts.organisations import NewOrganisation, OrganisationPatch
 from citadel_edge.accounts.reads import PageRequest
-from citadel_edge.accounts.users import NewUser, UserPatch
+from citadel_edge.accounts.users import NewUser, UserPatch, UserState
+from citadel_edge.config.limits import LimitsConfig
 from citadel_edge.config.shape import OnRedisDown, TierConfig
 from citadel_edge.errors import Code, RequestError
 
@@ -193,6 +194,31 @@ async def test_revoking_twice_is_once(instance, by):
     before = await _audited(instance)
     assert await instance.changes.revoke_key(user.id, made.key.id, by=by) == first
     assert await _audited(instance) == before
+
+
+async def test_what_changes_nothing_raises_no_version_and_leaves_no_line(instance, by):
+    changes = instance.changes
+    organisation = await changes.create_organisation(NewOrganisation(name="acme", limits={"concurrent": 2}), by=by)
+    config = TierConfig(name="gold", usd_per_month=0.1, models=("a",), by_model={"m": LimitsConfig(concurrent=3)})
+    tier = await changes.create_tier(config, by=by)
+    user = await changes.create_user(NewUser(name="ada", tier="gold", organisation="acme"), by=by)
+    quota = await changes.set_overrides(user.id, {"by_model": {"m": {"concurrent": 1}}, "concurrent": None}, by=by)
+    lines = await _audited(instance)
+    same = OrganisationPatch(name="acme", time_zone="UTC", limits={"concurrent": 2})
+    for patch in (OrganisationPatch(), same):
+        assert await changes.update_organisation(organisation.id, patch, by=by, version=1) == organisation
+    fields = {"usd_per_month": 0.1, "models": ["a"], "by_model": {"m": {"concurrent": 3}}, "on_redis_down": {}}
+    for named in ({}, fields):
+        assert await changes.update_tier("gold", named, by=by, version=1) == tier
+    for wanted in (
+        UserPatch(),
+        UserPatch(name="ada", tier="gold", organisation="acme", role="user", state=UserState.ACTIVE),
+    ):
+        assert await changes.update_user(user.id, wanted, by=by, version=1) == user
+    again = {"concurrent": None, "by_model": {"m": {"concurrent": 1}}}
+    assert await changes.set_overrides(user.id, again, by=by, version=quota.version) == quota
+    assert await _code(changes.update_user(user.id, UserPatch(), by=by, version=7)) is Code.STALE
+    assert await _audited(instance) == lines
 
 
 async def test_every_change_leaves_its_line_and_nobody_changes_a_line(instance, by):

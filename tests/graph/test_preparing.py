@@ -41,7 +41,7 @@ async def test_a_bad_document_is_refused_with_its_places(graph, query):
     error = await refused(graph, Wanted(query=query))
     assert (error.stage, error.status) == (Stage.DOCUMENT, 400)
     assert error.errors[0]["locations"]
-    assert "data" not in error.answer().payload()
+    assert "data" not in error.answer("req-1").payload()
 
 
 async def test_an_operation_within_its_cost_runs_and_one_beyond_is_refused_with_both_numbers(graph):
@@ -54,6 +54,21 @@ async def test_an_operation_within_its_cost_runs_and_one_beyond_is_refused_with_
 async def test_an_operation_that_cannot_be_priced_is_refused(graph):
     error = await refused(graph, Wanted(query="{ shelf { name books { id } } }"))
     assert "Query.shelf: give exactly one of: first" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ("{ books @stream(initialCount: -1) { id } }", {}),
+        ("query ($n: Int!) { ...f } fragment f on Query { books @stream(initialCount: $n) { id } }", {"n": -1}),
+        ("query ($n: Int! = -1) { books { related @stream(initialCount: $n) { id } } }", {}),
+    ],
+)
+async def test_a_stream_that_begins_with_less_than_nothing_is_refused(graph, query, variables):
+    error = await refused(graph, Wanted(query=query, variables=variables))
+    assert (error.stage, error.status) == (Stage.OPERATION, 400)
+    assert error.errors[0]["extensions"] == {"code": "invalid_request", "param": "initialCount"}
+    assert ("`initialCount`" in error.errors[0]["message"], len(error.errors[0]["locations"])) == (True, 1)
 
 
 async def test_one_operations_price_is_not_anothers(graph):

@@ -126,7 +126,7 @@ async def test_what_was_said_on_purpose_is_told(graph, reader, log_output):
     refused, said = answer.errors
     assert refused["message"] == "there is no such model"
     assert refused["extensions"] == {"code": "model_not_found", "request_id": "req-1", "param": "model"}
-    assert (said["message"], said["extensions"]) == ("you may not", {"code": "forbidden"})
+    assert (said["message"], said["extensions"]) == ("you may not", {"code": "forbidden", "request_id": "req-1"})
     assert answer.data == {"refusedField": None, "said": None}
     assert log_output.entries == []
 

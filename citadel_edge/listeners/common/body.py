@@ -11,6 +11,8 @@ from citadel_edge.config.shape import HttpConfig
 from citadel_edge.errors import Code, RequestError
 
 JSON_TYPES = ("application/json", "")
+CHARSETS = ("utf-8", "utf8", "us-ascii")
+"""JSON in ASCII is JSON in UTF-8."""
 
 
 class Holding:
@@ -77,6 +79,9 @@ def _check_type(request: web.Request) -> None:
         raise RequestError(
             Code.UNSUPPORTED_MEDIA_TYPE, f"Content-Type {declared!r} is not taken; send application/json"
         )
+    charset = request.charset or "utf-8"  # JSON is that, where nothing else is named (RFC 8259)
+    if charset.lower() not in CHARSETS:
+        raise RequestError(Code.UNSUPPORTED_MEDIA_TYPE, f"charset {charset[:40]!r} is not taken; send utf-8")
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", ""):
         raise RequestError(

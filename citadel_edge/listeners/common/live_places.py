@@ -34,8 +34,8 @@ class Place(Struct, frozen=True, kw_only=True):
     told: dict[str, Any] = {}
 
 
-def parse_interval(value: str | float | None) -> float:
-    """How often METRICS shall come, in seconds; once a second for null. Raises RequestError."""
+def parse_interval(value: str | float | None, *, name: str = "interval_s") -> float:
+    """How often METRICS shall come, in seconds; once a second for null. Raises RequestError, by the door's `name`."""
     if value is None:
         return 1.0
     try:
@@ -43,11 +43,9 @@ def parse_interval(value: str | float | None) -> float:
     except ValueError:
         every_s = 0.0
     if not SHORTEST_S <= every_s <= LONGEST_S:
-        raise RequestError(
-            Code.INVALID_REQUEST,
-            f"interval_s is a number of seconds from {SHORTEST_S:g} to {LONGEST_S:g}, got {str(value)[:40]!r}",
-            param="interval_s",
-        )
+        got = repr(value[:40]) if isinstance(value, str) else f"{value:g}"
+        words = f"{name} is a number of seconds from {SHORTEST_S:g} to {LONGEST_S:g}, got {got}"
+        raise RequestError(Code.INVALID_REQUEST, words, param=name)
     return every_s
 
 

@@ -13,7 +13,7 @@ from citadel_edge.edge import EDGE
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.common.body import Holding, read_json_body
-from citadel_edge.listeners.common.problems import as_request_error, internal_error, respond
+from citadel_edge.listeners.common.problems import SERVER, as_request_error, internal_error, respond
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, REDEEM, ROUTES, Admission, Handler, Passage, Route
 from citadel_edge.listeners.common.sink import ClientGone
 from citadel_edge.listeners.common.subscriptions import Subscriptions
@@ -119,7 +119,7 @@ MIDDLEWARES = (record_passage, answer_errors, heed_state, authenticate, take_sea
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     """Every answer carries the request's id, and says nothing of what it was made with."""
-    response.headers["Server"] = "citadel-edge"
+    response.headers["Server"] = SERVER
     passage = request.get(PASSAGE)
     if passage is not None:
         response.headers["X-Request-Id"] = passage.request_id

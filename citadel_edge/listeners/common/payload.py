@@ -11,6 +11,7 @@ from citadel_edge.accounts.desk import Actor
 from citadel_edge.accounts.pages import Page, PageRequest
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.routes import BODY, PASSAGE, principal_of
+from citadel_edge.wire.json_text import flaw
 
 T = TypeVar("T")
 LONGEST_VERSION = 18
@@ -89,4 +90,4 @@ def _decoded(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
         _, _, path = text.partition(" - at `$.")
         raise RequestError(Code.INVALID_REQUEST, text, param=path.rstrip("`") or None) from error
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise RequestError(Code.INVALID_REQUEST, f"the body is no JSON object: {error}") from error
+        raise RequestError(Code.INVALID_REQUEST, f"the body is no JSON object: {flaw(request[BODY], error)}") from error

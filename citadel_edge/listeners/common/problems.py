@@ -2,6 +2,7 @@
 
 import math
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -10,6 +11,8 @@ from citadel_edge.errors import Code, DependencyError, MetricsServerUnavailable,
 from citadel_edge.storage.postgres_faults import refusal
 from citadel_edge.wire.openai import error_body, error_type
 
+SERVER: Final = "citadel-edge"
+"""What every answer says it was made with."""
 _BY_STATUS = {
     404: (Code.NOT_FOUND, "there is nothing at this path"),
     405: (Code.METHOD_NOT_ALLOWED, "this path does not take this method"),

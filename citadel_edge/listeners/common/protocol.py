@@ -17,7 +17,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from citadel_edge.config.shape import HttpConfig
 from citadel_edge.errors import Code, RequestError
-from citadel_edge.listeners.common.problems import internal_error, problem, respond
+from citadel_edge.listeners.common.problems import SERVER, internal_error, problem, respond
 from citadel_edge.telemetry.clock import Clock
 from citadel_edge.telemetry.ids import request_id
 
@@ -196,7 +196,10 @@ class DoorProtocol(RequestHandler):
             raise ConnectionError("the answer had begun; it cannot be taken back")
         if status >= 500:  # noqa: PLR2004 - the HTTP classes
             self.log_exception("unhandled", exc_info=exc)
-        answer = respond(_parse_error(status, exc), request_id(self._clock), openai=False)
+        identity = request_id(self._clock)
+        answer = respond(_parse_error(status, exc), identity, openai=False)
+        answer.headers["Server"] = SERVER  # else aiohttp names itself and Python
+        answer.headers["X-Request-Id"] = identity
         answer.force_close()
         return answer
 
@@ -217,6 +220,7 @@ def _raw_answer(error: RequestError, identity: str) -> bytes:
         f"HTTP/1.1 {error.code.status} {HTTPStatus(error.code.status).phrase}",
         "Content-Type: application/problem+json",
         f"Content-Length: {len(body)}",
+        f"Server: {SERVER}",
         f"X-Request-Id: {identity}",
         "Connection: close",
     ]

@@ -12,6 +12,7 @@ from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.answers import Refused, Stage, refusal
 from citadel_edge.graph.wanted import Wanted
 from citadel_edge.listeners.common.routes import BODY
+from citadel_edge.wire.json_text import flaw
 
 _WANTED: Final = msgspec.json.Decoder(Wanted)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any] | None)
@@ -42,7 +43,7 @@ def wanted_in_body(request: web.Request) -> Wanted:
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         if body.lstrip()[:1] == b"[":
             raise _refusal(_BATCH) from None
-        raise _refusal(f"the body is no GraphQL request: {error}") from None
+        raise _refusal(f"the body is no GraphQL request: {flaw(body, error)}") from None
 
 
 def wanted_in_query(request: web.Request) -> Wanted:
@@ -63,7 +64,7 @@ def _object(text: str | None, name: str) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] | None = _OBJECT.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise _refusal(f"`{name}` is no JSON object: {error}") from None
+        raise _refusal(f"`{name}` is no JSON object: {flaw(text.encode(errors='replace'), error)}") from None
     return found
 
 

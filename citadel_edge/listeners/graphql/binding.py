@@ -177,6 +177,7 @@ def _bind_scalar(kind: GraphQLScalarType) -> None:
     scalar = SCALARS[kind.name]
     kind.serialize = kind.coerce_output_value = scalar.show  # type: ignore[assignment,method-assign]
     kind.parse_value = kind.coerce_input_value = scalar.read  # type: ignore[assignment,method-assign]
+    kind.parse_literal = scalar.read_literal  # type: ignore[method-assign]
 
 
 def _guard(kind: GraphQLObjectType) -> None:

@@ -37,7 +37,7 @@ async def post(request: web.Request) -> web.StreamResponse:
     try:
         return await _answer(request, wanted_in_body(request), accepts)
     except Refused as refused:
-        return refusal_answer(refused, accepts)
+        return refusal_answer(request, refused, accepts)
 
 
 async def get(request: web.Request) -> web.StreamResponse:
@@ -46,7 +46,7 @@ async def get(request: web.Request) -> web.StreamResponse:
     try:
         return await _answer(request, wanted_in_query(request), accepts)
     except Refused as refused:
-        return refusal_answer(refused, accepts)
+        return refusal_answer(request, refused, accepts)
 
 
 def caller_of(request: web.Request, transport: Transport) -> Caller:
@@ -63,12 +63,12 @@ def caller_of(request: web.Request, transport: Transport) -> Caller:
     )
 
 
-def refusal_answer(refused: Refused, accepts: Accepts, *, lenient: bool = True) -> web.Response:
+def refusal_answer(request: web.Request, refused: Refused, accepts: Accepts, *, lenient: bool = True) -> web.Response:
     """A request that was refused, as its client takes it. Not `lenient`: with the true status, whatever it takes."""
     status = refused.status
     if lenient and accepts.whole is not Whole.RESPONSE and refused.stage is not Stage.REQUEST and status == _BAD:
         status = 200
-    answer = _encoded(refused.answer(), accepts.whole or Whole.JSON, status)
+    answer = _encoded(refused.answer(request[PASSAGE].request_id), accepts.whole or Whole.JSON, status)
     if status == _NOT_ALLOWED:
         answer.headers["Allow"] = "POST"
     return answer

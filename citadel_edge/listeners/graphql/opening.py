@@ -23,7 +23,6 @@ from citadel_edge.graph.cost_annotations import Measure
 from citadel_edge.graph.running import Graph
 from citadel_edge.graph.settings import GraphSettings
 from citadel_edge.graph.trusted import Trust, read_trusted
-from citadel_edge.listeners.common.problems import as_request_error
 from citadel_edge.listeners.common.routes import Route
 from citadel_edge.listeners.graphql.context import Context, Parts
 from citadel_edge.listeners.graphql.metrics import GraphQLMetrics
@@ -31,6 +30,7 @@ from citadel_edge.listeners.graphql.operation_book import OperationBook
 from citadel_edge.listeners.graphql.playground.files import read_playground
 from citadel_edge.listeners.graphql.playground.routes import playground_routes
 from citadel_edge.listeners.graphql.reservations import Reservations
+from citadel_edge.listeners.graphql.resolvers.told import told_by_its_names
 from citadel_edge.listeners.graphql.routes import graphql_routes
 from citadel_edge.listeners.graphql.service import SERVICE, Caller, ContextOf, Service
 from citadel_edge.listeners.graphql.single import RESERVATIONS
@@ -50,7 +50,7 @@ def graph_of(edge: Edge, schema: GraphQLSchema, measures: Mapping[str, Measure] 
         clock=edge.clock,
         log=edge.logs.logger(GRAPHQL.value),
         settings=settings,
-        told=as_request_error,
+        told=told_by_its_names,
         compiler=partial(compile_operation, pace=pace, hide_suggestions=not settings.introspection),
     )
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from graphql import GraphQLError
+from graphql import GraphQLError, ValueNode, value_from_ast_untyped
 
 LARGEST: Final = 2**53 - 1
 LONGEST_CURSOR: Final = 4096
@@ -22,6 +22,13 @@ class Scalar:
 
     show: Callable[[Any], Any]
     read: Callable[[Any], Any]
+
+    def read_literal(self, node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
+        """A value that stands in the document. A refusal says where."""
+        try:
+            return self.read(value_from_ast_untyped(node, variables))
+        except GraphQLError as error:
+            raise GraphQLError(error.message, node) from None
 
 
 def show_moment(value: datetime | float | str) -> str:

@@ -66,7 +66,7 @@ async def operate(request: web.Request) -> web.StreamResponse:
             place.end(operation)
             raise
     except Refused as refused:
-        return refusal_answer(refused, read_accept(request.headers.get("Accept")), lenient=False)
+        return refusal_answer(request, refused, read_accept(request.headers.get("Accept")), lenient=False)
     return web.Response(status=202 if begun else 204)
 
 

@@ -46,7 +46,7 @@ async def distinct(request: web.Request) -> web.StreamResponse:
         wanted = wanted_in_query(request) if reading else wanted_in_body(request)
         prepared = await _prepared(request, wanted, caller, reading=reading)
     except Refused as refused:
-        return refusal_answer(refused, _ONLY_EVENTS)
+        return refusal_answer(request, refused, _ONLY_EVENTS)
     async with event_stream(request, lambda error: _last_words(error, caller.request_id)) as answer:
         try:
             await _tell(request, answer, prepared, caller)
@@ -97,7 +97,7 @@ async def _prepared(request: web.Request, wanted: Wanted, caller: Caller, *, rea
 
 async def _tell(request: web.Request, answer: EventStream, prepared: Prepared | Refused, caller: Caller) -> None:
     if isinstance(prepared, Refused):
-        await answer.say(next_event(prepared.answer().payload()))
+        await answer.say(next_event(prepared.answer(caller.request_id).payload()))
     else:
         async with aclosing(request.app[SERVICE].words(prepared, caller)) as words:
             async for word in words:

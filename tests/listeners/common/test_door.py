@@ -127,8 +127,10 @@ async def test_one_line_too_long_is_refused_with_431():
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\x01", b"HELLO\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
 async def test_what_is_no_http_gets_a_problem_not_a_page(data):
     async with opened() as door:
-        status, _, body = parsed(await talk(door, data + b"\r\n\r\n"))
+        status, head, body = parsed(await talk(door, data + b"\r\n\r\n"))
         assert status == 400
+        assert "\r\nserver: citadel-edge\r\n" in head
+        assert "aiohttp" not in head
         assert body["code"] == "invalid_request"
         assert body["request_id"]
 
@@ -139,6 +141,7 @@ async def test_one_connection_too_many_is_told_so_and_the_others_live():
         status, head, body = parsed(await talk(door, GET))
         assert (status, body["code"]) == (503, "overloaded")
         assert "retry-after: 1" in head
+        assert "\r\nserver: citadel-edge\r\n" in head
         reader, writer = held[0]
         writer.write(GET)
         assert b"200 OK" in await reader.readline()

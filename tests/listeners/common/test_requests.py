@@ -125,6 +125,15 @@ async def test_a_compressed_body_is_refused_and_never_unpacked(edge_with, encodi
                 assert answer.status == status
 
 
+async def test_a_body_in_another_charset_than_utf_8_is_refused(edge_with):
+    async with edge_with() as served:
+        for charset, status in (("utf-16", 415), ("latin-1", 415), ('"UTF-8"', 200), ("us-ascii", 200)):
+            headers = {**served.as_user(), "Content-Type": f"application/json; charset={charset}"}
+            body = json.dumps(served.chat()).encode()
+            async with served.client.post(served.url(CHAT), data=BytesIO(body), headers=headers) as answer:
+                assert answer.status == status, charset
+
+
 async def test_a_session_whose_bytes_are_no_utf_8_is_refused_by_its_name(edge_with):
     async with edge_with() as served:
         url, body = URL(served.url(CHAT)), json.dumps(served.chat()).encode()

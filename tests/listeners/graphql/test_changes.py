@@ -169,6 +169,9 @@ async def test_tiers_take_what_the_configuration_takes(edge_with):
         assert changed["byModel"] == made["tier"]["byModel"]
         assert await refused(graph, UPDATE_TIER, name="gold", burst=7) == ("INVALID_REQUEST", "burst")
         assert await refused(graph, UPDATE_TIER, name="gold", priority=1, version=1) == ("STALE", None)
+        twice = [{"model": "x", "limits": {"concurrent": count}} for count in (1, 2)]
+        assert await refused(graph, CREATE_TIER, name="twice", byModel=twice) == ("INVALID_REQUEST", "byModel")
+        assert await refused(graph, UPDATE_TIER, name="gold", byModel=twice) == ("INVALID_REQUEST", "byModel")
         assert await refused(graph, CREATE_TIER, name="gold") == ("CONFLICT", "name")
         assert await refused(graph, DELETE_TIER, name="free") == ("CONFLICT", None)
         assert (await done(graph, DELETE_TIER, name="gold"))["deletedId"] == global_id("Tier", "gold")

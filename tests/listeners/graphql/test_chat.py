@@ -115,6 +115,9 @@ async def test_what_forbids_a_chat_is_told_as_data(edge_with):
         assert await refused(messages=long) == ("CONTEXT_LENGTH_EXCEEDED", "messages")
         assert await refused(extra={"stream": False}) == ("INVALID_REQUEST", "extra")
         assert await refused(extra=[1]) == ("INVALID_REQUEST", "extra")
+        for most in (0, -1):
+            assert await refused(maxTokens=most) == ("INVALID_REQUEST", "maxTokens")
+            assert await refused(extra={"max_completion_tokens": most}) == ("INVALID_REQUEST", "extra")
         assert await refused(timeoutS=0) == ("INVALID_REQUEST", "timeoutS")
         assert await refused(graceS=-1) == ("INVALID_REQUEST", "graceS")
         assert await refused(session="x" * 300) == ("INVALID_REQUEST", "session")

@@ -131,6 +131,37 @@ async def test_arguments_that_cannot_be_are_refused_in_words(edge_with):
             assert wrong.errors[0].original_error.code.text == "invalid_request", root
 
 
+async def test_a_cursor_of_another_list_is_refused_and_leaves_the_other_lists_whole(edge_with):
+    lists = ("users", "tiers", "organisations", "audit", "models", "upstreams", "breakers")
+    async with edge_with() as served:
+        graph = await graph_over(served)
+        ends = {}
+        for each in lists:
+            page = (await graph.ask(f"{{ {each}(first: 1) {{ pageInfo {{ endCursor }} }} }}"))[each]
+            ends[each] = page["pageInfo"]["endCursor"]
+        asked = " ".join(f"{each}(after: $after) {{ nodes {{ id }} }}" for each in lists)
+        for cursor in (*ends.values(), "%%%"):
+            result = await graph.result(f"query($after: Cursor) {{ {asked} }}", after=cursor)
+            accepted = {each for each, page in result.data.items() if page is not None}
+            assert accepted == {each for each in lists if ends[each] == cursor}
+            assert {error.original_error.code.text for error in result.errors} == {"invalid_request"}
+
+
+async def test_a_wrong_page_takes_no_sibling_with_it(edge_with):
+    async with edge_with(options=()) as served:
+        graph = await graph_over(served)
+        query = (
+            '{ viewer { name } models(first: 0) { nodes { name } } user(id: "me") { name'
+            ' keys(first: 101) { nodes { id } } topUps(after: "x") { nodes { id } }'
+            " organisation { name users(first: 0) { nodes { id } } } } }"
+        )
+        result = await graph.result(query)
+        organisation = {"name": "default", "users": None}
+        user = {"name": "admin", "keys": None, "topUps": None, "organisation": organisation}
+        assert result.data == {"viewer": {"name": "admin"}, "models": None, "user": user}
+        assert sorted(error.original_error.param for error in result.errors) == ["after", "first", "first", "first"]
+
+
 async def test_names_that_no_database_can_hold_are_refused_in_words(edge_with):
     async with edge_with(options=()) as served:
         graph = await graph_over(served)

@@ -8,9 +8,9 @@ from graphql import GraphQLError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citadel_edge.accounts.pages import PageRequest
+from citadel_edge.accounts.pages import PageRequest, cursor_of
 from citadel_edge.config.limits import LIMIT_NAMES
-from citadel_edge.errors import RequestError
+from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.graphql.resolvers.connections import of_memory, wanted_page
 from citadel_edge.listeners.graphql.resolvers.ids import global_id, parse, plain_id
 from citadel_edge.listeners.graphql.resolvers.quotas import listed, overrides_of
@@ -78,7 +78,7 @@ def test_ids_of_the_other_doors_are_no_global_ones(text):
 def test_lists_in_memory_are_walked_in_the_order_of_their_keys(names, first):
     found, after = [], None
     while True:
-        page = of_memory(names, wanted_page(first, after), key=lambda name: f"k{name}")
+        page = of_memory(names, wanted_page("Name", first, after), key=lambda name: f"k{name}")
         found += page.nodes
         after = page.page_info.end_cursor
         if not page.page_info.has_next_page:
@@ -87,7 +87,16 @@ def test_lists_in_memory_are_walked_in_the_order_of_their_keys(names, first):
 
 
 def test_a_page_has_its_usual_length_where_nobody_says_one():
-    assert wanted_page(None, None) == PageRequest(limit=20)
+    assert wanted_page("Name", None, None).request == PageRequest(limit=20)
+
+
+def test_a_cursor_is_good_for_lists_of_its_kind_alone():
+    cursor = of_memory("abc", wanted_page("Name", 1, None), key=str).page_info.end_cursor
+    assert wanted_page("Name", 1, cursor).request.key == "a"
+    for kind, wrong in (("Other", cursor), ("Name", "%%%"), ("Name", ""), ("Name", cursor_of("a"))):
+        with pytest.raises(RequestError, match="`endCursor`") as refused:
+            wanted_page(kind, 1, wrong)
+        assert (refused.value.code, refused.value.param) == (Code.INVALID_REQUEST, "after")
 
 
 _OVERRIDE = st.fixed_dictionaries(

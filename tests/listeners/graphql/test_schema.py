@@ -9,6 +9,7 @@ from graphql import (
     build_schema,
     get_named_type,
     introspection_from_schema,
+    is_nullable_type,
     is_specified_directive,
     is_specified_scalar_type,
     print_ast,
@@ -68,6 +69,7 @@ def test_every_list_of_nodes_is_a_connection_of_bounded_length(schema):
                 continue
             assert print_ast(each.args["first"].ast_node).endswith("first: Int = 20"), f"{kind.name}.{name}"
             assert str(each.args["after"].type) == "Cursor", f"{kind.name}.{name}"
+            assert is_nullable_type(each.type), f"{kind.name}.{name}: a wrong page would take what stands beside it"
             named = {directive.name.value for directive in each.ast_node.directives}
             assert "listSize" in named, f"{kind.name}.{name}"
 

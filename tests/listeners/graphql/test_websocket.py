@@ -60,6 +60,7 @@ async def test_what_fails_ends_with_one_error_and_the_connection_lives_on(shelf)
             await socket.subscribe("e", query)
             (error,) = await socket.rest("e")
             assert (error["type"], error["payload"][0]["extensions"]["code"]) == ("error", "invalid_request"), query
+            assert error["payload"][0]["extensions"]["request_id"], query
         await socket.subscribe("e", "subscription { broken }")
         *_, last = await socket.rest("e")
         assert (last["type"], last["payload"][0]["extensions"]["code"]) == ("error", "internal")

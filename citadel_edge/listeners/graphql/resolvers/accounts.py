@@ -59,8 +59,9 @@ async def user_of(context: Context, identity: str) -> User | None:
 
 async def tiers(_: None, info: Info, *, first: int | None, after: str | None = None) -> Connection:
     """By name."""
-    asked = wanted_page(first, after)
-    return connection(await reads.list_tiers(info.context.edge.postgres, asked), asked, lambda tier: tier.name)
+    asked = wanted_page("Tier", first, after)
+    page = await reads.list_tiers(info.context.edge.postgres, asked.request)
+    return connection(page, asked, lambda tier: tier.name)
 
 
 async def tier(_: None, info: Info, name: str) -> Tier | None:
@@ -77,8 +78,8 @@ async def organisations(
     _: None, info: Info, *, first: int | None, after: str | None = None, name: str | None = None
 ) -> Connection:
     """Oldest first."""
-    asked = wanted_page(first, after)
-    page = await reads.list_organisations(info.context.edge.postgres, asked, name=name)
+    asked = wanted_page("Organisation", first, after)
+    page = await reads.list_organisations(info.context.edge.postgres, asked.request, name=name)
     return connection(page, asked, lambda one: one.id)
 
 
@@ -91,15 +92,15 @@ async def audit(
     _: None, info: Info, *, first: int | None, after: str | None = None, wanted: dict[str, Any] | None = None
 ) -> Connection:
     """Latest first."""
-    asked, named = wanted_page(first, after), dict(wanted or {})
+    asked, named = wanted_page("AuditEntry", first, after), dict(wanted or {})
     span = {"since": named.pop("from", None), "until": named.pop("to", None)}
-    page = await reads.list_audit(info.context.edge.postgres, asked, AuditFilter(**named, **span))
+    page = await reads.list_audit(info.context.edge.postgres, asked.request, AuditFilter(**named, **span))
     return connection(page, asked, lambda entry: entry.id)
 
 
 async def _users(context: Context, first: int | None, after: str | None, wanted: UserFilter) -> Connection:
-    asked = wanted_page(first, after)
-    page = await reads.list_users(context.edge.postgres, asked, wanted)
+    asked = wanted_page("User", first, after)
+    page = await reads.list_users(context.edge.postgres, asked.request, wanted)
     return connection(page, asked, lambda one: one.id)
 
 
@@ -111,13 +112,14 @@ async def _keys(
     source: User, info: Info, *, first: int | None, after: str | None = None, state: str | None = None
 ) -> Connection:
     """First pages are asked for together; whoever goes on in one goes on alone."""
-    asked, postgres = wanted_page(first, after), info.context.edge.postgres
+    asked, postgres = wanted_page("ApiKey", first, after), info.context.edge.postgres
+    request = asked.request
     if after is not None:
-        page: Page[ApiKey] | None = await reads.list_keys(postgres, source.id, asked, state=state)
+        page: Page[ApiKey] | None = await reads.list_keys(postgres, source.id, request, state=state)
     else:
-        name = f"keys {asked.limit} {state}"
+        name = f"keys {request.limit} {state}"
         page = await loader(
-            info.context, name, lambda postgres, ids: reads.first_keys(postgres, ids, asked, state=state)
+            info.context, name, lambda postgres, ids: reads.first_keys(postgres, ids, request, state=state)
         ).load(source.id)
     return connection(page or Page((), None), asked, lambda key: key.id)
 

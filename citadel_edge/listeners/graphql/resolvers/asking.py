@@ -16,6 +16,7 @@ from citadel_edge.config.shape import Objective
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.listeners.common.completions import LONGEST_SESSION, MAX_TIMEOUT_S
 from citadel_edge.listeners.graphql.context import Context
+from citadel_edge.listeners.graphql.resolvers.told import camel
 from citadel_edge.streams.values import Once, OnDisconnect, Policy
 
 ENDPOINT: Final = "/graphql"
@@ -34,6 +35,8 @@ _SAME_NAME: Final = (
     ON_DISCONNECT,
     GRACE_S,
 )
+_NEWER: Final = "max_completion_tokens"
+"""OpenAI's newer name of the same bound."""
 _NOT_EXTRA: Final = frozenset((*_SAME_NAME, "messages", "stream", "stream_options", "n"))
 _KEPT: Final = Policy(on_disconnect=OnDisconnect.GRACE)
 
@@ -92,6 +95,9 @@ def _body(given: dict[str, Any]) -> bytes:
     for name in extra or ():
         if name in _NOT_EXTRA:
             raise _refused("extra", f"{name[:40]!r} has a field of its own, or is not taken here")
+    for name, most in (("max_tokens", given.get("max_tokens")), ("extra", (extra or {}).get(_NEWER))):
+        if isinstance(most, int) and most < 1:
+            raise _refused(name, f"an answer has at least 1 token, got {most}")
     own = {name: given[name] for name in _SAME_NAME if given.get(name) is not None}
     fields = {**(extra or {}), **own, "messages": [_message(each) for each in given["messages"]]}
     return msgspec.json.encode(fields)
@@ -104,4 +110,4 @@ def _message(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refused(param: str, message: str) -> RequestError:
-    return RequestError(Code.INVALID_REQUEST, f"{param}: {message}", param=param)
+    return RequestError(Code.INVALID_REQUEST, f"{camel(param)}: {message}", param=param)

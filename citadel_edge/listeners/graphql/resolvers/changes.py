@@ -3,6 +3,7 @@
 Decides how an input becomes what the accounts take. Refuses to know what is possible: they say so.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 from citadel_edge.accounts import reads
 from citadel_edge.accounts.api_keys import ApiKey, MadeKey, NewApiKey
 from citadel_edge.accounts.changes import Changes
+from citadel_edge.accounts.desk import invalid
 from citadel_edge.accounts.keys import env_of
 from citadel_edge.accounts.sheets import checked_tier
 from citadel_edge.accounts.tiers import Tier, shown_tier
@@ -153,10 +155,18 @@ def _tier_fields(given: dict[str, Any]) -> dict[str, Any]:
     }
     for sheet, key in (("by_model", "model"), ("by_endpoint", "endpoint")):
         if sheet in named:
-            named[sheet] = {each[key]: each["limits"] for each in named[sheet]}
+            named[sheet] = _once_each(named[sheet], key, sheet)
     if "on_redis_down" in named:
         named["on_redis_down"] = {name: value for name, value in named["on_redis_down"].items() if value is not None}
     return named
+
+
+def _once_each(listed: list[dict[str, Any]], key: str, sheet: str) -> dict[str, Any]:
+    found = {each[key]: each["limits"] for each in listed}
+    for name, times in Counter(each[key] for each in listed).items():
+        if times > 1:
+            raise invalid(f"The {key} {name[:80]!r} is there more than once.", sheet)
+    return found
 
 
 def _tier(shown: dict[str, Any]) -> Tier:

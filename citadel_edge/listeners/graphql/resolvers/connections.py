@@ -1,7 +1,8 @@
 """Relay's lists: pages with a cursor for each item.
 
-Decides how long a page may be, and how lists that lie in memory are paged: in the order of their keys, so that what
-comes or goes meanwhile neither repeats nor hides anything. Refuses to know what is listed.
+Decides how long a page may be, that a cursor names the kind of list that it is of and is good for no other, and how
+lists that lie in memory are paged: in the order of their keys, so that what comes or goes meanwhile neither repeats nor
+hides anything. Refuses to know what is listed.
 """
 
 from collections.abc import Callable, Iterable
@@ -44,23 +45,47 @@ class Connection:
     complete: bool = True
 
 
-def wanted_page(first: int | None, after: str | None) -> PageRequest:
-    """What is asked for. `RequestError`: it is no length of a page."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The page that is asked for. `kind`: of what is listed. `request`: as the accounts take it, with their cursor."""
+
+    kind: str
+    request: PageRequest
+
+
+def wanted_page(kind: str, first: int | None, after: str | None) -> Asked:
+    """What is asked for of a list of this kind. `RequestError`: no length of a page, or no cursor of such a list."""
     limit = USUAL if first is None else first
     if not 1 <= limit <= MOST:
         raise RequestError(Code.INVALID_REQUEST, f"Expected `first` from 1 to {MOST}, got {limit}.", param="first")
-    return PageRequest(limit=limit, after=after)
+    return Asked(kind, PageRequest(limit=limit, after=None if after is None else cursor_of(_key(kind, after))))
 
 
-def connection(page: Page[T], asked: PageRequest, key: Callable[[T], object], *, complete: bool = True) -> Connection:
+def foreign(kind: str) -> RequestError:
+    """The refusal of a cursor that no list of this kind gave."""
+    words = f"This is no cursor of a list of this kind, {kind}: use `endCursor` of one of its pages."
+    return RequestError(Code.INVALID_REQUEST, words, param="after")
+
+
+def _key(kind: str, cursor: str) -> str:
+    try:
+        named, _, key = (PageRequest(after=cursor).key or "").partition(":")
+    except RequestError:
+        raise foreign(kind) from None
+    if named != kind or not key:
+        raise foreign(kind)
+    return key
+
+
+def connection(page: Page[T], asked: Asked, key: Callable[[T], object], *, complete: bool = True) -> Connection:
     """A page that was read, by the key that its cursors are made of."""
-    items = tuple(Item(row, cursor_of(str(key(row)))) for row in page.data)
+    items = tuple(Item(row, cursor_of(f"{asked.kind}:{key(row)}")) for row in page.data)
     return Connection(
         nodes=page.data,
         edges=items,
         page_info=PageInfo(
             has_next_page=page.next is not None,
-            has_previous_page=asked.after is not None,
+            has_previous_page=asked.request.after is not None,
             start_cursor=items[0].cursor if items else None,
             end_cursor=items[-1].cursor if items else None,
         ),
@@ -68,10 +93,10 @@ def connection(page: Page[T], asked: PageRequest, key: Callable[[T], object], *,
     )
 
 
-def of_memory(rows: Iterable[T], asked: PageRequest, key: Callable[[T], str], *, complete: bool = True) -> Connection:
+def of_memory(rows: Iterable[T], asked: Asked, key: Callable[[T], str], *, complete: bool = True) -> Connection:
     """A page of what lies in memory, in the order of its keys."""
-    after = asked.key
+    after, limit = asked.request.key, asked.request.limit
     wanted = sorted((row for row in rows if after is None or key(row) > after), key=key)
-    shown = wanted[: asked.limit]
-    more = cursor_of(key(shown[-1])) if len(wanted) > asked.limit else None
+    shown = wanted[:limit]
+    more = cursor_of(key(shown[-1])) if len(wanted) > limit else None
     return connection(Page(tuple(shown), more), asked, key, complete=complete)

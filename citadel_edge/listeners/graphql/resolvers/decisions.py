@@ -30,12 +30,12 @@ async def decisions(
     _: None, info: Info, *, first: int | None, after: str | None = None, wanted: dict[str, Any] | None = None
 ) -> Connection:
     """Latest first."""
-    context, asked, named = info.context, wanted_page(first, after), dict(wanted or {})
+    context, asked, named = info.context, wanted_page("Decision", first, after), dict(wanted or {})
     upstream = named.get("upstream")
     if upstream is not None:
         named["upstream"] = plain_id("Upstream", upstream)
     whose = Wanted(user_id=only(context.principal), **named)
-    page, complete = await decision_page(context.edge.history, whose, asked)
+    page, complete = await decision_page(context.edge.history, whose, asked.request)
     return connection(page, asked, lambda shown: shown["id"], complete=complete)
 
 

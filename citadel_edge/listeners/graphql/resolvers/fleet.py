@@ -20,7 +20,7 @@ from citadel_edge.operations.settings import BreakerOrder, SettingKind, Upstream
 def upstreams(_: None, info: Info, *, first: int | None, after: str | None = None) -> Connection:
     """All, by id."""
     rows = info.context.edge.fleet.table.rows.values()
-    return of_memory(rows, wanted_page(first, after), key=lambda row: row.id)
+    return of_memory(rows, wanted_page("Upstream", first, after), key=lambda row: row.id)
 
 
 def upstream(_: None, info: Info, identity: str) -> Row | None:
@@ -34,7 +34,7 @@ def breakers(
     """All, or those in one state, by id."""
     found = info.context.edge.fleet.table.breakers.values()
     wanted = (entry for entry in found if state is None or entry.breaker.state == state)
-    return of_memory(wanted, wanted_page(first, after), key=lambda entry: entry.id)
+    return of_memory(wanted, wanted_page("Breaker", first, after), key=lambda entry: entry.id)
 
 
 @payload

@@ -70,10 +70,8 @@ def upstream_health(
 
 def metrics(_: None, info: Info, *, interval: float | None = 1.0) -> AsyncIterator[Happened]:
     """The latest figures, as often as asked."""
-    hub = info.context.edge.hub
-    return _events(
-        hub, Topic.METRICS, Place(recent=0), info.context.principal, everything, every_s=parse_interval(interval)
-    )
+    hub, every_s = info.context.edge.hub, parse_interval(interval, name="interval")
+    return _events(hub, Topic.METRICS, Place(recent=0), info.context.principal, everything, every_s=every_s)
 
 
 def everything(_: Principal, __: Payload) -> bool:

@@ -15,7 +15,7 @@ from citadel_edge.routing.outlook import may_use_model
 
 def models(_: None, info: Info, *, first: int | None, after: str | None = None) -> Connection:
     """What the caller may use, by name."""
-    return of_memory(usable(info.context), wanted_page(first, after), key=lambda model: model.name)
+    return of_memory(usable(info.context), wanted_page("Model", first, after), key=lambda model: model.name)
 
 
 def model(_: None, info: Info, name: str) -> ModelConfig | None:

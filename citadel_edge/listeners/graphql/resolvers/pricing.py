@@ -85,7 +85,7 @@ def _too_dear(context: Context, call: Call, most: Most, left: float) -> RequestE
     else:
         param, remedy = "max_tokens", f"lower maxTokens to at most {fitting}, or ask for less in one operation"
     message = (
-        f"the chat's tokens, {most.tokens_in} in and at most {most.tokens_out} out, cost {plain(units):g},"
-        f" more than the {plain(left):g} that is left of the {plain(limit):g} that one operation may cost; {remedy}"
+        f"the chat's tokens, {most.tokens_in} in and at most {most.tokens_out} out, cost {plain(units)},"
+        f" more than the {plain(left)} that is left of the {plain(limit)} that one operation may cost; {remedy}"
     )
     return RequestError(Code.REQUEST_TOO_LARGE, message, param=param)

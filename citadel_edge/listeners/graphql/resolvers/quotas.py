@@ -87,8 +87,9 @@ def _limits(sheet: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 async def top_ups(source: Any, info: Info, *, first: int | None, after: str | None = None) -> Connection:
     """Of a user, oldest first."""
-    asked = wanted_page(first, after)
-    return connection(await reads.list_top_ups(info.context.edge.postgres, source.id, asked), asked, lambda one: one.id)
+    asked = wanted_page("TopUp", first, after)
+    page = await reads.list_top_ups(info.context.edge.postgres, source.id, asked.request)
+    return connection(page, asked, lambda one: one.id)
 
 
 async def _after_top_up(source: Mapping[str, Any], info: Info) -> QuotaShown | None:

@@ -28,7 +28,7 @@ _ASKED = msgspec.json.Decoder(_Asked)
 
 async def streams(_: None, info: Info, *, first: int | None, after: str | None = None) -> Connection:
     """Those that are being generated, latest first."""
-    context, asked = info.context, wanted_page(first, after)
+    context, asked = info.context, wanted_page("Stream", first, after)
     found, complete = await context.edge.streams.running(may=may_see(context.principal))
     return of_memory(found, asked, key=_latest_first, complete=complete)
 

@@ -47,6 +47,20 @@ def told(error: CitadelError) -> UserError:
     )
 
 
+def told_by_its_names(error: Exception) -> RequestError | None:
+    """What a client is told of an error of the response; its parameter as the contract spells it."""
+    known = as_request_error(error)
+    if known is None or known.param is None:
+        return known
+    return RequestError(
+        known.code,
+        known.message,
+        param=camel(known.param),
+        retry_after_s=known.retry_after_s,
+        headers=known.headers,
+    )
+
+
 def told_object(error: Mapping[str, Any]) -> UserError:
     """Of OpenAI's error object: an engine's own, or one of ours in a stream."""
     code, message, param = error.get("code"), error.get("message"), error.get("param")

@@ -206,7 +206,7 @@ class Conversation:
         try:
             prepared = await self._service.prepare(wanted, caller)
         except Refused as refused:
-            await self._say(Error(identity, refused.errors))
+            await self._say(Error(identity, refused.named(caller.request_id)))
             return
         async with aclosing(self._service.words(prepared, caller)) as words:
             async for word in words:

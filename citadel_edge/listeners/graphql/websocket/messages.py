@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from citadel_edge.graph.wanted import Wanted
+from citadel_edge.wire.json_text import flaw
 
 PROTOCOL: Final = "graphql-transport-ws"
 Id = Annotated[str, Meta(min_length=1)]
@@ -77,7 +78,7 @@ def read(text: str) -> Asked:
     try:
         return _ASKED.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise BadMessage(f"Invalid message: {error}") from None
+        raise BadMessage(f"Invalid message: {flaw(text.encode(errors='replace'), error)}") from None
 
 
 def encode(message: Said) -> bytes:
