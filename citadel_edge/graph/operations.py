@@ -22,9 +22,9 @@ from graphql import (
     TokenKind,
 )
 
-from citadel_edge.graph.cost import Price
 from citadel_edge.graph.cost_annotations import Annotations
 from citadel_edge.graph.cost_plan import Planner
+from citadel_edge.graph.cost_price import Price
 
 SHAPE_CHARACTERS = 1_000
 _META = frozenset({"__schema", "__type"})
