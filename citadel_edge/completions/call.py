@@ -88,7 +88,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     Attributes:
         upstream: the replica of the last attempt, if one was made.
-        decision_id: None when no model was found.
+        decision_id: None where no decision is kept: no model was found, or a limit refused the request.
         ttft_ms: milliseconds to the first token of a stream, if one came.
         duration_ms: to the end of the work, just before the answer's last byte is sent.
         status: the HTTP status that the client was or will be answered with; None when it left before.
