@@ -82,6 +82,11 @@ class Earlier(Struct, frozen=True, kw_only=True):
     reservations: tuple[str, ...] = ()
     ended: CitadelError | None = None
 
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, if that was logged."""
+        return None if self.said is None else self.said.finish_reason
+
 
 class Report(Struct, frozen=True, kw_only=True):
     """How a request ended: what its canonical log line needs.

@@ -167,6 +167,11 @@ async def test_who_left_comes_back_by_any_cursor_and_misses_nothing(edge_with):
             again = await events(stream, "stream")
         assert text_of(again) == whole
         assert again[-1]["end"] == rest[-1]["end"]
+        asked = f"query($id: ID!) {{ stream(id: $id) {{ cursor {END} }} }}"
+        kept = (await graph.result(asked, who=graph.user, id=name)).data["stream"]
+        assert (kept["end"], rest[-1]["end"]["finishReason"]) == (rest[-1]["end"], "stop")
+        async with graph.hear(READ, who=graph.user, id=name, after=kept["cursor"]) as stream:
+            assert (await events(stream, "stream"))[-1]["end"] == kept["end"]
         async with graph.hear(READ, who=graph.user, id=name, after=rest[-1]["cursor"]) as stream:
             nothing = await events(stream, "stream")
         assert (text_of(nothing), nothing[-1]["end"]["outcome"]) == ("", "DONE")

@@ -32,10 +32,15 @@ _KEPT: Final = Policy(on_disconnect=OnDisconnect.GRACE)
 
 
 class Ended(Struct, frozen=True):
-    """A stream's end, and why the model stopped as far as this reader has read."""
+    """A stream's end. `read`: why the model stopped as far as this reader has read, for records that do not say it."""
 
     terminal: Terminal
-    finish_reason: str | None = None
+    read: str | None = None
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped."""
+        return self.terminal.finish_reason or self.read
 
 
 class Event(Struct, frozen=True, kw_only=True):
