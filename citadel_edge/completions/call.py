@@ -82,13 +82,18 @@ class Earlier(Struct, frozen=True, kw_only=True):
     reservations: tuple[str, ...] = ()
     ended: CitadelError | None = None
 
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, if that was logged."""
+        return None if self.said is None else self.said.finish_reason
+
 
 class Report(Struct, frozen=True, kw_only=True):
     """How a request ended: what its canonical log line needs.
 
     Attributes:
         upstream: the replica of the last attempt, if one was made.
-        decision_id: None when no model was found.
+        decision_id: None where no decision is kept: no model was found, or a limit refused the request.
         ttft_ms: milliseconds to the first token of a stream, if one came.
         duration_ms: to the end of the work, just before the answer's last byte is sent.
         status: the HTTP status that the client was or will be answered with; None when it left before.

@@ -73,6 +73,7 @@ class Generation:
             on_moved=self._begun,
         )
         self.sink = LogSink(live, on_begin=self._begun, on_finish=self._finish)
+        self.sink.finish_reason = call.earlier.finish_reason if call.earlier is not None else None
 
     def launch(self, spawn: Callable[[Any], asyncio.Task[None]], over: Callable[[], None]) -> None:
         """Begin; `over` is called when nothing of it is left."""
@@ -282,7 +283,7 @@ class Generation:
             terminal = Terminal(outcome=state, error=error)
         else:
             saved = self._saved(report) if self._why is Why.STOPPED else None
-            terminal = terminal_of(report, error, tokens_saved=saved, whole=self.sink.whole)
+            terminal = terminal_of(report, error, self.sink, tokens_saved=saved)
         self.live.end(terminal)
         self._news.set()
         if self._left:

@@ -12,6 +12,7 @@ import msgspec
 
 from citadel_edge.errors import CitadelError
 from citadel_edge.streams.live import Live
+from citadel_edge.wire.openai import first_choices
 from citadel_edge.wire.sse import PING
 
 _OK: Final = 200
@@ -19,6 +20,8 @@ _FRAME: Final = b"data: "
 _BETWEEN: Final = b"\n\ndata: "
 _DONE: Final = b"[DONE]"
 _ERROR: Final = b'{"error":{'
+_FINISH: Final = b'"finish_reason"'
+_UNFINISHED: Final = b'"finish_reason":null'
 
 
 class Refused(CitadelError):
@@ -50,6 +53,7 @@ class LogSink:
         whole: the answer has come to its proper end.
         refused: the engine's own answer, if it refused the request.
         error: OpenAI's error object, if the stream ended with one.
+        finish_reason: why the model stopped, once its first choice said so.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class LogSink:
         self.whole = False
         self.refused: Refused | None = None
         self.error: dict[str, Any] | None = None
+        self.finish_reason: str | None = None
 
     async def begin(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
         """A stream begins, or a refusal is on its way."""
@@ -84,8 +89,16 @@ class LogSink:
             self.error = msgspec.json.decode(payloads.pop())["error"]
         if payloads:
             live.extend(payloads)
+            self._hear(payloads)
         if live.crowded:
             await live.room()
+
+    def _hear(self, payloads: list[bytes]) -> None:
+        """Only what may say why the model stopped is decoded: hardly any."""
+        ending = (payload for payload in payloads if _FINISH in payload and _UNFINISHED not in payload)
+        for choice in first_choices(ending):
+            if isinstance(choice.finish_reason, str):
+                self.finish_reason = choice.finish_reason
 
     async def finish(self) -> None:
         """It is over."""

@@ -23,15 +23,16 @@ def report_of(
     status: int | None,
     code: str | None,
 ) -> Report:
-    """How a request ended. `tokens`: charged, in and out."""
+    """How a request ended. `tokens`: charged, in and out. Of one that a limit refused no decision is kept."""
     principal, first = job.call.principal, job.first_token_at
+    decided = job.selection is not None and outcome is not Outcome.DENIED
     return Report(
         request_id=job.call.request_id,
         user_id=principal.user_id,
         tier=principal.tier,
         model=job.model_name,
         upstream=job.upstream,
-        decision_id=job.decision_id if job.selection else None,
+        decision_id=job.decision_id if decided else None,
         attempts=len(job.attempts),
         tokens_in=tokens[0],
         tokens_out=tokens[1],

@@ -59,6 +59,7 @@ class Relay:
         "dialect",
         "done",
         "failure",
+        "finish_reason",
         "first",
         "said",
         "unfit",
@@ -91,6 +92,7 @@ class Relay:
         self.usage_passed = False
         self.done = False
         self.failure: UpstreamError | None = None
+        self.finish_reason: str | None = None
         self.said: list[str] | None = [] if recording else None
         self.unfit: str | None = None
         self.first: bytes | None = None
@@ -197,6 +199,8 @@ class Relay:
             self._seen.add(index)
         if choice.finish_reason is not None:
             self._closed.add(index)
+            if index == 0 and isinstance(choice.finish_reason, str):
+                self.finish_reason = choice.finish_reason
         delta = choice.delta
         text = choice.text if delta is None else delta.content
         if text or (delta is not None and speaks_otherwise(delta)):

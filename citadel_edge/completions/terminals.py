@@ -12,7 +12,7 @@ import msgspec
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.accounts.presence import Reason
 from citadel_edge.completions.call import Report
-from citadel_edge.completions.log_sink import Refused
+from citadel_edge.completions.log_sink import LogSink, Refused
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.streams.values import State, Terminal
 from citadel_edge.wire.openai import error_body, error_type
@@ -38,18 +38,19 @@ class Why(StrEnum):
 
 
 def terminal_of(
-    report: Report, error: dict[str, Any] | None, *, whole: bool, tokens_saved: int | None = None
+    report: Report, error: dict[str, Any] | None, heard: LogSink, *, tokens_saved: int | None = None
 ) -> Terminal:
-    """The end of a request that was recorded. One that was ended with its last words unsaid is not done (`whole`)."""
+    """The end of a request that was recorded. One that was ended with its last words unheard is not done."""
     total = report.tokens_in + report.tokens_out
     outcome = _STATES[report.outcome]
     return Terminal(
-        outcome=State.CANCELLED if outcome is State.DONE and not whole else outcome,
+        outcome=State.CANCELLED if outcome is State.DONE and not heard.whole else outcome,
         usage={"prompt_tokens": report.tokens_in, "completion_tokens": report.tokens_out, "total_tokens": total},
         cost_usd=float(report.cost_usd),
         attempts=report.attempts,
         error=error,
         tokens_saved=tokens_saved,
+        finish_reason=heard.finish_reason,
     )
 
 

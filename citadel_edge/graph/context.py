@@ -26,7 +26,8 @@ class Spent:
     """One operation's budget.
 
     Attributes:
-        price: of the query itself.
+        price: of the query itself, as estimated.
+        answered: what the query itself came to; null while that is not known.
         limit: of all together; null is none.
         claimed: what resolvers asked for beside the price.
         held: the part of it whose end is not known yet.
@@ -35,6 +36,7 @@ class Spent:
     """
 
     price: float = 0.0
+    answered: float | None = None
     limit: float | None = None
     claimed: float = 0.0
     held: float = 0.0
@@ -55,8 +57,12 @@ class Spent:
 
     @property
     def actual(self) -> float:
-        """The price, and what the claims came to; one that has no end yet counts as it was asked for."""
-        return self.price + self.held + self.settled
+        """What the query and the claims came to; as asked for, while it has no end.
+
+        The query comes to no more than its price; a claim may have come to more than was held.
+        """
+        own = self.price if self.answered is None else min(max(self.answered, 0.0), self.price)
+        return own + self.held + self.settled
 
     def claim(self, units: float) -> "Claim":
         """Hold so much until it is known what it came to. Whoever claims asks before what is left."""
@@ -94,7 +100,7 @@ class Claim:
         self._open = True
 
     def settle(self, units: float, tokens: Tokens) -> None:
-        """It came to so much."""
+        """It came to so much, be it more than was held."""
         if self._close():
             total = self._spent.tokens
             self._spent.settled += units

@@ -46,6 +46,10 @@ class Sized:
             return max(sent or defaults)
         return self.otherwise if self.by.assumed is None else self.by.assumed
 
+    def share(self, values: Values) -> int:
+        """How many of the list count as one."""
+        return 1 if self.by.measure is None else self.by.measure(self.arguments(values)).share
+
     def work(self) -> "Term":
         """What it costs besides to find the list."""
         if self.by.measure is None:
@@ -148,23 +152,6 @@ class Work:
     def price(self, values: Values, _: Priced) -> float:
         """With these variables."""
         return self.measure(self.of.arguments(values)).work
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """An operation's price for any variables; `objection` says why it has none."""
-
-    term: Term
-    defaults: Mapping[str, Any]
-    objection: str | None = None
-
-    def of(self, variables: Values) -> float:
-        """The price with these variables, never below 0. Raises CostObjection."""
-        if self.objection is not None:
-            raise CostObjection(self.objection)
-        if not self.term.parts:
-            return max(self.term.known, 0.0)
-        return max(self.term.price({**self.defaults, **variables}, {}), 0.0)
 
 
 def defaults_of(node: OperationDefinitionNode) -> dict[str, Any]:

@@ -33,10 +33,14 @@ from citadel_edge.graph.cost_introspection import Introspection
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a field's arguments ask for: how long its list is, and what it costs besides to find it."""
+    """What a field's arguments ask for: how long its list is, and what it costs besides to find it.
+
+    `share`: how many that are returned count as one of its length.
+    """
 
     length: int
     work: float = 0.0
+    share: int = 1
 
 
 Measure = Callable[[Mapping[str, Any]], Estimate]

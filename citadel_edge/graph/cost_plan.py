@@ -1,6 +1,7 @@
 """How a document's operations become prices: selections collected as execution would, priced once each. Pure."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from graphql import (
@@ -20,19 +21,29 @@ from graphql import (
     is_composite_type,
 )
 
-from citadel_edge.graph.cost import (
-    Price,
-    Sized,
-    Term,
-    Weighed,
-    add,
-    dearest,
-    defaults_of,
-    fold,
-)
+from citadel_edge.graph.cost import Sized, Term, Weighed, add, dearest, defaults_of, fold
 from citadel_edge.graph.cost_annotations import Annotations, FieldPrice
+from citadel_edge.graph.cost_answered import Below, Kind
 from citadel_edge.graph.cost_collect import Collector, CostObjection, Sets, Taken
 from citadel_edge.graph.cost_introspection import META
+from citadel_edge.graph.cost_price import Price
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of a field or of an object: as estimated, and what an answer is counted by, the dearest first."""
+
+    term: Term
+    kinds: Sequence[Kind] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One field of an object: as estimated, without the objects that it answers, and what is asked of those."""
+
+    term: Term
+    flat: Term
+    below: Below | None = None
 
 
 class Planner:
@@ -42,28 +53,30 @@ class Planner:
         self._schema = schema
         self._annotations = annotations
         self._collector = Collector(schema, document)
-        self._priced: dict[tuple[Any, ...], Term] = {}
+        self._asked: dict[tuple[Any, ...], _Asked] = {}
         self._introspected = 0
 
     def price(self, node: OperationDefinitionNode) -> Price:
         """The operation's price."""
         root = self._schema.get_root_type(node.operation)
         self._introspected = 0
+        if root is None:
+            return Price()
         try:
-            term = Term() if root is None else self._object((node.selection_set,), root, None, top=True)
-            term = add([term, Term(self._annotations.introspection.price(self._introspected))])
+            asked = self._object((node.selection_set,), root, None, top=True)
         except CostObjection as objection:
-            return Price(Term(), {}, str(objection))
-        return Price(term, defaults_of(node))
+            return Price(objection=str(objection))
+        return Price(asked.term, defaults_of(node), asked.kinds[0])
 
-    def _selection(self, sets: Sets, kind: GraphQLNamedType, sized: Sized | None) -> Term:
+    def _selection(self, sets: Sets, kind: GraphQLNamedType, sized: Sized | None) -> _Asked:
         """What the selections cost, asked of one object of this type. `sized` sizes some of its fields."""
         key = (*map(id, sets), kind.name, sized)
-        found = self._priced.get(key)
+        found = self._asked.get(key)
         if found is None:
-            types = self._annotations.types
-            found = self._priced[key] = dearest(
-                [add([Term(types[each.name]), self._object(sets, each, sized)]) for each in self._possible(kind)]
+            each = [self._object(sets, possible, sized) for possible in self._possible(kind)]
+            each.sort(key=lambda one: one.term.known, reverse=True)
+            found = self._asked[key] = _Asked(
+                dearest([one.term for one in each]), tuple(kind for one in each for kind in one.kinds)
             )
         return found
 
@@ -72,34 +85,50 @@ class Planner:
             return self._schema.get_possible_types(kind)
         return (kind,) if isinstance(kind, GraphQLObjectType) else ()
 
-    def _object(self, sets: Sets, kind: GraphQLObjectType, sized: Sized | None, *, top: bool = False) -> Term:
-        """`top`: of the operation's own fields; what they ask of the schema has one price together."""
-        terms = []
-        for taken in self._collector.collect(sets, kind).values():
-            if taken.node.name.value not in META:
-                terms.append(self._field(taken, kind, sized))
-            elif top:
-                self._introspected += self._annotations.introspection.values(taken, self._collector)
-            else:
-                terms.append(Term(float(self._annotations.introspection.values(taken, self._collector))))
-        return add(terms)
+    def _object(self, sets: Sets, kind: GraphQLObjectType, sized: Sized | None, *, top: bool = False) -> _Asked:
+        """`top`: the operation itself, which has no weight; what it asks of the schema has one price together."""
+        taken = self._collector.collect(sets, kind)
+        parts = [self._part(each, kind, sized, top=top) for each in taken.values()]
+        introspected = self._annotations.introspection.price(self._introspected) if top else 0.0
+        own = Term(introspected if top else self._annotations.types[kind.name])
+        counted = Kind(
+            flat=add([own, *(part.flat for part in parts)]),
+            below=tuple(part.below for part in parts if part.below is not None),
+            always=frozenset(name for name, each in taken.items() if not each.when),
+            names=frozenset(taken),
+        )
+        return _Asked(add([own, *(part.term for part in parts)]), (counted,))
 
-    def _field(self, taken: Taken, parent: GraphQLObjectType, sized: Sized | None) -> Term:
+    def _part(self, taken: Taken, parent: GraphQLObjectType, sized: Sized | None, *, top: bool) -> _Part:
+        if taken.node.name.value not in META:
+            return self._field(taken, parent, sized)
+        values = self._annotations.introspection.values(taken, self._collector)
+        if top:
+            self._introspected += values
+        term = Term() if top else Term(float(values))
+        return _Part(term, term)
+
+    def _field(self, taken: Taken, parent: GraphQLObjectType, sized: Sized | None) -> _Part:
         name = taken.node.name.value
         if name == "__typename":
-            return Term()
+            return _Part(Term(), Term())
         price = self._annotations.fields[parent.name, name]
         own_size = self._own_size(price, taken.node)
         by_parent = sized is not None and name in sized.by.sized
+        size = sized if sized is not None and by_parent else self._length(price, own_size)
+        own = add(
+            [Term(price.own), *self._arguments(price, taken.node), Term() if own_size is None else own_size.work()]
+        )
+        if not taken.below:
+            term = fold(taken.when, own, size, Term(self._annotations.types[price.type.name]))
+            return _Part(term, term)
         inner = own_size if own_size is not None and own_size.by.sized else None
-        below = tuple(taken.below.values())
-        return fold(
-            taken.when,
-            add(
-                [Term(price.own), *self._arguments(price, taken.node), Term() if own_size is None else own_size.work()]
-            ),
-            sized if sized is not None and by_parent else self._length(price, own_size),
-            self._selection(below, price.type, inner) if below else Term(self._annotations.types[price.type.name]),
+        asked = self._selection(tuple(taken.below.values()), price.type, inner)
+        measured = None if isinstance(size, int) or size.by.measure is None else size
+        return _Part(
+            fold(taken.when, own, size, asked.term),
+            fold(taken.when, own, 0, Term()),
+            Below((taken.node.alias or taken.node.name).value, asked.kinds, measured),
         )
 
     def _own_size(self, price: FieldPrice, node: FieldNode) -> Sized | None:

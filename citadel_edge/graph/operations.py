@@ -23,9 +23,10 @@ from graphql import (
     TokenKind,
 )
 
-from citadel_edge.graph.cost import Price, defaults_of
+from citadel_edge.graph.cost import defaults_of
 from citadel_edge.graph.cost_annotations import Annotations
 from citadel_edge.graph.cost_plan import Planner
+from citadel_edge.graph.cost_price import Price
 from citadel_edge.graph.streamed import counts_in
 
 SHAPE_CHARACTERS = 1_000

@@ -6,7 +6,7 @@ their generators: transports wrap the iterators in `contextlib.aclosing`.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Collection, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -25,6 +25,7 @@ from citadel_edge.graph.executing import Execution
 from citadel_edge.graph.incremental import Part, first_part, next_part
 from citadel_edge.graph.introspection import Introspections
 from citadel_edge.graph.masking import Mask, Told, only_request_errors
+from citadel_edge.graph.operations import Introspects
 from citadel_edge.graph.patterns import Patterns
 from citadel_edge.graph.preparing import KINDS, Prepared, Preparer
 from citadel_edge.graph.settings import GraphSettings
@@ -87,7 +88,7 @@ class Graph:
             if kept is not None:
                 return Answer(kept, extensions=_extensions(run))
             try:
-                answer = self._answer(await self._whole(run), run)
+                answer = await self._counting(await self._whole(run), run)
             except RequestError as late:
                 return self._failed(late, run)
             if not answer.errors:
@@ -97,7 +98,8 @@ class Graph:
     async def run_incrementally(self, prepared: Prepared, context: Context) -> AsyncGenerator[Part, None]:
         """Run a query or a mutation whose deferred parts come later; the last part has `hasNext` false.
 
-        What it costs as far as is known is told with the first, and what it came to with the last.
+        What it costs as far as is known is told with the first, and what it came to with the last: the query itself as
+        it was estimated, as its parts are not counted.
         """
         with self._counted(prepared, context) as run:
             execution = self._build(run, incremental=True)
@@ -205,7 +207,7 @@ class Graph:
         values = execution.executor.variable_values
         found = None if compiled is None else compiled.run(event, run.context, values)
         result = await (_timed(execution.event(event), timeout_s) if found is None else _soon(found, timeout_s))
-        answer = self._answer(result, run)
+        answer = await self._counting(result, run)
         run.seconds += self._clock.monotonic_s() - began_s
         return answer
 
@@ -220,6 +222,14 @@ class Graph:
             hide_suggestions=not self.settings.introspection,
         )
         return ExecutionResult(None, execution) if isinstance(execution, list) else execution
+
+    async def _counting(self, result: Result, run: _Run) -> Answer:
+        """The answer, with what it came to: of a subscription its dearest event so far."""
+        prepared, spent = run.prepared, run.context.spent
+        if result.data is not None and prepared.operation.introspects is not Introspects.ONLY:
+            walk = prepared.operation.price.answered(result.data, prepared.variables)
+            spent.answered = max(spent.answered or 0.0, await _in_turns(walk))
+        return self._answer(result, run)
 
     def _answer(self, result: Result, run: _Run) -> Answer:
         """An answer; without data and with errors that have no place in the data, nothing was executed."""
@@ -242,6 +252,16 @@ class Graph:
 
 def _extensions(run: _Run) -> dict[str, Any]:
     return {"cost": run.context.spent.shown()}
+
+
+async def _in_turns(steps: Generator[None, None, T]) -> T:
+    """What a generator returns; others run whenever it yields."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast("T", done.value)
+        await asyncio.sleep(0)
 
 
 async def _soon(found: Result | Awaitable[Result], seconds: float) -> Result:

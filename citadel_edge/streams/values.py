@@ -100,6 +100,7 @@ class Terminal(Struct, frozen=True, kw_only=True):
         usage: OpenAI's usage object, if known.
         error: OpenAI's error object, if it ended with one.
         tokens_saved: how many tokens were not generated because somebody stopped it, if that can be said.
+        finish_reason: why the model stopped, as its first choice says; records of before have none.
         facts: what else the producer wants to tell; JSON types.
     """
 
@@ -109,6 +110,7 @@ class Terminal(Struct, frozen=True, kw_only=True):
     attempts: int = 0
     error: dict[str, Any] | None = None
     tokens_saved: int | None = None
+    finish_reason: str | None = None
     facts: dict[str, Any] = {}
     v: int = 1
 

@@ -96,7 +96,7 @@ async def test_an_answer_goes_on_where_the_log_ends(open_bench: OpenBench) -> No
     sent = made.bench.upstreams[0].seen[0].body
     assert text == "abcd"
     assert sent["messages"][-1] == {"role": "assistant", "content": "ab"}
-    assert (terminal.outcome, terminal.attempts) == (State.DONE, 2)
+    assert (terminal.outcome, terminal.attempts, terminal.finish_reason) == (State.DONE, 2, "stop")
     assert terminal.usage["completion_tokens"] == 4
     row = the_row(made)
     assert (row.outcome, row.tokens_out, row.attempts) == (Outcome.DONE, 4, 2)
@@ -134,7 +134,7 @@ async def test_one_that_had_all_but_its_end_gets_that(open_bench: OpenBench) -> 
         assert await takeover(made).take(orphan)
         text, terminal = await read((await made.streams.open(orphan.live.id)).reader)
         await made.idle()
-    assert (text, terminal.outcome) == ("ab", State.DONE)
+    assert (text, terminal.outcome, terminal.finish_reason) == ("ab", State.DONE, "stop")
     assert made.bench.upstreams[0].seen == []
     assert the_row(made).tokens_out == 2
     assert the_row(made).upstream == "u0"

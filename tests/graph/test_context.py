@@ -27,6 +27,13 @@ def test_what_one_claim_leaves_is_no_other_s_and_what_it_overdraws_is_gone():
     assert (spent.left, spent.actual) == (0, 115)
 
 
+def test_a_query_comes_to_what_it_answered_and_no_more_than_was_asked_for():
+    spent = Spent(price=10)
+    for answered, actual in ((4, 4), (11, 10), (-1, 0), (0, 0)):
+        spent.answered = answered
+        assert (spent.requested, spent.actual) == (10, actual)
+
+
 def test_only_a_claim_s_first_end_counts():
     spent = Spent()
     claim = spent.claim(8)

@@ -9,6 +9,9 @@ from graphql import OperationType
 
 from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.answers import Refused, Stage
+from citadel_edge.graph.compiled.operation import compile_operation
+from citadel_edge.graph.compiling import WORTH_IT
+from citadel_edge.graph.context import Spent
 from citadel_edge.graph.masking import SENTENCE
 from citadel_edge.graph.settings import GraphSettings
 from citadel_edge.graph.wanted import Wanted
@@ -264,6 +267,19 @@ async def test_what_resolvers_spend_is_told_with_the_cost(graph, reader):
     tokens = {"requested": 10, "actual": 7, "tokensIn": 3, "tokensOut": 4, "usd": 0.25}
     assert answer.extensions == {"cost": {"requested": 11, "actual": 8, "limit": 50, "tokens": tokens}}
     assert next(iter(graph.patterns.top(1))).cost == 8
+
+
+@pytest.mark.parametrize("compiler", [None, compile_operation], ids=["core", "compiled"])
+async def test_what_was_answered_is_counted_and_not_what_might_have_been(graph_with, reader, compiler):
+    graph = graph_with(compiler=compiler)
+    query = "query Few ($id: ID!) { book(id: $id) { all: related { ...named } } } fragment named on Book { id title }"
+    for _ in range(WORTH_IT + 1):
+        reader.spent = Spent()
+        cost = (await ask(graph, reader, query, variables={"id": "1"})).extensions["cost"]
+        assert (cost["requested"], cost["actual"]) == (2 + 5 * (2 + 2), 2 + 2 * (2 + 2))
+        await until(lambda: not graph.compiling.waiting)
+    assert graph.compiling.compiled == (compiler is not None)
+    assert next(iter(graph.patterns.top(1))).cost == (WORTH_IT + 1) * 10
 
 
 async def test_every_run_is_counted(graph, reader):

@@ -155,5 +155,5 @@ class GraphQLMetrics:
             else:
                 self._duration[kind].observe(self._clock.monotonic_s() - began_s)
             self._requested.observe(prepared.cost + spent.claimed)
-            self._actual.observe(prepared.cost + spent.held + spent.settled)
+            self._actual.observe(spent.actual)
             self._operations[kind.value, watched.outcome or ended].inc()

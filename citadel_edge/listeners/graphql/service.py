@@ -157,7 +157,7 @@ class Service:
                 yield context, watched
             finally:
                 caller.facts["outcome"] = watched.outcome or Outcome.CANCELLED
-                caller.facts["cost"] = plain(prepared.cost + context.spent.held + context.spent.settled)
+                caller.facts["cost"] = plain(context.spent.actual)
 
 
 SERVICE: web.AppKey[Service] = web.AppKey("graph_service", Service)

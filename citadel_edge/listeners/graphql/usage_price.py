@@ -33,7 +33,7 @@ def usage_price(given: Mapping[str, Any]) -> Estimate:
     filtered = dict(_filtered(given.get("filter")))
     rows = likely_rows(days, bucket, group_by, filtered, _top(given.get("top")))
     a_day = LEDGER_DAY if reads_ledger(bucket, {*group_by, *filtered}) else SUMS_DAY
-    return Estimate(length=ceil(rows / ROWS_AN_OBJECT), work=ceil(days * a_day))
+    return Estimate(length=ceil(rows / ROWS_AN_OBJECT), work=ceil(days * a_day), share=ROWS_AN_OBJECT)
 
 
 def _named(kind: type[K], name: Any) -> K | None:

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from citadel_edge.accounts.news import News, Subject
-from citadel_edge.config.shape import ListenerName, RoutingConfig, TierConfig
+from citadel_edge.config.shape import ListenerName, RoutingConfig, StreamsConfig, TierConfig
 from citadel_edge.listeners.graphql.resolvers.collected import Collected
 from citadel_edge.simulator.faults import Fault, FaultKind
 from citadel_edge.simulator.options import SimulatorOptions
@@ -170,6 +170,11 @@ async def test_who_left_comes_back_by_any_cursor_and_misses_nothing(edge_with):
             again = await events(stream, "stream")
         assert text_of(again) == whole
         assert again[-1]["end"] == rest[-1]["end"]
+        asked = f"query($id: ID!) {{ stream(id: $id) {{ cursor {END} }} }}"
+        kept = (await graph.result(asked, who=graph.user, id=name)).data["stream"]
+        assert (kept["end"], rest[-1]["end"]["finishReason"]) == (rest[-1]["end"], "stop")
+        async with graph.hear(READ, who=graph.user, id=name, after=kept["cursor"]) as stream:
+            assert (await events(stream, "stream"))[-1]["end"] == kept["end"]
         async with graph.hear(READ, who=graph.user, id=name, after=rest[-1]["cursor"]) as stream:
             nothing = await events(stream, "stream")
         assert (text_of(nothing), nothing[-1]["end"]["outcome"]) == ("", "DONE")
@@ -242,6 +247,19 @@ async def test_the_same_start_is_one_generation(edge_with):
         other = {**named, "maxTokens": 3}
         assert (await graph.ask(WHOLE, who=graph.user, c=other))["chat"]["errors"][0]["code"] == "IDEMPOTENCY_MISMATCH"
         assert len(await served.rows()) == 1
+
+
+async def test_an_answer_whose_log_has_lost_its_beginning_is_not_told_as_whole(edge_with, tmp_path):
+    changes = {"streams": StreamsConfig(max_bytes=2_000)}
+    async with edge_with(options=(STEADY,), changes=changes) as one:
+        named = {**CHAT, "idempotencyKey": "one", "temperature": 0}
+        first = (await (await graph_over(one)).ask(WHOLE, c=named))["chat"]
+        async with edge_with(beside=one, data_dir=tmp_path / "other", changes=changes) as other:
+            again = (await (await graph_over(other)).ask(WHOLE, c=named))["chat"]
+    assert (again["streamId"], first["errors"]) == (first["streamId"], [])
+    assert first["content"].endswith(again["content"])
+    assert len(again["content"]) < len(first["content"])
+    assert (again["outcome"], [error["code"] for error in again["errors"]]) == ("DONE", ["INTERNAL"])
 
 
 async def test_a_client_that_leaves_takes_the_generation_with_it_unless_it_said_otherwise(edge_with):

@@ -28,6 +28,10 @@ LIVE = "subscription($a: ChatInput!) { chat(input: $a) { streamId end { outcome 
 PARTS = (
     "mutation($a: ChatInput!) { chat(input: $a) { content ... @defer { decision { outcome } usage { totalTokens } } } }"
 )
+AN_ERROR = 5
+"""What the one error costs that a chat's answer is taken to have."""
+NO_USAGE = 4
+"""What a chat without usage spares."""
 ESTIMATE = "query($a: ChatInput!) { estimate(input: $a) { tokensIn mostTokensOut cost costLimit } }"
 
 
@@ -72,14 +76,14 @@ async def test_a_chat_is_asked_for_as_estimated_and_settled_to_what_it_took(serv
     told = estimated["estimate"]
     assert told["cost"] == (told["tokensIn"] + 50) * PER_TOKEN
     assert told["costLimit"] == LIMIT
-    price = await price_of(served, WHOLE, a=most(50))
+    asked = await price_of(served, WHOLE, a=most(50))
     before = [await figure(served, part) for part in ("requested", "actual")]
     data, cost = await ask(served, WHOLE, a=most(50))
     usage = data["a"]["usage"]
     took = (usage["promptTokens"] + LENGTH) * PER_TOKEN
     assert cost == {
-        "requested": price + told["cost"],
-        "actual": price + took,
+        "requested": asked + told["cost"],
+        "actual": asked - AN_ERROR + took,
         "limit": LIMIT,
         "tokens": {
             "requested": told["cost"],
@@ -101,7 +105,7 @@ async def test_a_chat_that_does_not_fit_is_refused_with_what_would_and_nothing_i
     error = data["a"]["errors"][0]
     assert (error["code"], error["field"], data["a"]["content"]) == ("REQUEST_TOO_LARGE", "maxTokens", None)
     assert f"lower maxTokens to at most {fitting}," in error["message"]
-    assert cost == {"requested": price, "actual": price, "limit": LIMIT}
+    assert cost == {"requested": price, "actual": price - NO_USAGE, "limit": LIMIT}
     data, _ = await ask(served, WHOLE, a=CHAT)  # without a bound it counts as long as such answers may well be
     assert f"give maxTokens, at most {fitting}" in data["a"]["errors"][0]["message"]
     long = {**most(1), "messages": [{"role": "USER", "content": "word " * 400}]}
@@ -197,3 +201,15 @@ async def test_a_client_that_leaves_is_counted_as_it_asked(edge_with):
                 await asyncio.sleep(0.01)
         assert counted == price + estimate["estimate"]["cost"]
         assert [row["outcome"] for row in await served.rows()][-1:] == ["cancelled"]
+
+
+async def test_lists_cost_what_was_in_them(edge_with):
+    async with edge_with(options=()) as served:
+        question = "query Empty { decisions(first: 20, filter: {outcome: DENIED}) { nodes { id asked } } }"
+        data, cost = await ask(served, question)
+        connection = 10 + 2
+        assert (data["decisions"]["nodes"], cost["requested"], cost["actual"]) == ([], connection + 20 * 4, connection)
+        assert await figure(served, "actual") == connection
+        question = "{ usage(groupBy: [MODEL, USER, OUTCOME]) { rows { requests tokensIn tokensOut } } }"
+        data, cost = await ask(served, question)
+        assert (data["usage"]["rows"], cost["actual"] < cost["requested"]) == ([], True)

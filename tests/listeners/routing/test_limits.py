@@ -61,6 +61,7 @@ async def test_a_denial_costs_no_engine_any_work_and_says_when_to_come_again(edg
             ("done", 1, True),
             ("denied", 0, False),
         }
+        assert {row["outcome"]: row["decision_id"] is None for row in rows} == {"done": False, "denied": True}
 
 
 async def test_streams_and_both_doors_are_under_the_same_limits(edge_with):

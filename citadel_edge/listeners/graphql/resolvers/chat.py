@@ -28,14 +28,20 @@ from citadel_edge.streams.values import Batch, OnDisconnect, Policy, Terminal
 
 DECISION: Final = "X-Citadel-Decision"
 _WITH_ITS_CLIENT: Final = Policy(on_disconnect=OnDisconnect.CANCEL)
+_LOST: Final = UserError(code=Code.INTERNAL.text, message="Parts of it are lost: this is not the whole answer.")
 _KEPT: Final = Policy(on_disconnect=OnDisconnect.GRACE)
 
 
 class Ended(Struct, frozen=True):
-    """A stream's end, and why the model stopped as far as this reader has read."""
+    """A stream's end. `read`: why the model stopped as far as this reader has read, for records that do not say it."""
 
     terminal: Terminal
-    finish_reason: str | None = None
+    read: str | None = None
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped."""
+        return self.terminal.finish_reason or self.read
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -79,13 +85,14 @@ class _Reading:
 async def chat(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     """An answer in one piece."""
     async with _produced(context, given, _WITH_ITS_CLIENT) as (produced, claim):
-        collected = Collected()
+        collected, lost = Collected(), False
         async for batch in produced.reader:
+            lost = lost or batch.lost is not None
             context.hold(sum(map(len, batch.payloads)))
             collected.take(batch.payloads)
             if batch.terminal is not None:
                 settle(context, claim, batch.terminal)
-                return await _answered(produced, batch.terminal, collected)
+                return await _answered(produced, batch.terminal, collected, lost=lost)
             if batch.moved:
                 break
         raise RequestError(Code.LISTENER_STOPPED, f"This process drains: read the stream {produced.id} elsewhere.")
@@ -160,9 +167,10 @@ def _opening(opened: Opened, after: str | None) -> Event:
     )
 
 
-async def _answered(produced: Produced, terminal: Terminal, collected: Collected) -> dict[str, Any]:
+async def _answered(produced: Produced, terminal: Terminal, collected: Collected, *, lost: bool) -> dict[str, Any]:
+    """`lost`: not all that was said came to this reader, however well the answer ended."""
     begun = await produced.begun()
-    failure = told_end(terminal)
+    failure = told_end(terminal) or (_LOST if lost else None)
     return {
         "errors": () if failure is None else (failure,),
         "stream_id": produced.id,
