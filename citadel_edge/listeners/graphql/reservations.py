@@ -35,12 +35,14 @@ class Operation:
         work: says all of its answer; null while it is prepared.
         task: that does it; null while there is no stream.
         size_bytes: what is held of it.
+        told: why it was ended is said: the stream's last words leave it out.
     """
 
     id: str
     work: Work | None = None
     task: asyncio.Task[None] | None = None
     size_bytes: int = 0
+    told: bool = False
 
 
 Serve = Callable[[Operation], asyncio.Task[None]]

@@ -87,7 +87,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     places.open(place)
     try:
         with edge.presence.of(principal):
-            parting: list[str] = []
+            parting: list[Operation] = []
             async with event_stream(request, lambda error: _last_words(parting, error, identity)) as answer:
                 await _serve(request, place, answer, parting)
     finally:
@@ -95,14 +95,14 @@ async def stream(request: web.Request) -> web.StreamResponse:
     return answer
 
 
-async def _serve(request: web.Request, place: Reservation, answer: EventStream, parting: list[str]) -> None:
+async def _serve(request: web.Request, place: Reservation, answer: EventStream, parting: list[Operation]) -> None:
     """Until the process drains and nothing is left to be said.
 
     Args:
         request: the client's.
         place: its own.
         answer: the stream, prepared.
-        parting: gets the ids of what was under way, if it is ended before.
+        parting: gets what was under way, if it is ended before.
     """
     edge, turn = request.app[EDGE], asyncio.Lock()
     budget = edge.budgets[request.app[LISTENER]]
@@ -121,7 +121,7 @@ async def _serve(request: web.Request, place: Reservation, answer: EventStream, 
                 await edge.draining.wait()
                 await place.idle()
             except asyncio.CancelledError:
-                parting += place.operations
+                parting += place.operations.values()
                 raise
 
 
@@ -148,6 +148,7 @@ def _begin(request: web.Request, place: Reservation, operation: Operation, prepa
             if reason_of(error) is not Reason.REVOKED:
                 raise  # the stream's last words are this one's too
             await say(_next(operation.id, error_payload(ended_by_us(error), caller.request_id)))
+            operation.told = True
         except Exception:
             log.exception("unhandled", request_id=caller.request_id)
             await say(_next(operation.id, error_payload(internal_error(), caller.request_id)))
@@ -191,7 +192,7 @@ def _complete(identity: str) -> bytes:
     return b"event: complete\ndata: %b\n\n" % _ENCODER.encode({"id": identity})
 
 
-def _last_words(parting: list[str], error: RequestError, request_id: str) -> bytes:
+def _last_words(parting: list[Operation], error: RequestError, request_id: str) -> bytes:
     """Each operation that was under way ends with the reason."""
     payload = error_payload(error, request_id)
-    return b"".join(_next(each, payload) + _complete(each) for each in parting)
+    return b"".join(_next(each.id, payload) + _complete(each.id) for each in parting if not each.told)
