@@ -34,6 +34,7 @@ class Generation:
         id: the stream's.
         failed: why there is no answer, as long as it concerns its starter alone.
         promised: somebody counts on the stream: what fails from now on is told there.
+        report: what was made here, once that is over; also of what another process goes on with.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Generation:
         self._log = log
         self._on_end = call.on_end
         self._why: Why | Reason | None = None
-        self._report: Report | None = None
+        self.report: Report | None = None
         self._reservations: tuple[str, ...] = ()
         self._news = asyncio.Event()
         self._admitted = False
@@ -208,7 +209,7 @@ class Generation:
     async def _counted(self) -> None:
         """Wait until its engine was heard out and its row is written."""
         task, until = asyncio.current_task(), asyncio.get_running_loop().time() + REPORT_WITHIN_S
-        while self._report is None:
+        while self.report is None:
             try:
                 async with asyncio.timeout_at(until):
                     await self._next_news()
@@ -253,7 +254,7 @@ class Generation:
         self._news.set()
 
     def _reported(self, report: Report) -> None:
-        self._report = report
+        self.report = report
         self._news.set()
         self._recorded = not self.lost
         if self._on_end is not None and self._recorded:
@@ -276,7 +277,7 @@ class Generation:
 
     def _close(self, error: dict[str, Any] | None, state: State = State.CANCELLED) -> None:
         """The one terminal record. The row is written; it says how the answer ended, unless there is none."""
-        report = self._report
+        report = self.report
         if self.live.terminal is not None:
             return
         if report is None:

@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from citadel_edge.accounts.once import Create
 from citadel_edge.accounts.presence import Presence, Reason
 from citadel_edge.budgets.budget import Budget, Seat
-from citadel_edge.completions.call import Call
+from citadel_edge.completions.call import Call, Report
 from citadel_edge.completions.generation import Generation
 from citadel_edge.completions.pipeline import Pipeline
 from citadel_edge.completions.terminals import Why
@@ -86,6 +86,12 @@ class Produced:
         if self._generation is not None:
             return await self._generation.begun()
         return await self._production.begun_elsewhere(self.id)
+
+    @property
+    def so_far(self) -> tuple[Begun, Report | None]:
+        """What is known of it here without waiting: how it began, and what was made if that is over."""
+        generation = self._generation
+        return (Begun(), None) if generation is None else (generation.live.begun or Begun(), generation.report)
 
     @property
     def reader(self) -> Reader:

@@ -37,6 +37,7 @@ class EventStream(EventSourceResponse):
         self._loop = asyncio.get_running_loop()
         self._said_s = self._loop.time()
         self._saying = False
+        self._concluded = False
         self._counted_bytes = 0
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -70,6 +71,12 @@ class EventStream(EventSourceResponse):
         if (waiting := self._waiting()) != self._counted_bytes:
             self._count(waiting)
 
+    async def conclude(self, data: bytes = b"") -> None:
+        """Say the last events there are, if any: `part` puts none behind them. Raises as `say`."""
+        self._concluded = True
+        if data:
+            await self.say(data)
+
     def say_at_once(self, data: bytes) -> bool:
         """Send whole events if nothing has to be waited for, because all before is out. False: nothing was sent."""
         writer = self._payload_writer
@@ -91,7 +98,7 @@ class EventStream(EventSourceResponse):
         """End with an event, if any, for a client that may hardly read; whether it took it. If not, it is cut off."""
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                if last_words:
+                if last_words and not self._concluded:
                     await self.write(last_words)
                 await self.write_eof()
         except (TimeoutError, ConnectionError):

@@ -15,7 +15,7 @@ from graphql import OperationType
 from citadel_edge.accounts.principal import Principal
 from citadel_edge.budgets.budget import Budget, Seat
 from citadel_edge.completions.call import hold_uncounted
-from citadel_edge.errors import RequestError
+from citadel_edge.errors import Code, RequestError
 from citadel_edge.graph.answers import Answer, Refused
 from citadel_edge.graph.context import Context, plain
 from citadel_edge.graph.masking import extensions_of
@@ -26,6 +26,7 @@ from citadel_edge.listeners.graphql.metrics import GraphQLMetrics, Outcome, Tran
 from citadel_edge.telemetry.trace import Trace
 
 LONGEST_NAME: Final = 64
+_STOPPED: Final = Code.LISTENER_STOPPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,13 @@ class Shown:
 
     payload: Mapping[str, Any]
     status: int = 200
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is no answer: the process stops, and the client has it done again by another."""
+        return self.status == _STOPPED.status and any(
+            error["extensions"].get("code") == _STOPPED.text for error in self.payload["errors"]
+        )
 
 
 ContextOf = Callable[[Caller], Context]
@@ -146,8 +154,10 @@ class Service:
         with self._running(prepared, caller) as (context, watched):
             async with aclosing(self._graph.subscribe(prepared, context)) as answers:
                 async for answer in answers:
-                    watched.answered(answer)
-                    yield Shown(answer.payload(), answer.status)
+                    shown = Shown(answer.payload(), answer.status)
+                    if not shown.elsewhere:
+                        watched.answered(answer)
+                    yield shown
 
     @contextmanager
     def _running(self, prepared: Prepared, caller: Caller) -> Iterator[tuple[Context, Watched]]:

@@ -141,6 +141,8 @@ def _begin(request: web.Request, place: Reservation, operation: Operation, prepa
             with presence.of(caller.principal):
                 async with aclosing(service.words(prepared, caller)) as words:
                     async for word in words:
+                        if word.elsewhere:
+                            return  # it ends with the stream, and the client has it done again
                         await say(_next(operation.id, word.payload))
         except ClientGone:
             raise

@@ -1,7 +1,8 @@
 """graphql-sse, distinct connections: one operation of any kind, answered as Server-Sent Events.
 
 Decides the events: `next` for each word of the answer, refusals included, and one `complete` at the end, with an empty
-`data` without which browsers would not hear of it. What is no GraphQL request is answered over HTTP instead.
+`data` without which browsers would not hear of it. Only what another process is to have done again ends without: that
+is what clients come back after. What is no GraphQL request is answered over HTTP instead.
 """
 
 import asyncio
@@ -101,8 +102,11 @@ async def _tell(request: web.Request, answer: EventStream, prepared: Prepared | 
     else:
         async with aclosing(request.app[SERVICE].words(prepared, caller)) as words:
             async for word in words:
+                if word.elsewhere:
+                    await answer.conclude()
+                    return
                 await answer.say(next_event(word.payload))
-    await answer.say(COMPLETE)
+    await answer.conclude(COMPLETE)
 
 
 def _last_words(error: RequestError, request_id: str) -> bytes:

@@ -9,8 +9,10 @@ from graphql import ExecutionResult, subscribe
 
 from citadel_edge.accounts.principal import Role
 from citadel_edge.config.shape import ListenerName, TierConfig
+from citadel_edge.errors import Code, RequestError
 from citadel_edge.health.verdict import ListenerState
 from citadel_edge.listeners.graphql.binding import needed_role
+from citadel_edge.listeners.graphql.resolvers.ids import global_id
 from citadel_edge.telemetry.hub import Topic
 from graphs import everything, graph_over, open_generators
 
@@ -156,22 +158,32 @@ async def test_a_reader_goes_on_where_it_was_and_hears_what_is_missing(hearing):
 
 async def test_one_replica_is_heard_alone(hearing):
     served, graph = hearing
-    query = 'subscription { upstreamHealth(upstream: "sim-9") { upstreamId upstream { id } health was detail state } }'
+    query = 'subscription { upstreamHealth(upstream: "sim-0") { upstreamId upstream { id } health was detail state } }'
     async with graph.hear(query) as stream, asyncio.TaskGroup() as group:
         told = group.create_task(heard(stream, "upstreamHealth"))
         await asyncio.sleep(0.02)
-        for upstream in ("sim-0", "sim-9"):
+        for upstream in ("sim-9", "sim-0"):
             change = {"upstream": upstream, "health": "unhealthy", "was": "healthy", "detail": "no answer"}
             served.edge.hub.publish(Topic.HEALTH, change)
         served.edge.hub.publish(Topic.HEALTH, {"service": "graphql-api", "status": "healthy", "message": "x"})
     assert told.result() == {
-        "upstreamId": "sim-9",
-        "upstream": None,
+        "upstreamId": "sim-0",
+        "upstream": {"id": global_id("Upstream", "sim-0")},
         "health": "UNHEALTHY",
         "was": "HEALTHY",
         "detail": "no answer",
         "state": None,
     }
+
+
+async def test_a_replica_that_the_fleet_does_not_have_is_not_waited_for(hearing):
+    _, graph = hearing
+    for named in ("nope", global_id("Upstream", "sim-9")):
+        query = f'subscription {{ upstreamHealth(upstream: "{named}") {{ health }} }}'
+        refused = subscribe(graph.schema, graph.document(query), context_value=graph.context())
+        assert isinstance(refused, ExecutionResult)
+        error = refused.errors[0].original_error
+        assert (error.code.text, error.param) == ("not_found", "upstream")
 
 
 async def test_figures_come_no_oftener_and_no_seldomer_than_is_useful(hearing):
@@ -186,11 +198,13 @@ async def test_figures_come_no_oftener_and_no_seldomer_than_is_useful(hearing):
         )
 
 
-async def test_a_draining_process_ends_its_subscriptions(hearing):
+async def test_a_draining_process_ends_its_subscriptions_with_the_reason(hearing):
     served, graph = hearing
     async with graph.hear("subscription { listeners { name } }") as stream:
         served.edge.hub.close()
-        assert [event async for event in stream] == []
+        with pytest.raises(RequestError) as stopped:
+            await anext(stream)
+    assert stopped.value.code is Code.LISTENER_STOPPED
 
 
 async def test_one_event_reaches_a_thousand_readers_at_once_and_none_is_left_when_they_go(hearing):

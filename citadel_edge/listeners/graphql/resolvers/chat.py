@@ -20,11 +20,11 @@ from citadel_edge.listeners.graphql.resolvers.asking import call_of, once_named,
 from citadel_edge.listeners.graphql.resolvers.collected import Collected
 from citadel_edge.listeners.graphql.resolvers.decisions import decision_of
 from citadel_edge.listeners.graphql.resolvers.ids import plain_id
-from citadel_edge.listeners.graphql.resolvers.pricing import claimed, settle
+from citadel_edge.listeners.graphql.resolvers.pricing import claimed, settle, settle_here
 from citadel_edge.listeners.graphql.resolvers.told import Info, UserError, payload, told, told_end
 from citadel_edge.streams.cursor import Cursor
 from citadel_edge.streams.faces import Opened
-from citadel_edge.streams.values import Batch, OnDisconnect, Policy, Terminal
+from citadel_edge.streams.values import Batch, Begun, OnDisconnect, Policy, Terminal
 
 DECISION: Final = "X-Citadel-Decision"
 _WITH_ITS_CLIENT: Final = Policy(on_disconnect=OnDisconnect.CANCEL)
@@ -95,7 +95,7 @@ async def chat(context: Context, given: dict[str, Any]) -> dict[str, Any]:
                 return await _answered(produced, batch.terminal, collected, lost=lost)
             if batch.moved:
                 break
-        raise RequestError(Code.LISTENER_STOPPED, f"This process drains: read the stream {produced.id} elsewhere.")
+        return _moved(context, produced, claim)
 
 
 async def chat_live(_: None, info: Info, given: dict[str, Any]) -> AsyncIterator[Event]:
@@ -109,6 +109,8 @@ async def chat_live(_: None, info: Info, given: dict[str, Any]) -> AsyncIterator
             async for batch in produced.reader:
                 if batch.terminal is not None:
                     settle(context, claim, batch.terminal)
+                elif batch.moved:
+                    settle_here(context, claim, produced.so_far[1])
                 yield reading.event(batch)
     except CitadelError as error:
         yield Event(errors=(told(error),))
@@ -182,6 +184,24 @@ async def _answered(produced: Produced, terminal: Terminal, collected: Collected
         "usage": terminal.usage,
         "cost_usd": terminal.cost_usd,
         "attempts": terminal.attempts,
+        **_who_answers(begun),
+    }
+
+
+def _moved(context: Context, produced: Produced, claim: Claim) -> dict[str, Any]:
+    """It goes on elsewhere: where to read it, and who answered so far."""
+    begun, report = produced.so_far
+    settle_here(context, claim, report)
+    words = f"This process drains: read the stream {produced.id} elsewhere."
+    return {
+        "errors": (told(RequestError(Code.LISTENER_STOPPED, words)),),
+        "stream_id": produced.id,
+        **_who_answers(begun),
+    }
+
+
+def _who_answers(begun: Begun) -> dict[str, Any]:
+    return {
         "model": begun.model or None,
         "upstream": begun.upstream or None,
         "decision_id": begun.headers.get(DECISION),

@@ -2,7 +2,8 @@
 
 A message is made once, by whoever reads it first, and shared; a reader adds only its place and what it missed. Users
 hear what bears their own id, operators everything. An iterator holds nothing before it is first asked, and gives
-everything back when it is closed.
+everything back when it is closed. Live state has no end of its own: what ends it is the process, and that is told as
+LISTENER_STOPPED, so that nobody takes it for all there was.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -58,9 +59,11 @@ def heard(topic: Topic, wanted: Wanted) -> Resolver:
 def upstream_health(
     _: None, info: Info, *, upstream: str | None = None, after: str | None = None, recent: int | None = 0
 ) -> AsyncIterator[Happened]:
-    """Of all replicas or of one."""
-    only = None if upstream is None else plain_id("Upstream", upstream)
-    hub = info.context.edge.hub
+    """Of all replicas or of one. Raises RequestError NOT_FOUND where the fleet has no such one."""
+    edge = info.context.edge
+    only, hub = None if upstream is None else plain_id("Upstream", upstream), edge.hub
+    if only is not None and only not in edge.fleet.table.rows:
+        raise RequestError(Code.NOT_FOUND, f"there is no upstream {only[:80]!r}", param="upstream")
 
     def wanted(_: Principal, payload: Payload) -> bool:
         return "upstream" in payload and only in (None, payload["upstream"])
@@ -87,7 +90,7 @@ def own(principal: Principal, payload: Payload) -> bool:
 async def _events(
     hub: Hub, topic: Topic, begins: Place, principal: Principal, wanted: Wanted, *, every_s: float = 1.0
 ) -> AsyncIterator[Happened]:
-    """Until the process drains, or the reader goes."""
+    """Until the reader goes. Raises RequestError LISTENER_STOPPED when the process drains."""
     gap = _missed_before(begins)
     with hub.subscribe((topic,), after=begins.after, recent=begins.recent, metrics_every_s=every_s) as feed:
         while batch := await feed.batch():
@@ -97,6 +100,7 @@ async def _events(
                 if wanted(principal, message.payload):
                     yield Happened(_cursor(hub, batch, message), message.at, gap, message.payload)
                     gap = None
+    raise RequestError(Code.LISTENER_STOPPED, "this process drains; subscribe again elsewhere", retry_after_s=1)
 
 
 def _begins(hub: Hub, topic: Topic, after: str | None, recent: int | None) -> Place:

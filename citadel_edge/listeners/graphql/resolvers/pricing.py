@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from citadel_edge.completions.call import Call
+from citadel_edge.completions.call import Call, Report
 from citadel_edge.errors import CitadelError, Code, RequestError
 from citadel_edge.graph.context import Claim, Tokens, plain
 from citadel_edge.listeners.graphql.context import Context
@@ -58,7 +58,19 @@ def claimed(context: Context, call: Call) -> Iterator[Claim]:
 def settle(context: Context, claim: Claim, terminal: Terminal) -> None:
     """The chat is over, and took what its last record says."""
     usage = terminal.usage or {}
-    tokens = Tokens(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), terminal.cost_usd)
+    _settle(context, claim, Tokens(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), terminal.cost_usd))
+
+
+def settle_here(context: Context, claim: Claim, report: Report | None) -> None:
+    """Another process goes on with the chat; here it took what was made of it. Unknown, it counts as it was asked for.
+
+    Nothing is charged for that here: the one row of the ledger is written where the chat ends.
+    """
+    if report is not None:
+        _settle(context, claim, Tokens(report.tokens_in, report.tokens_out, float(report.cost_usd)))
+
+
+def _settle(context: Context, claim: Claim, tokens: Tokens) -> None:
     claim.settle((tokens.tokens_in + tokens.tokens_out) * rate(context), tokens)
 
 

@@ -96,6 +96,7 @@ class Conversation:
         self._principal: Principal | None = None
         self._running: dict[str, _Operation] = {}
         self._alive = 0
+        self._leaving = False
         self._ended = asyncio.Event()
 
     async def take(self, text: str) -> None:
@@ -182,6 +183,8 @@ class Conversation:
         if self._running.get(operation.id) is operation:
             del self._running[operation.id]
         self._ended.set()
+        if self._leaving and not self._running:
+            self._line.part(Close.GOING_AWAY, "draining")
 
     async def _run(self, identity: str, wanted: Wanted, caller: Caller) -> None:
         try:
@@ -202,7 +205,11 @@ class Conversation:
             await self._say(Error(identity, error_payload(error, caller.request_id)["errors"]))
 
     async def _answer(self, identity: str, wanted: Wanted, caller: Caller) -> None:
-        """All words of one operation, with its last: `complete`, or an `error`."""
+        """All words of one operation, with its last: `complete`, or an `error`.
+
+        One that another process is to have done again has no last word: it ends with the connection, and the client
+        begins it anew. What else runs may end before.
+        """
         try:
             prepared = await self._service.prepare(wanted, caller)
         except Refused as refused:
@@ -210,18 +217,14 @@ class Conversation:
             return
         async with aclosing(self._service.words(prepared, caller)) as words:
             async for word in words:
+                if word.elsewhere and self._closed():
+                    self._leaving = True
+                    return
                 if word.status >= Code.INVALID_REQUEST.status:
-                    await self._fail(identity, word.payload["errors"], word.status)
+                    await self._say(Error(identity, word.payload["errors"]))
                     return
                 await self._say(Next(identity, word.payload))
         await self._say(Complete(identity))
-
-    async def _fail(self, identity: str, errors: Any, status: int) -> None:
-        """An operation that failed because the process drains is begun anew by the client, elsewhere: say only that."""
-        if self._closed() and status == Code.LISTENER_STOPPED.status:
-            self._line.part(Close.GOING_AWAY, "draining")
-        else:
-            await self._say(Error(identity, errors))
 
     async def _say(self, message: Said) -> None:
         await self._line.send(encode(message))
