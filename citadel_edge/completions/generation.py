@@ -277,14 +277,13 @@ class Generation:
 
     def _close(self, error: dict[str, Any] | None, state: State = State.CANCELLED) -> None:
         """The one terminal record. The row is written; it says how the answer ended, unless there is none."""
-        report = self.report
         if self.live.terminal is not None:
             return
-        if report is None:
+        if self.report is None:
             terminal = Terminal(outcome=state, error=error)
         else:
-            saved = self._saved(report) if self._why is Why.STOPPED else None
-            terminal = terminal_of(report, error, self.sink, tokens_saved=saved)
+            saved = self._saved(self.report) if self._why is Why.STOPPED else None
+            terminal = terminal_of(self.report, error, self.sink, tokens_saved=saved)
         self.live.end(terminal)
         self._news.set()
         if self._left:
