@@ -287,7 +287,7 @@ class Generation:
         self.live.end(terminal)
         self._news.set()
         if self._left:
-            facts = {} if report is None else report.facts()
+            facts = {} if self.report is None else self.report.facts()
             self._log.info("stream_ended", stream=self.id, request_id=self.call.request_id, **facts)
 
     def _saved(self, report: Report) -> int:
