@@ -1,6 +1,7 @@
 """Live state through the graph: what the hub publishes, to whom, from where on, and to a thousand at once."""
 
 import asyncio
+import gc
 import time
 from dataclasses import replace
 
@@ -222,6 +223,7 @@ async def test_one_event_reaches_a_thousand_readers_at_once_and_none_is_left_whe
         readers = [group.create_task(read()) for _ in range(1000)]
         while served.edge.hub.subscribers()[Topic.BREAKERS] < len(readers):
             await asyncio.sleep(0.01)
+        gc.collect()  # of all that tests before this one left: 0.3 s, which may else fall into what is measured
         began = time.process_time()  # what others do on this machine does not count
         await graph.ask(TRIP)
         while len(came) < len(readers):
