@@ -21,7 +21,8 @@ from graphql import (
 
 MAX_COERCION_ERRORS: Final = 20
 """Values of variables that are wrong, named in one answer."""
-_META: Final = frozenset({"__schema", "__type"})
+META: Final = frozenset({"__schema", "__type"})
+"""The fields by which a document asks for the schema itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _count(root: SelectionSetNode, tally: _Tally) -> _Reach:
 
 
 def _is_meta(node: Any) -> bool:
-    return isinstance(node, FieldNode) and node.name.value in _META
+    return isinstance(node, FieldNode) and node.name.value in META
 
 
 def _depth(operations: Sequence[_Reach], fragments: Mapping[str, _Reach]) -> int:

@@ -29,7 +29,14 @@ from graphql import (
 
 from citadel_edge.graph.cost_collect import Collector, Sets, Taken
 
-META: Final = frozenset({"__schema", "__type"})
+FULLEST: Final = {
+    "specified_by_url": True,
+    "directive_is_repeatable": True,
+    "schema_description": True,
+    "input_value_deprecation": True,
+    "one_of": True,
+}
+"""The options of the fullest query that tools ask for a schema with."""
 LENIENCY: Final = 1.5
 """How much larger than the answer that tools ask for one may be and still be cheap: there are many such tools."""
 STEPS: Final = 3
@@ -94,15 +101,7 @@ class Introspection:
         return found
 
     def _asked_by_tools(self, schema: GraphQLSchema) -> int:
-        document = parse(
-            get_introspection_query(
-                specified_by_url=True,
-                directive_is_repeatable=True,
-                schema_description=True,
-                input_value_deprecation=True,
-                one_of=True,
-            )
-        )
+        document = parse(get_introspection_query(**FULLEST))
         operation = cast("OperationDefinitionNode", document.definitions[0])
         collector = Collector(schema, document)
         root = cast("GraphQLObjectType", schema.query_type)

@@ -21,11 +21,11 @@ from graphql import (
     is_composite_type,
 )
 
+from citadel_edge.graph.bounds import META
 from citadel_edge.graph.cost import Sized, Term, Weighed, add, dearest, defaults_of, fold
 from citadel_edge.graph.cost_annotations import Annotations, FieldPrice
 from citadel_edge.graph.cost_answered import Below, Kind
 from citadel_edge.graph.cost_collect import Collector, CostObjection, Sets, Taken
-from citadel_edge.graph.cost_introspection import META
 from citadel_edge.graph.cost_price import Price
 
 

@@ -23,14 +23,13 @@ from graphql import (
     TokenKind,
 )
 
-from citadel_edge.graph.cost import defaults_of
+from citadel_edge.graph.bounds import META
 from citadel_edge.graph.cost_annotations import Annotations
 from citadel_edge.graph.cost_plan import Planner
 from citadel_edge.graph.cost_price import Price
 from citadel_edge.graph.streamed import counts_in
 
 SHAPE_CHARACTERS = 1_000
-_META = frozenset({"__schema", "__type"})
 _LITERALS = {TokenKind.INT: "0", TokenKind.FLOAT: "0", TokenKind.STRING: '""', TokenKind.BLOCK_STRING: '""'}
 _INCREMENTAL = frozenset({"defer", "stream"})
 
@@ -67,7 +66,6 @@ class Operation:
 
     Attributes:
         incremental: a @defer or @stream in it may be on.
-        defaults: the values that it gives its variables itself.
         stream_counts: where a @stream is told how many items come at once.
     """
 
@@ -78,7 +76,6 @@ class Operation:
     introspects: Introspects
     incremental: bool
     price: Price
-    defaults: Mapping[str, Any]
     stream_counts: Sequence[ArgumentNode]
     warmth: Warmth = field(default_factory=Warmth)
 
@@ -132,7 +129,6 @@ def _operation(
         introspects=_introspects(node.selection_set, fragments),
         incremental=any(_is_incremental(selections) for selections in sets),
         price=price,
-        defaults=defaults_of(node),
         stream_counts=counts_in(sets),
     )
 
@@ -170,9 +166,9 @@ def _is_incremental(chosen: SelectionSetNode) -> bool:
 
 def _introspects(root: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Introspects:
     names = set(_root_fields(root, fragments))
-    if not names & _META:
+    if not names & META:
         return Introspects.NO
-    return Introspects.ONLY if names <= _META | {"__typename"} else Introspects.PARTLY
+    return Introspects.ONLY if names <= META | {"__typename"} else Introspects.PARTLY
 
 
 def _root_fields(root: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[str]:

@@ -123,7 +123,7 @@ def _affordable(operation: Operation, variables: Mapping[str, Any], limit: float
 
 
 def _demand_counts(operation: Operation, variables: Mapping[str, Any]) -> None:
-    wrong = objection_to_counts(operation.stream_counts, {**operation.defaults, **variables})
+    wrong = objection_to_counts(operation.stream_counts, {**operation.price.defaults, **variables})
     if wrong is not None:
         raise Refused([shown(wrong, param=ARGUMENT)], stage=Stage.OPERATION)
 

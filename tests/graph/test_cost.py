@@ -6,6 +6,7 @@ from graphql import OperationDefinitionNode, build_schema, execute, get_introspe
 from citadel_edge.errors import StartError
 from citadel_edge.graph.cost_annotations import Estimate, Weights, annotations_of
 from citadel_edge.graph.cost_collect import Collector, CostObjection
+from citadel_edge.graph.cost_introspection import FULLEST
 from citadel_edge.graph.cost_plan import Planner
 from graph.work import counted
 
@@ -154,15 +155,6 @@ def test_variables_count_as_they_will_be(query, variables, price):
 def test_a_list_that_needs_one_slicing_argument_gets_exactly_one(query, variables):
     with pytest.raises(CostObjection, match=r"Query\.sliced: give exactly one of: first, last"):
         price_of(query, **variables)
-
-
-FULLEST = {
-    "specified_by_url": True,
-    "directive_is_repeatable": True,
-    "schema_description": True,
-    "input_value_deprecation": True,
-    "one_of": True,
-}
 
 
 @pytest.mark.parametrize("options", [{}, FULLEST, {"descriptions": False}, {**FULLEST, "type_depth": 12}])

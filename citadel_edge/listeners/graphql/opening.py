@@ -66,7 +66,6 @@ def settings_of(config: Config, *, documents: Path) -> GraphSettings:
     graphql, trust = config.graphql, Trust(config.graphql.trusted_documents)
     return GraphSettings(
         introspection=allowed(graphql.introspection, config),
-        measures=MEASURES,
         trust=trust,
         trusted={} if trust is Trust.OFF else read_trusted(documents),
         query_timeout_s=graphql.query_timeout_s,

@@ -6,6 +6,7 @@ import time
 from graphql import get_introspection_query
 
 from citadel_edge.config.shape import GraphQLConfig, ListenerName
+from citadel_edge.graph.cost_introspection import FULLEST
 from citadel_edge.listeners.graphql.schema import read_schema
 
 GRAPH = ListenerName.GRAPHQL
@@ -77,13 +78,6 @@ async def test_the_schema_is_published_as_written(edge_with):
             assert (answer.status, (await answer.json())["code"]) == (401, "invalid_api_key")
 
 
-FULLEST = {
-    "specified_by_url": True,
-    "directive_is_repeatable": True,
-    "schema_description": True,
-    "input_value_deprecation": True,
-    "one_of": True,
-}
 ATTACKS = (
     "{" + "viewer{id} " * 240 + "}",
     "{" + "b " * 900 + "}",
