@@ -45,6 +45,7 @@ REPEATING = (
     "tests/limits/test_script_and_book.py",
     "tests/limits/test_sentinel.py",
     "tests/limits/test_worst_minute.py",
+    "tests/listeners/graphql/test_live.py::test_one_event",
     "tests/listeners/graphql/test_usage_size.py",
     "tests/listeners/routing/test_continuation",
     "tests/listeners/routing/test_hedging.py",

@@ -61,8 +61,13 @@ class Supervisor:
         self._log = log.bind(part=part.name)
         self._told: PartState | None = None
         self._stopping = asyncio.Event()
+        self._mourners: list[Callable[[], None]] = []
         self._backoff = Backoff()
         self._jitter = random.Random()  # noqa: S311 - spreads restarts, guards nothing
+
+    def when_dead(self, mourner: Callable[[], None]) -> None:
+        """Call `mourner` as soon as the part is found dead, each time; not when it is stopped."""
+        self._mourners.append(mourner)
 
     def stop(self) -> None:
         """Ask `run()` to stop the part and return."""
@@ -126,6 +131,8 @@ class Supervisor:
             return False
 
     async def _mourn(self, exit_code: int) -> None:
+        for mourner in self._mourners:
+            mourner()
         words = await asyncio.to_thread(last_words, self.part.launch.log)
         self._enter(PartState.BACKOFF, exit_code=exit_code, log=str(self.part.launch.log), last_words=words)
 

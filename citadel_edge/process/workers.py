@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import aiohttp
 
@@ -34,11 +35,13 @@ async def workers(edge: Edge, parts: Parts | None = None) -> AsyncIterator[async
 
     Args:
         edge: whose workers.
-        parts: its embedded databases; what their supervisors know is part of health.
+        parts: its embedded databases and replicas; what their supervisors know is part of health.
     """
+    parts = Parts() if parts is None else parts
     timeout = aiohttp.ClientTimeout(total=2)
     async with aiohttp.ClientSession(timeout=timeout) as session, plain_group() as group:
-        _watch_health(edge, session, Parts() if parts is None else parts)
+        _watch_health(edge, session, parts)
+        _tell_of_dead_replicas(edge, parts)
         await edge.operations.look_first(within_s=SETTINGS_WITHIN_S)
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
             "directory": edge.directory.run,
@@ -105,6 +108,18 @@ def _supervised(
         return DependencyState(Status.DOWN, f"the embedded {name} is {supervisor.state.value}", outages=outages)
 
     return checked
+
+
+def _tell_of_dead_replicas(edge: Edge, parts: Parts) -> None:
+    """The fleet hears of an embedded replica's death at once: a quick restart may fall between two of its probes."""
+    for upstream in parts.upstreams:
+        parts.supervisors[upstream.id].when_dead(partial(_is_dead, edge, upstream.id))
+
+
+def _is_dead(edge: Edge, upstream_id: str) -> None:
+    row = edge.fleet.table.rows.get(upstream_id)
+    if row is not None:
+        edge.fleet.probe_failed(row, "its process has ended", at_once=True, asked=edge.clock.monotonic_s())
 
 
 def upstreams_check(edge: Edge) -> Check:

@@ -87,13 +87,15 @@ async def test_it_is_ready_when_its_probe_says_so_and_stopped_at_the_end(launch,
 
 
 async def test_a_killed_part_comes_back_and_each_change_is_said_once(launch, tmp_path: Path) -> None:
-    lines = Lines()
+    lines, deaths = Lines(), []
     async with supervised(launch(FOREVER), lines) as supervisor:
+        supervisor.when_dead(lambda: deaths.append(supervisor.restarts))
         first = await _pid(tmp_path, 1)
         os.kill(first, signal.SIGKILL)
         assert await _pid(tmp_path, 2) != first
         await asyncio.wait_for(supervisor.ready.wait(), 30)
         assert supervisor.restarts == 1
+    assert deaths == [0], "told of the death once, before the next start, and not of the stop"
     assert lines.states() == ["starting", "ready", "backoff", "starting", "ready", "stopped"]
     assert lines.facts("backoff")["exit_code"] == 128 + signal.SIGKILL
 
