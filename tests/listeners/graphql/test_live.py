@@ -207,9 +207,8 @@ async def test_a_draining_process_ends_its_subscriptions_with_the_reason(hearing
     assert stopped.value.code is Code.LISTENER_STOPPED
 
 
-async def test_one_event_reaches_a_thousand_readers_at_once_and_none_is_left_when_they_go(
-    hearing, full_speed, collecting_as_the_process_does
-):
+@pytest.mark.usefixtures("full_speed", "collecting_as_the_process_does")
+async def test_one_event_reaches_a_thousand_readers_at_once_and_none_is_left_when_they_go(hearing):
     served, graph = hearing
     query = "subscription { breakerChanges { cursor at state was breakerId } }"
     came = []
