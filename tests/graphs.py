@@ -7,7 +7,6 @@ import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from inspect import isawaitable
 from typing import Any
 
@@ -99,9 +98,8 @@ class Graph:
             await stream.aclose()
 
 
-@cache
 def schema() -> GraphQLSchema:
-    """The contract with its resolvers, built once. Blocks on the disk."""
+    """The contract with its resolvers. Blocks on the disk."""
     return load_schema(read_schema())
 
 

@@ -28,7 +28,7 @@ from graphql import (
 )
 
 from citadel_edge.errors import StartError
-from citadel_edge.graph.cost_introspection import Introspection
+from citadel_edge.graph.cost_introspection import Introspection, introspection_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class _Reader:
         if self.mistakes:
             raise StartError("the schema's costs: " + "; ".join(self.mistakes))
         weighted = any(each.weights for each in inputs.values())
-        introspection = Introspection(self.schema, self.weights.introspection)
+        introspection = introspection_of(self.schema, self.weights.introspection)
         return Annotations(self.weights, outputs, fields, inputs if weighted else {}, introspection)
 
     def _input(self, kind: GraphQLInputObjectType) -> InputPrices:

@@ -7,6 +7,7 @@ tools ask for cost little, by the share of it that they are; what goes beyond co
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from math import ceil
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -107,6 +108,12 @@ class Introspection:
         root = cast("GraphQLObjectType", schema.query_type)
         (taken,) = collector.collect((operation.selection_set,), root).values()
         return self.values(taken, collector)
+
+
+@lru_cache(maxsize=1)
+def introspection_of(schema: GraphQLSchema, weight: float) -> Introspection:
+    """Of the last schema asked for, counted once: a process has one."""
+    return Introspection(schema, weight)
 
 
 class _Numbers:

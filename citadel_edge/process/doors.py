@@ -57,7 +57,8 @@ async def open_doors(
     doors: dict[ListenerName, Door] = {}
     text = await asyncio.to_thread(read_schema)
     routes = await asyncio.to_thread(routes_of, edge.config.value, text)
-    graph = await asyncio.to_thread(graph_of, edge, load_schema(text))
+    schema = await asyncio.to_thread(load_schema, text)
+    graph = await asyncio.to_thread(graph_of, edge, schema)
     book = book_of(edge, graph)
     async with book.kept():
         try:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
@@ -84,11 +84,19 @@ def _answer(question: Question, starts: list[datetime], found: list[Any]) -> Ans
     return Answer(rows=tuple(_ordered(rows, question.order)), totals=_figures(totals), buckets=buckets)
 
 
-def _row(row: Mapping[str, Any], question: Question, buckets: tuple[datetime, ...]) -> Row:
+class _Placed(NamedTuple):
+    """A row, and the number of its bucket: numbers differ where a clock set back shows two hours alike."""
+
+    place: int
+    row: Row
+
+
+def _row(row: Mapping[str, Any], question: Question, buckets: tuple[datetime, ...]) -> _Placed:
     names = enumerate(question.group_by)
     group = tuple(_value(name, row[f"g{number}"]) for number, name in names)
-    bucket = None if question.bucket is Bucket.NONE else buckets[row["bucket"]]
-    return Row(bucket=bucket, group=group, others=row["others"], figures=_figures(row))
+    place = row["bucket"]
+    bucket = None if question.bucket is Bucket.NONE else buckets[place]
+    return _Placed(place, Row(bucket=bucket, group=group, others=row["others"], figures=_figures(row)))
 
 
 def _value(name: Dimension, value: str | None) -> str | None:
@@ -113,17 +121,17 @@ def _durations(row: Mapping[str, Any], name: str) -> Durations:
     return EMPTY if sent is None else Durations(sent)
 
 
-def _gaps(rows: list[Row], question: Question, buckets: tuple[datetime, ...]) -> list[Row]:
-    """Rows of zeros where a group has none. Moments are compared: on a clock set back two hours look the same."""
+def _gaps(rows: list[_Placed], question: Question, buckets: tuple[datetime, ...]) -> list[_Placed]:
+    """Rows of zeros where a group has none."""
     asked: tuple[datetime | None, ...] = (None,) if question.bucket is Bucket.NONE else buckets
-    groups = {(row.group, row.others) for row in rows} if question.group_by else {((), False)}
+    groups = {(row.group, row.others) for _, row in rows} if question.group_by else {((), False)}
     _check_size(len(asked) * len(groups))
-    there = {(_moment(row.bucket), row.group, row.others) for row in rows}
+    there = {(place, row.group, row.others) for place, row in rows}
     return [
-        Row(bucket=bucket, group=group, others=others, figures=_NOTHING)
-        for bucket in asked
+        _Placed(place, Row(bucket=bucket, group=group, others=others, figures=_NOTHING))
+        for place, bucket in enumerate(asked)
         for group, others in groups
-        if (_moment(bucket), group, others) not in there
+        if (place, group, others) not in there
     ]
 
 
@@ -136,14 +144,18 @@ def _check_size(rows: int) -> None:
         )
 
 
-def _ordered(rows: list[Row], order: Order) -> list[Row]:
-    by_group = sorted(rows, key=lambda row: (row.others, tuple(value or "" for value in row.group)))
-    in_time = sorted(by_group, key=lambda row: _moment(row.bucket), reverse=order.by is None and order.descending)
-    if order.by is None:
-        return in_time
-    size = _SIZES[order.by]
-    return sorted(in_time, key=lambda row: size(row.figures), reverse=order.descending)
+def _ordered(rows: list[_Placed], order: Order) -> list[Row]:
+    groups = sorted({(row.others, row.group) for _, row in rows}, key=_by_value)
+    ranks = {group: rank for rank, group in enumerate(groups)}
+    direction = -1 if order.by is None and order.descending else 1
+    rows.sort(key=lambda placed: (direction * placed.place, ranks[placed.row.others, placed.row.group]))
+    in_time = [row for _, row in rows]
+    if order.by is not None:
+        size = _SIZES[order.by]
+        in_time.sort(key=lambda row: size(row.figures), reverse=order.descending)
+    return in_time
 
 
-def _moment(bucket: datetime | None) -> float:
-    return 0.0 if bucket is None else bucket.timestamp()
+def _by_value(group: tuple[bool, tuple[str | None, ...]]) -> tuple[bool, tuple[str, ...]]:
+    others, values = group
+    return others, tuple(value or "" for value in values)

@@ -8,6 +8,10 @@ DDSketch, VLDB 2019, with fixed lanes.)
 
 import math
 import struct
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -20,6 +24,7 @@ _MIDDLES_MS: Final = (SHORTEST_MS, *(2 * SHORTEST_MS * _GROWTH**lane / (1 + _GRO
 _GROUPS: Final = 3
 """PostgreSQL's digits are groups of four: so many make a lane."""
 _HEAD: Final = struct.Struct(">hhHH")
+_DIGIT: Final = 2
 _BASE: Final = 10_000
 
 
@@ -36,37 +41,32 @@ class Durations:
 
         None where there are no durations.
         """
-        lanes = _lanes(self._sent)
-        ranks = list(accumulate(count for _, count in lanes))
+        lowest, counts = _lanes(self._sent)
+        ranks = list(accumulate(counts))
         if not ranks:
             return (None,) * len(shares)
-        return tuple(_at(lanes, ranks, share) for share in shares)
+        wanted = (max(1, math.ceil(share * ranks[-1])) for share in shares)
+        return tuple(_MIDDLES_MS[min(lowest + bisect_left(ranks, rank), _LANES - 1)] for rank in wanted)
 
 
 EMPTY: Final = Durations(_HEAD.pack(0, 0, 0, 0))
 
 
-def _at(lanes: list[tuple[int, int]], ranks: list[int], share: float) -> float:
-    wanted = max(1, math.ceil(share * ranks[-1]))
-    place = next(place for place, rank in enumerate(ranks) if rank >= wanted)
-    return _MIDDLES_MS[min(lanes[place][0], _LANES - 1)]
-
-
-def _lanes(sent: bytes) -> list[tuple[int, int]]:
-    """Lanes that have counted something, and how much; shortest durations first."""
+def _lanes(sent: bytes) -> tuple[int, Sequence[int]]:
+    """The number of a lane, and how much it and those after it have counted. Few counts are more than one digit."""
     size, weight, _, _ = _HEAD.unpack_from(sent)
     if not size:
-        return []
-    digits = struct.unpack_from(f">{size}H", sent, _HEAD.size)
+        return 0, ()
     ahead = -(weight + 1) % _GROUPS
     behind = -(ahead + size) % _GROUPS
-    padded = (0,) * ahead + digits + (0,) * behind
-    top = (weight + ahead) // _GROUPS
-    counts = zip(padded[::_GROUPS], padded[1::_GROUPS], padded[2::_GROUPS], strict=True)
-    found = [
-        (top - place, (high * _BASE + middle) * _BASE + low)
-        for place, (high, middle, low) in enumerate(counts)
-        if high or middle or low
-    ]
-    found.reverse()
-    return found
+    digits = array("H", bytes(_DIGIT * ahead) + sent[_HEAD.size : _HEAD.size + _DIGIT * size] + bytes(_DIGIT * behind))
+    if sys.byteorder == "little":
+        digits.byteswap()
+    digits.reverse()
+    low, middle, high = digits[::_GROUPS], digits[1::_GROUPS], digits[2::_GROUPS]
+    lowest = (weight + ahead) // _GROUPS - len(low) + 1
+    if any(middle) or any(high):
+        return lowest, [
+            low + _BASE * (middle + _BASE * high) for low, middle, high in zip(low, middle, high, strict=True)
+        ]
+    return lowest, low

@@ -1,5 +1,6 @@
 """Builds the executable schema from its contract, `schema.graphql`, and the resolvers; refuses to start with a gap."""
 
+from functools import lru_cache
 from importlib.resources import files
 
 from graphql import GraphQLInterfaceType, GraphQLSchema, build_schema, validate_schema
@@ -14,8 +15,12 @@ def read_schema() -> str:
     return files("citadel_edge.listeners.graphql").joinpath("schema.graphql").read_text(encoding="utf-8")
 
 
+@lru_cache(maxsize=1)
 def load_schema(text: str) -> GraphQLSchema:
-    """The schema with its resolvers. Raises StartError with every field that nothing answers."""
+    """The schema with its resolvers, which nothing changes: read once. Raises StartError with every unanswered field.
+
+    Reading takes a quarter of a second: call it in a thread.
+    """
     schema = build_schema(text)
     mistakes = validate_schema(schema)
     if mistakes:
