@@ -35,8 +35,10 @@ class Api:
 
     async def user(self, name="ada", *, tier="free", **fields):
         """A user, and the same calls in this user's name."""
-        _, user = await self("POST", "/v1/users", {"name": name, "tier": tier, **fields})
-        _, made = await self("POST", f"/v1/users/{user['id']}/keys", {})
+        status, user = await self("POST", "/v1/users", {"name": name, "tier": tier, **fields})
+        assert status == 201, user
+        status, made = await self("POST", f"/v1/users/{user['id']}/keys", {})
+        assert status == 201, made
         return user, Api(self._served, made["key"])
 
 

@@ -14,6 +14,9 @@ from citadel_edge.completions.job import Job, Trial
 from citadel_edge.errors import UpstreamError
 
 HEARD_OUT_S: Final = 0.08
+LATE_S: Final = 0.02
+"""So much later than asked for, the waiting itself was held up: what the engine sent perhaps lies here unread."""
+CHANCES: Final = 5
 
 
 class Aftermath:
@@ -41,11 +44,14 @@ class Aftermath:
         self._group.create_task(self._hear_out(job, trial), name="hear an engine out")
 
     async def _hear_out(self, job: Job, trial: Trial) -> None:
+        clock = asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout(HEARD_OUT_S):
-                await _listen(trial)
-        except (TimeoutError, UpstreamError):
-            return  # it ended, as it should, or takes too long
+            for _ in range(CHANCES):
+                due = clock() + HEARD_OUT_S
+                if await _ended(trial, due) or clock() - due < LATE_S:
+                    return
+        except UpstreamError:
+            return  # its connection broke, as it may now
         finally:
             self._end(job)
 
@@ -62,8 +68,14 @@ def _hang_up(trial: Trial) -> bool:
     return answer.finished or answer.hang_up()
 
 
-async def _listen(trial: Trial) -> None:
+async def _ended(trial: Trial, due: float) -> bool:
+    """Whether the engine said its last before `due`, in the loop's time; what it says is counted."""
     if trial.answer is None or trial.relay is None:
-        return
-    async for data in trial.answer.chunks():
-        trial.relay.feed(data)
+        return True
+    try:
+        async with asyncio.timeout_at(due):
+            async for data in trial.answer.chunks():
+                trial.relay.feed(data)
+    except TimeoutError:
+        return False
+    return True

@@ -139,7 +139,10 @@ async def test_a_stale_etag_changes_nothing(edge_with):
         assert (await api("PATCH", own, {"overrides": {"concurrent": 9}}, If_Match=etag))[0] == 412
         apis = [Api(served) for _ in range(6)]
         answers = await asyncio.gather(
-            *(one("PATCH", own, {"overrides": {"concurrent": n}}, If_Match='"1"') for n, one in enumerate(apis))
+            *(
+                one("PATCH", own, {"overrides": {"concurrent": n}}, If_Match='"1"')
+                for n, one in enumerate(apis, start=2)
+            )
         )
         assert sorted(status for status, _ in answers) == [200] + [412] * 5
         assert (await api("GET", own))[1]["version"] == 2
