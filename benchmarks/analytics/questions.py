@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from benchmarks.analytics.database import BERLIN, Database
 from citadel_edge.accounts.analytics.buckets import Bucket
+from citadel_edge.accounts.analytics.columns import HISTOGRAMS
 from citadel_edge.accounts.analytics.dimensions import Dimension
 from citadel_edge.accounts.analytics.question import Answer, Measure, Question, Top
 from citadel_edge.accounts.days import Span, midnight
@@ -48,17 +49,17 @@ def questions(since: datetime, until: datetime) -> list[Asked]:
     asked = []
     for name, zone in _ZONES.items():
         span = Span(since=midnight(since.date(), zone), until=midnight(until.date(), zone), zone=zone)
-        by_day = Question(span=span, bucket=Bucket.DAY, group_by=(D.MODEL,), durations=False)
+        by_day = Question(span=span, bucket=Bucket.DAY, group_by=(D.MODEL,), durations=())
         by_month = replace(by_day, bucket=Bucket.MONTH, group_by=(D.MODEL, D.TIER))
         by_week = replace(by_day, bucket=Bucket.WEEK)
         top = Top(count=10, by=Measure.COST, others=True)
         user, organisation = f"usr_{'7':0>32}", "org_3"
         asked += [
             Asked(f"day x model, {name}", by_day),
-            Asked(f"day x model, durations, {name}", replace(by_day, durations=True)),
+            Asked(f"day x model, durations, {name}", replace(by_day, durations=HISTOGRAMS)),
             Asked(f"month x model x tier, {name}", by_month),
-            Asked(f"month x model x tier, durations, {name}", replace(by_month, durations=True)),
-            Asked(f"day x model of a user, durations, {name}", replace(by_day, user_id=user, durations=True)),
+            Asked(f"month x model x tier, durations, {name}", replace(by_month, durations=HISTOGRAMS)),
+            Asked(f"day x model of a user, durations, {name}", replace(by_day, user_id=user, durations=HISTOGRAMS)),
             Asked(f"day x model of an organisation, {name}", replace(by_day, organisation_id=organisation)),
             Asked(f"day x upstream, {name}", replace(by_day, group_by=(D.UPSTREAM,))),
             Asked(f"day x outcome, {name}", replace(by_day, group_by=(D.OUTCOME,))),

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from citadel_edge.accounts.analytics.buckets import Bucket
+from citadel_edge.accounts.analytics.columns import HISTOGRAMS
 from citadel_edge.accounts.analytics.dimensions import Dimension
 from citadel_edge.accounts.analytics.durations import Durations
 from citadel_edge.accounts.days import Span
@@ -67,7 +68,7 @@ class Question:
         top: only the biggest groups.
         order: of the rows; what is equal goes by time and groups.
         fill: each group has a row in each bucket, of zeros if need be; without groups there is one a bucket.
-        durations: whether they are wanted, which cost a good deal of the time.
+        durations: which of `HISTOGRAMS` are wanted; they cost a good deal of the time.
         asker: the user who asks, who has one turn at a time.
     """
 
@@ -80,7 +81,7 @@ class Question:
     top: Top | None = None
     order: Order = Order()
     fill: bool = False
-    durations: bool = True
+    durations: tuple[str, ...] = HISTOGRAMS
     asker: str = ""
 
     def __post_init__(self) -> None:
@@ -115,7 +116,7 @@ class Figures:
         errors: of the requests, those that failed or were cut off.
         denied: requests that limits refused.
         cost_usd: exact.
-        latency: how long requests took; denied ones are not among them. Empty if durations were not asked for.
+        latency: how long requests took; denied ones are not among them. Empty if not asked for.
         ttft: how long their first tokens took, of those that had one.
     """
 

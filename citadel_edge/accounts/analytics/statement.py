@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from citadel_edge.accounts.analytics.columns import COUNTS, HISTOGRAMS, QUEUED, SUMS, TABLES, measured, merged, plain
+from citadel_edge.accounts.analytics.columns import COUNTS, QUEUED, SUMS, TABLES, measured, merged, plain
 from citadel_edge.accounts.analytics.dimensions import Grain, grain_of
 from citadel_edge.accounts.analytics.pieces import Level, Pieces, levels_for, pieces_of
 from citadel_edge.accounts.analytics.question import MOST_ROWS, Measure, Question
@@ -57,7 +57,7 @@ class _Draft:
         check_reach(question, self._grain, self._pieces)
         self._arguments: list[object] = []
         self._groups = [f"g{number}" for number in range(len(question.group_by))]
-        self._measures = (*COUNTS, *SUMS, *(HISTOGRAMS if question.durations else ()))
+        self._measures = (*COUNTS, *SUMS, *question.durations)
         self._tables = TABLES if question.durations else ("usage_rollups",)
         self._starts = self._argument(list(bounds[:-1]), "timestamptz[]")
         self._values = [(name, self._argument(list(values), "text[]")) for name, values in question.conditions]

@@ -11,6 +11,7 @@ import pytest
 
 from citadel_edge.accounts.analytics.analytics import Analytics
 from citadel_edge.accounts.analytics.buckets import Bucket
+from citadel_edge.accounts.analytics.columns import HISTOGRAMS
 from citadel_edge.accounts.analytics.dimensions import Dimension, grain_of
 from citadel_edge.accounts.analytics.durations import RELATIVE_ERROR
 from citadel_edge.accounts.analytics.question import MOST_ROWS, Measure, Order, Question, Top
@@ -74,7 +75,8 @@ async def test_every_grouping_in_every_zone_and_bucket_is_exact(filled, span):
         asked = span(*SPANS[number // len(Bucket) % len(SPANS)])
         if bucket is Bucket.HOUR:
             asked = replace(asked, since=asked.until - timedelta(days=6))
-        question = reachable(Question(span=asked, bucket=bucket, group_by=group_by, durations=number % 3 == 0))
+        durations = ((), HISTOGRAMS, ("ttft",))[number % 3]
+        question = reachable(Question(span=asked, bucket=bucket, group_by=group_by, durations=durations))
         assert await filled.is_exact(question), question
 
 
@@ -201,7 +203,7 @@ async def test_percentiles_of_merged_histograms_are_within_two_percent_of_exact_
 
 
 async def test_a_question_without_durations_has_empty_ones(filled, span):
-    answer = await filled.analytics.ask(Question(span=span("2025-09-01", "2025-12-01"), durations=False))
+    answer = await filled.analytics.ask(Question(span=span("2025-09-01", "2025-12-01"), durations=()))
     assert answer.totals.latency.percentiles(0.5, 0.9) == (None, None)
     assert answer.totals.requests > 500
 
@@ -248,7 +250,7 @@ async def test_a_year_is_answered_where_sums_are_kept_and_a_month_where_the_ledg
         if group not in kept
     )
     for group_by in kept:
-        assert (await filled.analytics.ask(Question(span=year, group_by=group_by, durations=False))).rows
+        assert (await filled.analytics.ask(Question(span=year, group_by=group_by, durations=()))).rows
     own = Question(span=year, group_by=(D.OUTCOME,), user_id="usr_1")
     hours = Question(span=span("2025-10-01", "2025-12-01", BERLIN), bucket=Bucket.HOUR, group_by=(D.USER,))
     strange = Question(span=span("2025-10-01", "2025-12-01", LORD_HOWE), bucket=Bucket.DAY, group_by=(D.USER,))

@@ -40,13 +40,13 @@ def questions(span):
     month = replace(whole, since=whole.until - MONTH)  # may be read from the ledger while the zone is built
     return (
         Question(span=whole, bucket=Bucket.DAY, group_by=(D.MODEL,)),
-        Question(span=month, bucket=Bucket.DAY, group_by=(D.USER, D.MODEL), durations=False),
+        Question(span=month, bucket=Bucket.DAY, group_by=(D.USER, D.MODEL), durations=()),
         Question(span=whole, bucket=Bucket.DAY, group_by=(D.UPSTREAM,)),
         Question(
             span=month,
             bucket=Bucket.DAY,
             group_by=(D.UPSTREAM, D.USER),
-            durations=False,
+            durations=(),
         ),
     )
 
@@ -134,9 +134,11 @@ class Story:
             await asyncio.sleep(0.02)
 
     async def kill(self, books):
-        """End whoever is in a transaction that changes rollups, or writes rows."""
+        """End whoever is in a transaction that changes rollups, or writes rows; ever less often: some shall live."""
+        pause_s = 0.3
         while not self.over:
-            await asyncio.sleep(0.5)  # folds take some tenths of a second: not all of them shall die
+            await asyncio.sleep(pause_s)
+            pause_s *= 1.3
             with suppress(*TROUBLE):
                 self.did["killed"] += await books.postgres.fetchval(
                     "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity "

@@ -150,9 +150,10 @@ async def test_percentiles_are_read_only_where_somebody_asks(busy, monkeypatch):
         "{ usage { totals { requests } } }",
         "{ usage { ...F } }" + fragments,
         "{ usage { rows { ... on UsageRow { ttftP95Ms } } } }",
+        "{ usage { rows { ttftP50Ms latencyP99Ms } totals { ttftP50Ms } } }",
     ):
         await graph.ask(query)
-    assert asked == [False, True, True]
+    assert asked == [(), ("latency",), ("ttft",), ("latency", "ttft")]
 
 
 async def test_what_cannot_be_answered_is_refused_with_the_argument_at_fault(edge_with):

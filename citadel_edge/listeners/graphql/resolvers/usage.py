@@ -14,6 +14,7 @@ from graphql import FieldNode, FragmentSpreadNode, InlineFragmentNode, Selection
 
 from citadel_edge.accounts import reads, values
 from citadel_edge.accounts.analytics.buckets import Bucket
+from citadel_edge.accounts.analytics.columns import HISTOGRAMS
 from citadel_edge.accounts.analytics.dimensions import Dimension
 from citadel_edge.accounts.analytics.question import Answer, Figures, Measure, Order, Question, Row, Top
 from citadel_edge.accounts.days import Span, span
@@ -27,7 +28,6 @@ from citadel_edge.storage.postgres import PostgresPool
 
 _IDS: Final = {"user": "User", "organisation": "Organisation", "upstream": "Upstream"}
 """Dimensions whose values may be given as global ids."""
-_TIMES: Final = ("latency", "ttft")
 _SHARES: Final = (0.5, 0.95, 0.99)
 _FURTHEST_DAYS: Final = 400
 _AT_ONCE: Final = 200
@@ -88,7 +88,7 @@ async def usage(_: None, info: Info, **given: Any) -> Report:
         top=_top(given.get("top")),
         order=_order(given.get("order_by") or {}),
         fill=bucket is not Bucket.NONE if fill is None else fill,
-        durations=any(name.startswith(_TIMES) for name in selected),
+        durations=tuple(name for name in HISTOGRAMS if any(field.startswith(name) for field in selected)),
         asker=context.principal.user_id,
     )
     answer = await context.edge.analytics.ask(question)
