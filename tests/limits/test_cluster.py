@@ -6,12 +6,15 @@ from inspect import signature
 import pytest
 
 from citadel_edge.errors import RedisUnavailable
-from citadel_edge.limits.values import Spent, Verdict
+from citadel_edge.limits.values import Period, Spent, Verdict
 from clusters import cluster, cluster_server, key_slot, running_cluster  # noqa: F401
 from limiters import instance, until
 from limits import test_limiter, test_meta
-from limits.asked import CONCURRENT, RPM, TODAY, TPD, limit, order
+from limits.asked import CONCURRENT, DAY, NOON, RPM, TPD, limit, order
 from limits.loads import DEADLINE_MS, WITHIN_S, Load, lose_a_primary, served
+
+LASTING = Period("2026-11-23", 0, NOON + 36_500 * DAY)
+"""The servers count by their own clock: a day that is present whenever this runs."""
 
 ON_ANY_REDIS = (test_limiter, test_meta)
 """Whose tests need an empty Redis and no more: they are run on a cluster too."""
@@ -39,7 +42,7 @@ def own_cluster():
 async def test_organisations_of_all_nodes_are_counted_at_their_own(store, cluster):  # noqa: F811
     """Everything that the store can do, of two organisations a node at once."""
     names = [name for place in cluster.organisations(2).values() for name in place]
-    limits = limit(RPM, 60), limit(CONCURRENT, 5), limit(TPD, 1000, subject="o")
+    limits = limit(RPM, 60), limit(CONCURRENT, 5), limit(TPD, 1000, subject="o", period=LASTING)
     made = {name: order(*limits, tokens=100, organisation=name, ttl_ms=60_000) for name in names}
     for answer in await asyncio.gather(*(store.reserve(one) for one in made.values())):
         assert answer.verdict is Verdict.ADMITTED
@@ -50,7 +53,7 @@ async def test_organisations_of_all_nodes_are_counted_at_their_own(store, cluste
     await asyncio.sleep(0.01)
     assert await asyncio.gather(*(store.sweep(name, most=10) for name in names)) == [1] * 3 + [0] * 3
     await asyncio.gather(*(store.settle(name, Spent(1, 30)) for name in reservations[3:]))
-    await store.seed(names[0], "o", TPD, TODAY, used=777)
+    await store.seed(names[0], "o", TPD, LASTING, used=777)
     levels = [(await store.read(one)).levels for one in made.values()]
     assert [level[2].amount for level in levels] == [777, 40, 40, 30, 30, 30]
     assert [level[1].amount for level in levels] == [0] * 6
@@ -102,7 +105,7 @@ async def test_an_organisation_that_moves_to_another_node_is_counted_once(redis_
 async def test_a_settlement_whose_keys_are_in_two_places_changes_nothing(store, cluster):  # noqa: F811
     (name,) = cluster.organisations()[0]
     slot, source, target = key_slot(f"{{{name}}}".encode()), *cluster.nodes[:2]
-    made = order(limit(RPM, 60), limit(TPD, 1000, subject="o"), tokens=100, organisation=name)
+    made = order(limit(RPM, 60), limit(TPD, 1000, subject="o", period=LASTING), tokens=100, organisation=name)
     await store.reserve(made)
     await asyncio.to_thread(cluster.begin_move, slot, source, target)
     try:
