@@ -35,7 +35,7 @@ bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks.promises
 
 clean:
-	rm -rf $(VENV) *.egg-info build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) *.egg-info build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # A stamp is newer than what it was made from; the fuller environment satisfies the smaller one.
 $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python

@@ -5,12 +5,13 @@ import asyncio.constants
 import gc
 import inspect
 import os
-import sys
-from collections.abc import AsyncIterator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import structlog
 from hypothesis import settings
+
+from measured import measured  # isort: skip - before the package, which it measures
 
 from citadel_edge.process.run import COLLECT_AFTER
 from guards import BlockingWatch, LoopbackOnly, children, proxy_free, stray_children, stray_tasks
@@ -28,33 +29,6 @@ LONG = (
     "routing/test_limits.py",
     "test_outage.py",
 )
-REPEATING = (
-    "tests/benchmarks/",
-    "tests/budgets/test_cancellation.py",
-    "tests/budgets/test_fair_queue.py",
-    "tests/clients/",
-    "tests/completions/test_continuation",
-    "tests/completions/test_engines.py",
-    "tests/completions/test_hedging.py",
-    "tests/completions/test_waiting.py",
-    "tests/graph/test_attacks.py",
-    "tests/graph/test_bounds.py",
-    "tests/graph/compiled/test_differences.py",
-    "tests/limits/test_cluster.py",
-    "tests/limits/test_lent_leases.py",
-    "tests/limits/test_script_and_book.py",
-    "tests/limits/test_sentinel.py",
-    "tests/limits/test_worst_minute.py",
-    "tests/listeners/graphql/test_live.py::test_one_event",
-    "tests/listeners/graphql/test_usage_size.py",
-    "tests/listeners/routing/test_continuation",
-    "tests/listeners/routing/test_hedging.py",
-    "tests/listeners/routing/test_limits.py::test_a_thousand",
-    "tests/listeners/routing/test_wrong_gauges.py",
-    "tests/process/",
-    "tests/storage/test_redis_sentinels.py",
-)
-"""Those that take many rounds, or all of many engines and servers; other tests go through what they go through."""
 DEBUG_FRAMES = 2
 """Who made a handle or a coroutine is told by its last frames. asyncio keeps ten, at a sixth of a run's time."""
 LOOPBACK_ONLY = pytest.StashKey[LoopbackOnly]()
@@ -65,14 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
     asyncio.constants.DEBUG_STACK_DEPTH = DEBUG_FRAMES
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # others open files
     structlog.configure(processors=[structlog.processors.add_log_level, plain])
-    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
-        _measure_no_children(os.environ)
     config.stash[LOOPBACK_ONLY] = LoopbackOnly()
 
 
-def _measure_no_children(environment: MutableMapping[str, str]) -> None:
-    """Coverage is that of what runs in the tests' own processes: measured too, a child would take twice its time."""
-    environment.pop("COVERAGE_PROCESS_CONFIG", None)
+def pytest_sessionfinish() -> None:
+    if measured is not None:
+        measured.report()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -129,18 +101,6 @@ def collecting_as_the_process_does() -> Iterator[None]:
     yield
     gc.set_threshold(*before)
     gc.unfreeze()
-
-
-@pytest.fixture(autouse=True)
-def measured_unless_it_repeats(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Measuring coverage takes two of three seconds: not of runs that go through the same lines again and again."""
-    tracer = sys.gettrace() if any(part in request.node.nodeid for part in REPEATING) else None
-    if tracer is None:
-        yield
-        return
-    sys.settrace(None)
-    yield
-    sys.settrace(tracer)
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ ALLOWED_TO_BLOCK = (
         "a line goes into the page cache; a look, at most now and then, notices a rotation",
     ),
     ("control/address.py", ("release",), "one unlink at the end, where a cancellation may be on its way"),
-    ("coverage/collector.py", ("lock_data",), "coverage's own lock between its tracers"),
 )
 
 
