@@ -111,7 +111,8 @@ def forgotten(own_valkey):
 
 
 async def test_what_others_ended_is_not_told_again_to_a_redis_that_has_lost_nothing(own_valkey, forgotten):
-    async with instance(own_valkey.url, deadline_ms=200) as one, instance(own_valkey.url) as other:
+    url = own_valkey.url
+    async with instance(url, deadline_ms=200) as one, instance(url, deadline_ms=200) as other:
         await until(lambda: one.parts.comeback._looks)
         lent = (await one.reserve(LIMITS, held=False, ttl_s=600)).reservation
         await other.limiter.settle_id(lent.id, Bill(Spent(1)))

@@ -10,8 +10,8 @@ from citadel_edge.limits.settling import Settlement
 from citadel_edge.limits.values import Spent
 from limiters import entitlement, instance, until
 
-DAY = 100_000
-LIMITS = entitlement(tokens_per_day=DAY, concurrent=10, tokens_per_minute=90_000, burst=1, spend_when_away=True)
+MONTH = 100_000
+LIMITS = entitlement(tokens_per_month=MONTH, concurrent=10, tokens_per_minute=90_000, burst=1, spend_when_away=True)
 
 
 async def _served(one):
@@ -21,7 +21,7 @@ async def _served(one):
 
 async def _used(one):
     levels = await one.levels(LIMITS)
-    return DAY - levels["tokens_per_day"], 10 - levels["concurrent"]
+    return MONTH - levels["tokens_per_month"], 10 - levels["concurrent"]
 
 
 async def _an_outage(one, stop, start):

@@ -77,9 +77,10 @@ GOOD = (
 
 
 @pytest.fixture
-def outcome(pytester: pytest.Pytester) -> str:
+def outcome(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> str:
     """The report of an inner run, in its own process, under a copy of the shared conftest."""
-    for name in ("conftest.py", "guards.py"):
+    monkeypatch.delenv("COVERED", raising=False)
+    for name in ("conftest.py", "guards.py", "measured.py"):
         shutil.copy(TESTS / name, pytester.path / name)
     pytester.makeini("[pytest]\nasyncio_mode = auto\npythonpath = .\naddopts = --import-mode=importlib\n")
     package = pytester.mkpydir("citadel_edge")

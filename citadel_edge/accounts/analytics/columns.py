@@ -6,7 +6,8 @@ Decides what counts as a request, an error and a denial, in the same words for t
 from typing import Final
 
 COUNTS: Final = ("requests", "errors", "denied")
-SUMS: Final = ("tokens_in", "tokens_out", "cost_usd")
+TOKENS: Final = ("tokens_in", "tokens_out")
+SUMS: Final = (*TOKENS, "cost_usd")
 HISTOGRAMS: Final = ("latency", "ttft")
 MEASURES: Final = (*COUNTS, *SUMS, *HISTOGRAMS)
 TABLES: Final = {"usage_rollups": (*COUNTS, *SUMS), "usage_histograms": HISTOGRAMS}

@@ -26,6 +26,7 @@ _GROUPS: Final = 3
 _HEAD: Final = struct.Struct(">hhHH")
 _DIGIT: Final = 2
 _BASE: Final = 10_000
+_NOUGHT: Final = b"\0"
 
 
 class Durations:
@@ -65,7 +66,7 @@ def _lanes(sent: bytes) -> tuple[int, Sequence[int]]:
     digits.reverse()
     low, middle, high = digits[::_GROUPS], digits[1::_GROUPS], digits[2::_GROUPS]
     lowest = (weight + ahead) // _GROUPS - len(low) + 1
-    if any(middle) or any(high):
+    if middle.tobytes().strip(_NOUGHT) or high.tobytes().strip(_NOUGHT):
         return lowest, [
             low + _BASE * (middle + _BASE * high) for low, middle, high in zip(low, middle, high, strict=True)
         ]

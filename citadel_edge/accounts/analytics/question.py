@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from citadel_edge.accounts.analytics.buckets import Bucket
 from citadel_edge.accounts.analytics.columns import HISTOGRAMS
@@ -107,8 +107,7 @@ class Question:
         return frozenset(self.group_by).union(name for name, _ in self.conditions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Figures(NamedTuple):
     """What was used.
 
     Attributes:
@@ -130,8 +129,7 @@ class Figures:
     ttft: Durations
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """One group in one bucket.
 
     Attributes:

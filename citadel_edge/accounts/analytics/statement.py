@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from citadel_edge.accounts.analytics.columns import COUNTS, QUEUED, SUMS, TABLES, measured, merged, plain
+from citadel_edge.accounts.analytics.columns import (
+    COUNTS,
+    HISTOGRAMS,
+    QUEUED,
+    SUMS,
+    TABLES,
+    TOKENS,
+    measured,
+    merged,
+    plain,
+)
 from citadel_edge.accounts.analytics.dimensions import Grain, grain_of
 from citadel_edge.accounts.analytics.pieces import Level, Pieces, levels_for, pieces_of
 from citadel_edge.accounts.analytics.question import MOST_ROWS, Measure, Question
@@ -28,7 +38,7 @@ _INSIDE: Final = "row.created_at >= region.since AND row.created_at < region.unt
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL and its arguments. Rows: `total` (1 for the totals), `bucket`, `others`, `g0` …, and the measures."""
+    """SQL and its arguments. Rows: `total` (whether it is the totals), `others`, `bucket`, `g0` …, and the measures."""
 
     text: str
     arguments: tuple[object, ...]
@@ -78,7 +88,7 @@ class _Draft:
     def _kept(self, grain: Grain, level: Level, starts: str, table: str) -> str:
         groups = [f"key.{name} AS g{number}" for number, name in enumerate(self._question.group_by)]
         there = TABLES[table]
-        sums = (f"{merged(name, 'kept.') if name in there else '0'} AS {name}" for name in self._measures)
+        sums = (f"{merged(name, 'kept.') if name in there else 'NULL::numeric'} AS {name}" for name in self._measures)
         keys = ""
         if self._question.dimensions:
             keys = f"JOIN usage_keys AS key ON key.id = kept.key_id AND key.grain = {grain.number} {self._known()}"
@@ -126,11 +136,14 @@ class _Draft:
         keys = self._listed("bucket", [*([others] if others else []), *groups])
         having = ""
         if top is not None and not top.others:
-            having = "HAVING grouping(bucket) = 1 OR NOT others"
-        sums = ", ".join(_shown(name) for name in self._measures)
+            having = "HAVING NOT others"
+        shown = ", ".join(_shown(name, merged(name)) for name in self._measures)
+        all_told = ", ".join(_shown(name, f"sum({name})") for name in self._measures)  # of very many: no merging
+        nothing = self._listed("NULL", ["NULL"] * len(groups))
         return (
-            f"{ranked} SELECT grouping(bucket) AS total, {others or 'false'} AS others, {heads}, {sums} "  # noqa: S608
-            f"FROM cells {chosen} GROUP BY GROUPING SETS (({keys}), ()) {having} LIMIT {MOST_ROWS + 2}"
+            f"{ranked} (SELECT false AS total, {others or 'false'} AS others, {heads}, {shown} "  # noqa: S608 - ours
+            f"FROM cells {chosen} GROUP BY {keys} {having} LIMIT {MOST_ROWS + 1}) "
+            f"UNION ALL SELECT true, false, {nothing}, {all_told} FROM cells"
         )
 
     def _bucket(self, moment: str) -> str:
@@ -162,9 +175,9 @@ class _Draft:
         return f"${len(self._arguments)}{f'::{kind}' if kind else ''}"
 
 
-def _shown(name: str) -> str:
-    if name in COUNTS:
-        return f"coalesce(sum({name}), 0)::bigint AS {name}"
-    if name in SUMS:
-        return f"coalesce(sum({name}), 0) AS {name}"
-    return f"numeric_send({merged(name)}) AS {name}"
+def _shown(name: str, summed: str) -> str:
+    """A measure as it is sent. Tokens go as text, which is sooner made an integer than a number without a bound is."""
+    if name in HISTOGRAMS:
+        return f"numeric_send({summed}) AS {name}"
+    kind = "bigint" if name in COUNTS else "text" if name in TOKENS else "numeric"
+    return f"coalesce({summed}, 0)::{kind} AS {name}"

@@ -132,7 +132,7 @@ async def test_the_top_groups_are_those_of_the_whole_span_and_the_rest_is_one_mo
     assert {row.group for row in answer.rows if row.others} == {rest}
     without = await filled.analytics.ask(replace(question, top=Top(count=3, by=Measure.COST)))
     assert {row.group for row in without.rows} == set(top)
-    assert without.totals == replace(answer.totals, latency=without.totals.latency, ttft=without.totals.ttft)
+    assert without.totals[:6] == answer.totals[:6]
 
 
 async def test_gaps_are_filled_for_every_group_and_bucket(books, event, span):

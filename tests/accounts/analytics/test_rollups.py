@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -102,7 +103,7 @@ async def test_rows_from_before_the_migration_are_counted(open_books, postgres_s
     steps = await asyncio.to_thread(packaged)
     async with open_books(postgres_server.new_database()) as books:
         await books.postgres.wait_until_up()
-        await migrate(books.postgres, tuple(step for step in steps if step.name != "analytics"))
+        await migrate(books.postgres, tuple(takewhile(lambda step: step.name != "analytics", steps)))
         await books.postgres.execute("INSERT INTO organisations (id, name, time_zone) VALUES ('o', 'o', 'Asia/Tokyo')")
         await books.write(*dice(5).events(1200, SINCE, UNTIL))
         await migrate(books.postgres, steps)

@@ -67,9 +67,8 @@ async def check(books, question):
     for row in rows:
         if not row["total"]:
             group = tuple(row[f"g{number}"] for number in range(len(question.group_by)))
-            found[days[row["bucket"]], *group] = tuple(
-                row[name] for name in ("requests", "denied", "tokens_in", "cost_usd")
-            )
+            tokens_in = int(row["tokens_in"])
+            found[days[row["bucket"]], *group] = (row["requests"], row["denied"], tokens_in, row["cost_usd"])
     for row in by_hand:
         key = (row["day"], *(row[name] for name in question.group_by))
         added = (row["requests"] or 0, row["denied"] or 0, row["tokens_in"], row["cost_usd"])

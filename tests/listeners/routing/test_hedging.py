@@ -110,7 +110,7 @@ async def test_no_replica_is_blamed_for_losing(fleet):
 async def test_hedges_are_at_most_their_share_of_all_requests(fleet):
     async with fleet(enabled=True, share=0.05) as (served, book):
         await warm_up(served, streamed=False)
-        book.add(Fault(kind=FaultKind.SLOW_START, delay_s=0.4, probability=0.5))
+        book.add(Fault(kind=FaultKind.SLOW_START, delay_s=0.8, probability=0.5))
         requests = 100
 
         async def some():
