@@ -39,9 +39,12 @@ _NAMED: Final[Mapping[Dimension, tuple[str, _Find]]] = {
 Named = Mapping[tuple[Dimension, str | None], Any]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Shown:
-    """Figures with their percentiles, read once if anybody asks."""
+    """Figures with their percentiles, read once if anybody asks.
+
+    Not frozen: an answer may have ten thousand, and each would take three times as long to make.
+    """
 
     figures: Figures
     question: Question
