@@ -12,6 +12,7 @@ from typing import Final
 from citadel_edge.accounts.analytics.columns import (
     COUNTS,
     HISTOGRAMS,
+    MEASURES,
     QUEUED,
     SUMS,
     TABLES,
@@ -21,7 +22,7 @@ from citadel_edge.accounts.analytics.columns import (
     plain,
 )
 from citadel_edge.accounts.analytics.dimensions import Grain, grain_of
-from citadel_edge.accounts.analytics.pieces import Level, Pieces, levels_for, pieces_of
+from citadel_edge.accounts.analytics.pieces import BUCKETS, Level, Pieces, levels_for, pieces_of
 from citadel_edge.accounts.analytics.question import MOST_ROWS, Measure, Question
 from citadel_edge.accounts.analytics.reach import check_reach
 
@@ -38,7 +39,10 @@ _INSIDE: Final = "row.created_at >= region.since AND row.created_at < region.unt
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL and its arguments. Rows: `total` (whether it is the totals), `others`, `bucket`, `g0` …, and the measures."""
+    """SQL and its arguments. Rows: `total` (whether it is the totals), `others`, `bucket`, `g0` …, and all measures.
+
+    Tokens are text, durations bytes, or null where they were not asked for.
+    """
 
     text: str
     arguments: tuple[object, ...]
@@ -86,16 +90,18 @@ class _Draft:
         return Statement(text, tuple(self._arguments))
 
     def _kept(self, grain: Grain, level: Level, starts: str, table: str) -> str:
+        """Sums of blocks, grouped unless each is alone in its group: the whole answer is grouped once more."""
         groups = [f"key.{name} AS g{number}" for number, name in enumerate(self._question.group_by)]
-        there = TABLES[table]
-        sums = (f"{merged(name, 'kept.') if name in there else 'NULL::numeric'} AS {name}" for name in self._measures)
+        alone = BUCKETS[level.unit] is self._question.bucket and grain.dimensions == self._question.dimensions
+        kept = {name: f"kept.{name}" if alone else merged(name, "kept.") for name in TABLES[table]}
+        sums = (f"{kept.get(name, 'NULL::numeric')} AS {name}" for name in self._measures)
         keys = ""
         if self._question.dimensions:
             keys = f"JOIN usage_keys AS key ON key.id = kept.key_id AND key.grain = {grain.number} {self._known()}"
         return (
             f"SELECT {self._listed(self._bucket('kept.start'), groups)}, {', '.join(sums)} "  # noqa: S608 - ours
             f"FROM {table} AS kept {keys} WHERE kept.series = {level.unit.series_of(grain)} "
-            f"AND kept.calendar = {level.calendar} AND kept.start = ANY({starts}) {self._grouped()}"
+            f"AND kept.calendar = {level.calendar} AND kept.start = ANY({starts}) {'' if alone else self._grouped()}"
         )
 
     def _queue(self, pieces: Pieces) -> str:
@@ -137,14 +143,21 @@ class _Draft:
         having = ""
         if top is not None and not top.others:
             having = "HAVING NOT others"
-        shown = ", ".join(_shown(name, merged(name)) for name in self._measures)
-        all_told = ", ".join(_shown(name, f"sum({name})") for name in self._measures)  # of very many: no merging
+        shown = ", ".join(self._shown(name, merged(name)) for name in MEASURES)
+        all_told = ", ".join(self._shown(name, f"sum({name})") for name in MEASURES)  # of very many: no merging
         nothing = self._listed("NULL", ["NULL"] * len(groups))
         return (
             f"{ranked} (SELECT false AS total, {others or 'false'} AS others, {heads}, {shown} "  # noqa: S608 - ours
             f"FROM cells {chosen} GROUP BY {keys} {having} LIMIT {MOST_ROWS + 1}) "
             f"UNION ALL SELECT true, false, {nothing}, {all_told} FROM cells"
         )
+
+    def _shown(self, name: str, summed: str) -> str:
+        """A measure as it is sent. Tokens go as text: an integer is made of that sooner than of a numeric."""
+        if name in HISTOGRAMS:
+            return f"{f'numeric_send({summed})' if name in self._measures else 'NULL::bytea'} AS {name}"
+        kind = "bigint" if name in COUNTS else "text" if name in TOKENS else "numeric"
+        return f"coalesce({summed}, 0)::{kind} AS {name}"
 
     def _bucket(self, moment: str) -> str:
         return f"width_bucket({moment}, {self._starts}) - 1 AS bucket"
@@ -173,11 +186,3 @@ class _Draft:
     def _argument(self, value: object, kind: str = "") -> str:
         self._arguments.append(value)
         return f"${len(self._arguments)}{f'::{kind}' if kind else ''}"
-
-
-def _shown(name: str, summed: str) -> str:
-    """A measure as it is sent. Tokens go as text, which is sooner made an integer than a number without a bound is."""
-    if name in HISTOGRAMS:
-        return f"numeric_send({summed}) AS {name}"
-    kind = "bigint" if name in COUNTS else "text" if name in TOKENS else "numeric"
-    return f"coalesce({summed}, 0)::{kind} AS {name}"
