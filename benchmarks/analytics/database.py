@@ -56,6 +56,8 @@ async def running_database() -> AsyncIterator[Database]:
                 await migrate(postgres)
                 await postgres.execute("INSERT INTO usage_calendars (zone, complete) VALUES ($1, true)", BERLIN)
                 rollups = Rollups(postgres, zones=Zones(log), clock=clock, log=log, registry=CollectorRegistry())
+                while await rollups.build():
+                    pass
                 yield Database(postgres, rollups, Analytics(postgres))
 
 

@@ -17,6 +17,7 @@ from citadel_edge.accounts.analytics.buckets import Bucket, bounds_of, starts_of
 from citadel_edge.accounts.analytics.columns import MEASURES
 from citadel_edge.accounts.analytics.dimensions import Dimension
 from citadel_edge.accounts.analytics.durations import EMPTY, Durations
+from citadel_edge.accounts.analytics.pieces import WEEKS_OF, Kept
 from citadel_edge.accounts.analytics.question import MOST_ROWS, Answer, Figures, Measure, Order, Question, Row
 from citadel_edge.accounts.analytics.statement import statement
 from citadel_edge.accounts.desk import invalid
@@ -26,11 +27,12 @@ from citadel_edge.storage.postgres import PostgresPool
 
 WITHIN_S: Final = 30.0
 _NO_TABLE: Final = "PostgreSQL has no analytics yet: the migrations are still to run"
-_SETTINGS: Final = """
+_SETTINGS: Final = f"""
 SELECT set_config('work_mem', '32MB', true), set_config('jit', 'off', true),
     set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true),
-    (SELECT id FROM usage_calendars WHERE zone = $1 AND (complete OR since <= $2)) AS calendar
-"""
+    (SELECT id FROM usage_calendars WHERE zone = $1 AND (complete OR since <= $2)) AS days,
+    (SELECT id FROM usage_calendars WHERE zone = '{WEEKS_OF}' || $1 AND (complete OR since <= $2)) AS weeks
+"""  # noqa: S608 - ours
 """No sort before a grouping: the planner expects far more groups than there are; to hash them takes half as long."""
 _NOTHING: Final = Figures(
     requests=0, errors=0, denied=0, tokens_in=0, tokens_out=0, cost_usd=Decimal(0), latency=EMPTY, ttft=EMPTY
@@ -67,8 +69,9 @@ class Analytics:
         span = question.span
         try:
             async with self._postgres.transaction(timeout_s=WITHIN_S) as connection:
-                calendar = (await connection.fetchrow(_SETTINGS, str(span.zone), span.since))["calendar"]
-                asked = await asyncio.to_thread(statement, question, bounds, calendar)
+                found = await connection.fetchrow(_SETTINGS, str(span.zone), span.since)
+                kept = Kept(found["days"], found["weeks"])
+                asked = await asyncio.to_thread(statement, question, bounds, kept)
                 rows: list[Any] = await connection.fetch(asked.text, *asked.arguments)
         except asyncpg.UndefinedTableError as error:
             raise PostgresUnavailable(_NO_TABLE) from error

@@ -33,7 +33,7 @@ class Grain:
         number: its own in the tables.
         key: the column of `usage_keys` that leads from a row's dimensions to its key of this grain.
         dimensions: what it tells apart.
-        hours: whether hours are kept of it, besides days and months.
+        hours: whether hours are kept of it, besides days and months. Of the others weeks are: they are large.
     """
 
     number: int

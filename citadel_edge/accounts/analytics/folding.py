@@ -4,7 +4,7 @@ Decides the statements: which keys a row counts for, which blocks, and what it a
 the calendars there are. Refuses to know when they are run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,11 +16,13 @@ from citadel_edge.accounts.analytics.pieces import HOURS_CALENDAR, Unit
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Days and months of a calendar that the rows at hand may lie in, in order; rows before the first are left out."""
+    """Blocks of a calendar that the rows at hand may lie in: of each length where they begin, in order, at least one.
+
+    Rows before the first of a length are not counted in blocks of that length.
+    """
 
     calendar: int
-    days: Sequence[datetime]
-    months: Sequence[datetime]
+    starts: Mapping[Unit, Sequence[datetime]]
 
 
 LOCKED: Final = "SELECT pg_try_advisory_xact_lock($1)"
@@ -84,16 +86,16 @@ ADD_KEYS: Final = tuple((grain, _add_key(grain)) for grain in (*GRAINS, EVERYTHI
 
 
 def fold(calendars: Sequence[Blocks]) -> str:
-    """Add the rows of queue entries to all sums. Arguments: the entries' ids; then of each calendar days and months."""
+    """Add the rows of queue entries to all sums. Arguments: the entries' ids; then all blocks of the calendars."""
     keys = f"JOIN usage_keys AS key ON key.digest = {_digest(EVERYTHING, 'row')}"
     source = f"{QUEUED} {keys} WHERE queue.id = ANY($1) AND row.{COUNTABLE}"
-    return _insert(_SINGLE, source, calendars, hours=True)
+    return _insert(_SINGLE, source, calendars, taken=1, hours=True)
 
 
 def build(calendar: Blocks) -> str:
-    """Add all rows of the ledger from $1 until before $4 (null: no end) to one calendar's sums, but for the queue's.
+    """Add all rows of the ledger from $1 until before $2 (null: no end) to one calendar's sums, but for the queue's.
 
-    $2 and $3 are its days and months. What a queue entry is yet to add to a row's count is left to it.
+    Then follow its blocks. What a queue entry is yet to add to a row's count is left to it.
     """
     added = "row.count - coalesce(pending.added, 0)"
     single = ", ".join(f"{measured(name, added, 'true')} AS {name}" for name in MEASURES)
@@ -104,23 +106,42 @@ def build(calendar: Blocks) -> str:
         "GROUP BY event_id"
         ") AS pending USING (event_id) "
         f"JOIN usage_keys AS key ON key.digest = {_digest(EVERYTHING, 'row')} "
-        "WHERE row.created_at >= $1::timestamptz AND ($4::timestamptz IS NULL OR row.created_at < $4) "
+        "WHERE row.created_at >= $1::timestamptz AND ($2::timestamptz IS NULL OR row.created_at < $2) "
         f"AND NOT coalesce(pending.fresh, false) AND row.{COUNTABLE}"
     )
-    return _insert(single, source, (calendar,), hours=False)
+    return _insert(single, source, (calendar,), taken=2, hours=False)
 
 
-def _insert(single: str, source: str, calendars: Sequence[Blocks], *, hours: bool) -> str:
-    """Rows of a source into the sums: one pass over them for all series."""
+def build_weeks(table: str) -> str:
+    """Sum days as weeks: $1 is the weeks' calendar, $2 the days', $3 where the weeks begin, $4 where they end.
+
+    Whole weeks, of which nothing is there yet. What is still in the queue is in no day, and comes to both.
+    """
+    days = {Unit.DAY.series_of(grain): Unit.WEEK.series_of(grain) for grain in GRAINS if Unit.WEEK.kept_of(grain)}
+    series = " ".join(f"WHEN {day} THEN {week}" for day, week in days.items())
+    sums = TABLES[table]
+    return (
+        f"INSERT INTO {table} (series, calendar, start, key_id, {', '.join(sums)}) "  # noqa: S608 - names of ours
+        f"SELECT CASE series {series} END, $1::smallint, ($3::timestamptz[])[width_bucket(start, $3::timestamptz[])], "
+        f"key_id, {', '.join(merged(name) for name in sums)} FROM {table} "
+        f"WHERE series IN ({', '.join(map(str, days))}) AND calendar = $2::smallint "
+        "AND start >= ($3::timestamptz[])[1] AND start < $4::timestamptz GROUP BY 1, 2, 3, 4"
+    )
+
+
+def _insert(single: str, source: str, calendars: Sequence[Blocks], *, taken: int, hours: bool) -> str:
+    """Rows of a source into the sums: one pass over them for all series. `taken` arguments come before the blocks."""
     blocks = [("hour", "date_bin('1 hour', row.created_at, '1970-01-01T00:00:00Z')")] if hours else []
     series = [
-        (Unit.HOUR.series_of(grain), HOURS_CALENDAR, "hour", grain.key) for grain in GRAINS if grain.hours and hours
+        (Unit.HOUR.series_of(grain), HOURS_CALENDAR, "hour", grain.key)
+        for grain in GRAINS
+        if hours and Unit.HOUR.kept_of(grain)
     ]
-    for number, calendar in enumerate(calendars):
-        for offset, unit in enumerate((Unit.DAY, Unit.MONTH)):
-            argument, name = f"${2 + 2 * number + offset}::timestamptz[]", f"{unit.name.lower()}_{number}"
-            blocks.append((name, f"({argument})[width_bucket(row.created_at, {argument})]"))
-            series += [(unit.series_of(grain), calendar.calendar, name, grain.key) for grain in GRAINS]
+    for number, (calendar, unit) in enumerate((each, unit) for each in calendars for unit in each.starts):
+        argument, name = f"${taken + 1 + number}::timestamptz[]", f"{unit.name.lower()}_{calendar.calendar}"
+        blocks.append((name, f"({argument})[width_bucket(row.created_at, {argument})]"))
+        kept = (grain for grain in GRAINS if unit.kept_of(grain))
+        series += [(unit.series_of(grain), calendar.calendar, name, grain.key) for grain in kept]
     inside = ", ".join(f"{expression} AS {name}" for name, expression in blocks)
     names = ", ".join(name for name, _ in blocks)
     return (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum
 from itertools import dropwhile, pairwise, takewhile
-from typing import Final
+from typing import Final, NamedTuple
 
 from citadel_edge.accounts.analytics.buckets import Bucket, starting
 from citadel_edge.accounts.analytics.dimensions import Grain
@@ -20,6 +20,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR: Final = timedelta(hours=1)
 HOURS_CALENDAR: Final = 0
 """Hours are those of UTC, whatever the zone."""
+WEEKS_OF: Final = "weeks of "
+"""Weeks of a zone are a calendar of their own, with this before the zone's name."""
 
 
 class Unit(IntEnum):
@@ -28,21 +30,33 @@ class Unit(IntEnum):
     HOUR = 1
     DAY = 2
     MONTH = 3
+    WEEK = 4
+
+    def kept_of(self, grain: Grain) -> bool:
+        """Whether sums over such blocks are kept of it."""
+        return {Unit.HOUR: grain.hours, Unit.WEEK: not grain.hours}.get(self, True)
 
     def series_of(self, grain: Grain) -> int:
         """The number of the grain's sums over such blocks."""
         return 10 * grain.number + self
 
 
-BUCKETS: Final = {Unit.HOUR: Bucket.HOUR, Unit.DAY: Bucket.DAY, Unit.MONTH: Bucket.MONTH}
+BUCKETS: Final = {unit: Bucket[unit.name] for unit in Unit}
 _OF_USE: Final = {
     Bucket.HOUR: (),
     Bucket.DAY: (Unit.DAY,),
-    Bucket.WEEK: (Unit.DAY,),
+    Bucket.WEEK: (Unit.WEEK, Unit.DAY),
     Bucket.MONTH: (Unit.MONTH, Unit.DAY),
     Bucket.NONE: (Unit.MONTH, Unit.DAY),
 }
 """Blocks of a zone, no longer than the bucket."""
+
+
+class Kept(NamedTuple):
+    """The calendars that are kept of a zone for the whole of a span: of its days and months, and of its weeks."""
+
+    days: int | None = None
+    weeks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +89,12 @@ class Pieces:
     rest: list[tuple[datetime, datetime]] = field(default_factory=list)
 
 
-def levels_for(grain: Grain, span: Span, bucket: Bucket, calendar: int | None) -> tuple[Level, ...]:
-    """The levels that are of use, longest blocks first. `calendar` is that of the span's zone, if there is one."""
-    levels = [] if calendar is None else [Level(unit, calendar, span.zone) for unit in _OF_USE[bucket]]
+def levels_for(grain: Grain, span: Span, bucket: Bucket, kept: Kept) -> tuple[Level, ...]:
+    """The levels that are of use, longest blocks first."""
+    calendars = {
+        unit: kept.weeks if unit is Unit.WEEK else kept.days for unit in _OF_USE[bucket] if unit.kept_of(grain)
+    }
+    levels = [Level(unit, calendar, span.zone) for unit, calendar in calendars.items() if calendar is not None]
     if grain.hours:
         levels.append(Level(Unit.HOUR, HOURS_CALENDAR, UTC))
     return tuple(levels)

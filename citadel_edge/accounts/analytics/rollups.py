@@ -6,7 +6,7 @@ another goes on. Refuses to know what is summed: that is `folding`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -18,9 +18,11 @@ from structlog.typing import FilteringBoundLogger
 
 from citadel_edge.accounts.analytics import folding
 from citadel_edge.accounts.analytics.buckets import Bucket, starting, starts_before
-from citadel_edge.accounts.analytics.dimensions import KEYED, Grain
+from citadel_edge.accounts.analytics.columns import TABLES
+from citadel_edge.accounts.analytics.dimensions import GRAINS, KEYED, Grain
 from citadel_edge.accounts.analytics.folding import Blocks
 from citadel_edge.accounts.analytics.metrics import RollupMetrics
+from citadel_edge.accounts.analytics.pieces import BUCKETS, WEEKS_OF, Unit
 from citadel_edge.accounts.zones import Zones
 from citadel_edge.errors import PostgresUnavailable
 from citadel_edge.storage.backoff import Backoff
@@ -41,9 +43,23 @@ LAST_PAUSE_S: Final = 10.0
 FOLD_WITHIN_S: Final = 60.0
 BUILD_WITHIN_S: Final = 900.0
 _DAY: Final = timedelta(days=1)
+_MOMENT: Final = timedelta(microseconds=1)
+WEEKS_AT_ONCE: Final = timedelta(weeks=4)
+_NO_WEEKS: Final = f"zone NOT LIKE '{WEEKS_OF}%'"
 _WANTED: Final = """
 SELECT time_zone FROM organisations WHERE time_zone NOT IN (SELECT zone FROM usage_calendars)
 GROUP BY time_zone ORDER BY count(*) DESC, time_zone LIMIT $1
+"""
+_ZONES_KEPT: Final = f"SELECT count(*) FROM usage_calendars WHERE {_NO_WEEKS}"  # noqa: S608 - ours
+_ADD_WEEKS: Final = f"""
+INSERT INTO usage_calendars (zone) SELECT '{WEEKS_OF}' || days.zone FROM usage_calendars AS days
+WHERE days.complete AND days.{_NO_WEEKS}
+    AND NOT EXISTS (SELECT FROM usage_calendars AS weeks WHERE weeks.zone = '{WEEKS_OF}' || days.zone)
+ORDER BY days.id
+"""  # noqa: S608 - ours
+_DAYS: Final = """
+SELECT max(start) FILTER (WHERE $3::timestamptz IS NULL OR start < $3) AS newest, min(start) AS oldest
+FROM usage_rollups WHERE series = $1 AND calendar = $2
 """
 _CALENDARS: Final = "SELECT id, zone, since, complete FROM usage_calendars ORDER BY id"
 _ENDS: Final = f"""
@@ -58,19 +74,20 @@ class UnknownZoneError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """A time zone whose days and months are kept: all of them, or those from `since` on."""
+    """A time zone whose days and months, or whose weeks are kept: all of them, or those from `since` on."""
 
     id: int
     zone: tzinfo
     since: datetime | None
     complete: bool
+    weeks: bool
 
-    def blocks(self, days: Iterable[datetime]) -> Blocks:
-        """Its days and months that rows of these days of UTC may lie in."""
-        given = list(days)
-        return Blocks(self.id, self._kept(given, Bucket.DAY), self._kept(given, Bucket.MONTH))
+    def blocks(self, days: Sequence[datetime]) -> Blocks:
+        """Its blocks that rows of these days of UTC may lie in."""
+        units = (Unit.WEEK,) if self.weeks else (Unit.DAY, Unit.MONTH)
+        return Blocks(self.id, {unit: starts for unit in units if (starts := self._kept(days, BUCKETS[unit]))})
 
-    def _kept(self, days: list[datetime], bucket: Bucket) -> list[datetime]:
+    def _kept(self, days: Sequence[datetime], bucket: Bucket) -> list[datetime]:
         found = {start for day in days for start in starts_before(day + _DAY, day, bucket, self.zone)}
         return sorted(start for start in found if self.complete or (self.since is not None and start >= self.since))
 
@@ -131,7 +148,7 @@ class Rollups:
         return rows
 
     async def build(self) -> bool:
-        """Give one calendar one more month of the past, or a new time zone a calendar; False if there is nothing to do.
+        """Give one calendar some more of the past, or a new time zone a calendar; False if there is nothing to do.
 
         Raises:
             As `fold`.
@@ -144,7 +161,11 @@ class Rollups:
             partial = next((calendar for calendar in calendars if not calendar.complete), None)
             if partial is None:
                 return False
-            await self._build_month(connection, partial)
+            if partial.weeks:
+                days = next(each for each in calendars if each.zone == partial.zone and not each.weeks)
+                await self._build_weeks(connection, partial, days)
+            else:
+                await self._build_month(connection, partial)
             return True
 
     async def _turn(self) -> bool:
@@ -178,14 +199,17 @@ class Rollups:
                     await connection.executemany(statement, keys[first : first + KEYS_AT_ONCE])
         days = [row["day"] for row in await connection.fetch(folding.DAYS, ids)]
         found = [calendar.blocks(days) for calendar in await self._calendars(connection)]
-        blocks = [each for each in found if each.days and each.months]
-        bounds = [bound for each in blocks for bound in (each.days, each.months)]
-        await connection.execute(folding.fold(blocks), ids, *bounds)
+        starts = [starts for each in found for starts in each.starts.values()]
+        await connection.execute(folding.fold(found), ids, *starts)
         await connection.execute(folding.TAKEN, ids)
 
     async def _calendars(self, connection: Any) -> list[Calendar]:
-        rows = await connection.fetch(_CALENDARS)
-        return [Calendar(row["id"], await self._zone(row["zone"]), row["since"], row["complete"]) for row in rows]
+        return [await self._calendar(row) for row in await connection.fetch(_CALENDARS)]
+
+    async def _calendar(self, row: Any) -> Calendar:
+        name: str = row["zone"]
+        zone = await self._zone(name.removeprefix(WEEKS_OF))
+        return Calendar(row["id"], zone, row["since"], row["complete"], weeks=name.startswith(WEEKS_OF))
 
     async def _zone(self, name: str) -> tzinfo:
         zone = await self._zones.of(name)
@@ -194,7 +218,8 @@ class Rollups:
         return zone
 
     async def _add_calendars(self, connection: Any) -> None:
-        room = MOST_CALENDARS - await connection.fetchval("SELECT count(*) FROM usage_calendars")
+        await connection.execute(_ADD_WEEKS)
+        room = MOST_CALENDARS - await connection.fetchval(_ZONES_KEPT)
         for row in await connection.fetch(_WANTED, max(0, room)):
             if str(await self._zones.of(row["time_zone"])) == row["time_zone"]:
                 await connection.execute("INSERT INTO usage_calendars (zone) VALUES ($1)", row["time_zone"])
@@ -204,22 +229,36 @@ class Rollups:
         """The newest month that has rows and is not there yet; without one the calendar is complete."""
         newest, oldest = await connection.fetchrow(_ENDS, calendar.since)
         if newest is None:
-            await connection.execute("UPDATE usage_calendars SET complete = true WHERE id = $1", calendar.id)
+            await _built(connection, calendar, calendar.since, complete=True)
             return
         since = next(starting(newest, Bucket.MONTH, calendar.zone))
-        until = calendar.since or newest + _DAY
-        blocks = Blocks(calendar.id, starts_before(until, since, Bucket.DAY, calendar.zone), [since])
-        statement = folding.build(blocks)
-        await connection.execute(statement, since, blocks.days, blocks.months, calendar.since)
-        await connection.execute(
-            "UPDATE usage_calendars SET since = $2, complete = $3 WHERE id = $1", calendar.id, since, oldest >= since
-        )
+        days = starts_before(calendar.since or newest + _DAY, since, Bucket.DAY, calendar.zone)
+        blocks = Blocks(calendar.id, {Unit.DAY: days, Unit.MONTH: [since]})
+        await connection.execute(folding.build(blocks), since, calendar.since, *blocks.starts.values())
+        await _built(connection, calendar, since, complete=oldest >= since)
+
+    async def _build_weeks(self, connection: Any, calendar: Calendar, days: Calendar) -> None:
+        """The newest weeks that have days and are not there yet, from those; without one the calendar is complete."""
+        newest, oldest = await connection.fetchrow(_DAYS, Unit.DAY.series_of(GRAINS[0]), days.id, calendar.since)
+        if newest is None:
+            await _built(connection, calendar, calendar.since, complete=True)
+            return
+        weeks = starts_before(newest + _MOMENT, newest - WEEKS_AT_ONCE, Bucket.WEEK, calendar.zone)
+        until = next(start for start in starting(newest, Bucket.WEEK, calendar.zone) if start > newest)
+        for table in TABLES:
+            await connection.execute(folding.build_weeks(table), calendar.id, days.id, weeks, until)
+        await _built(connection, calendar, weeks[0], complete=oldest >= weeks[0])
 
     def _report(self, error: Exception, *, first: bool) -> None:
         self._metrics.failures.inc()
         if first:
             words = str(error) if isinstance(error, PostgresUnavailable | UnknownZoneError) else type(error).__name__
             self._log.warning("usage is not rolled up: questions read more of the ledger", reason=words)
+
+
+async def _built(connection: Any, calendar: Calendar, since: datetime | None, *, complete: bool) -> None:
+    change = "UPDATE usage_calendars SET since = $2, complete = $3 WHERE id = $1"
+    await connection.execute(change, calendar.id, since, complete)
 
 
 def _keys(grain: Grain, unknown: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:

@@ -22,7 +22,7 @@ from citadel_edge.accounts.analytics.columns import (
     plain,
 )
 from citadel_edge.accounts.analytics.dimensions import Grain, grain_of
-from citadel_edge.accounts.analytics.pieces import BUCKETS, Level, Pieces, levels_for, pieces_of
+from citadel_edge.accounts.analytics.pieces import BUCKETS, Kept, Level, Pieces, levels_for, pieces_of
 from citadel_edge.accounts.analytics.question import MOST_ROWS, Measure, Question
 from citadel_edge.accounts.analytics.reach import check_reach
 
@@ -48,25 +48,25 @@ class Statement:
     arguments: tuple[object, ...]
 
 
-def statement(question: Question, bounds: Sequence[datetime], calendar: int | None) -> Statement:
+def statement(question: Question, bounds: Sequence[datetime], kept: Kept) -> Statement:
     """The statement that answers a question whose buckets have these bounds.
 
-    `calendar` is that of the question's zone, if its days and months are kept for the whole span.
+    `kept`: of the question's zone, for the whole span.
 
     Raises:
         RequestError: too much of the ledger itself would be read.
     """
-    return _Draft(question, bounds, calendar).statement()
+    return _Draft(question, bounds, kept).statement()
 
 
 class _Draft:
     """A statement while it is put together."""
 
-    def __init__(self, question: Question, bounds: Sequence[datetime], calendar: int | None) -> None:
+    def __init__(self, question: Question, bounds: Sequence[datetime], kept: Kept) -> None:
         self._question = question
         self._bounds = bounds
         self._grain = grain_of(question.dimensions)
-        levels = () if self._grain is None else levels_for(self._grain, question.span, question.bucket, calendar)
+        levels = () if self._grain is None else levels_for(self._grain, question.span, question.bucket, kept)
         self._pieces = pieces_of(bounds, levels)
         check_reach(question, self._grain, self._pieces)
         self._arguments: list[object] = []

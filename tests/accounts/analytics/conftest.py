@@ -38,7 +38,8 @@ CLOCK = Clock()
 EMPTY = """
 DELETE FROM usage_rollups; DELETE FROM usage_histograms; DELETE FROM usage_keys; DELETE FROM usage_events;
 DELETE FROM usage_folds; DELETE FROM usage_unrolled; DELETE FROM organisations;
-TRUNCATE usage_calendars RESTART IDENTITY; INSERT INTO usage_calendars (zone, complete) VALUES ('UTC', true)
+TRUNCATE usage_calendars RESTART IDENTITY;
+INSERT INTO usage_calendars (zone, complete) VALUES ('UTC', true), ('weeks of UTC', true)
 """
 NOTHING = [0, 0, 0, 0, 0, Decimal(0)]
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -124,9 +125,11 @@ class Books:
         return total
 
     async def keep(self, *zones):
-        """Have days and months of these zones kept from the beginning."""
+        """Have days, months and weeks of these zones kept from the beginning."""
         for zone in zones:
-            await self.postgres.execute("INSERT INTO usage_calendars (zone, complete) VALUES ($1, true)", zone)
+            await self.postgres.execute(
+                "INSERT INTO usage_calendars (zone, complete) VALUES ($1, true), ('weeks of ' || $1, true)", zone
+            )
 
     async def by_hand(self, question):
         """The sums of a question by bucket and group, from the ledger's rows, with a calendar of its own."""

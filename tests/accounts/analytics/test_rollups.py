@@ -21,7 +21,8 @@ SINCE, UNTIL = datetime(2025, 9, 1, tzinfo=UTC), datetime(2025, 12, 10, tzinfo=U
 BERLIN = ZoneInfo("Europe/Berlin")
 WAITING = "SELECT coalesce(sum(size), 0)::int FROM usage_unrolled"
 SUMMED = "SELECT coalesce(sum(requests + denied), 0)::int FROM usage_rollups WHERE series = $1 AND calendar = $2"
-ALL_SERIES = [(10 * grain + unit, unit) for grain in range(1, 9) for unit in (1, 2, 3) if unit > 1 or grain < 5]
+ZONES = "SELECT id, zone FROM usage_calendars ORDER BY id"
+HOURS, DAYS, WEEKS = [11, 21, 31, 41], [10 * grain + unit for grain in range(1, 9) for unit in (2, 3)], [54, 64, 74, 84]
 
 
 @pytest.fixture
@@ -30,13 +31,12 @@ def asked(span):
     return Question(span=span("2025-09-01", "2025-12-01"), bucket=Bucket.MONTH, group_by=(D.USER, D.MODEL))
 
 
-async def counted(books, *, calendars=1):
+async def counted(books):
     """How many requests each series counts, of each calendar."""
-    found = {}
-    for series, unit in ALL_SERIES:
-        for calendar in (0,) if unit == 1 else range(1, calendars + 1):
-            found[series, calendar] = await books.postgres.fetchval(SUMMED, series, calendar)
-    return found
+    kept = [(series, 0) for series in HOURS]
+    for calendar in await books.postgres.fetch(ZONES):
+        kept += [(each, calendar["id"]) for each in (WEEKS if "weeks" in calendar["zone"] else DAYS)]
+    return {each: await books.postgres.fetchval(SUMMED, *each) for each in kept}
 
 
 async def test_each_row_is_in_the_queue_or_in_every_series(books, dice):
@@ -114,7 +114,31 @@ async def test_rows_from_before_the_migration_are_counted(open_books, postgres_s
         for _ in range(2):
             assert await books.is_exact(asked)
             await books.roll()
-        assert len(set((await counted(books, calendars=2)).values())) == 1
+        assert len(set((await counted(books)).values())) == 1
+
+
+async def test_weeks_are_made_of_days_that_were_there_before(open_books, postgres_server, dice, asked, span):
+    steps, draw = await asyncio.to_thread(packaged), dice(12)
+    async with open_books(postgres_server.new_database()) as books:
+        await books.postgres.wait_until_up()
+        await migrate(books.postgres, tuple(takewhile(lambda step: step.name != "weeks", steps)))
+        await books.write(*draw.events(800, SINCE, UNTIL))
+        await books.roll()
+        await books.postgres.execute("DELETE FROM usage_events WHERE created_at < '2025-10-01'")
+        await migrate(books.postgres, steps)
+        question = replace(asked, span=span("2025-09-03", "2025-12-10"), bucket=Bucket.WEEK)
+        before = (await books.analytics.ask(question)).rows
+        await books.write(*draw.events(100, SINCE, UNTIL))
+        while await books.rollups.build():
+            await books.roll()
+            await books.write(*draw.events(5, SINCE, UNTIL))
+        await books.roll()
+        assert len(set((await counted(books)).values())) == 1
+        weeks = {(row.bucket, row.group): row.figures.requests for row in (await books.analytics.ask(question)).rows}
+        assert sum(weeks.values()) > sum(row.figures.requests for row in before)
+        assert all(weeks[row.bucket, row.group] >= row.figures.requests for row in before)
+        await books.postgres.execute("DELETE FROM usage_rollups WHERE series % 10 = 4 AND start > '2025-10-01'")
+        assert (await books.analytics.ask(question)).totals.requests < sum(weeks.values()), "weeks are what is read"
 
 
 async def test_only_one_folds_at_a_time(books, open_books, books_dsn, dice):
@@ -163,9 +187,9 @@ async def test_a_new_zone_is_built_from_the_ledger_month_by_month(books, dice, s
         if steps % 2:
             await books.roll()
         assert await books.is_exact(question)
-    assert steps == 4
+    assert steps == 4 + 3, "four months; and their fifteen weeks, five at a time"
     await books.roll()
-    found = await counted(books, calendars=2)
+    found = await counted(books)
     assert len(set(found.values())) == 1
     assert await books.is_exact(whole)
     await books.postgres.execute("DELETE FROM usage_events")
@@ -181,7 +205,7 @@ async def test_a_new_zone_without_rows_is_complete_and_so_many_zones_are_kept_at
     while await books.rollups.build():
         pass
     kept = await books.postgres.fetch("SELECT zone, complete FROM usage_calendars")
-    assert len(kept) == MOST_CALENDARS
+    assert len(kept) == 2 * MOST_CALENDARS, "those of weeks besides"
     assert all(row["complete"] for row in kept)
     assert "Nowhere/At_All" not in {row["zone"] for row in kept}
     await books.write(event(created_at=SINCE))
@@ -215,7 +239,7 @@ async def test_rows_of_absurd_times_stop_nobody(books, event):
     )
     while await books.rollups.build():
         pass
-    assert set((await counted(books, calendars=2)).values()) == {1}
+    assert set((await counted(books)).values()) == {1}
 
 
 async def test_the_longest_names_have_keys(books, event, asked):

@@ -15,6 +15,7 @@ import pytest
 
 from citadel_edge.accounts.analytics.buckets import Bucket, bounds_of, starts_of
 from citadel_edge.accounts.analytics.dimensions import Dimension
+from citadel_edge.accounts.analytics.pieces import Kept
 from citadel_edge.accounts.analytics.question import Question
 from citadel_edge.accounts.analytics.statement import statement
 from citadel_edge.accounts.ledger.event import Outcome
@@ -51,16 +52,19 @@ def questions(span):
     )
 
 
+_KEPT = "SELECT id FROM usage_calendars WHERE zone = $1 AND (complete OR since <= $2)"
+
+
 async def check(books, question):
     """Ask, and sum by hand, in one snapshot."""
     starts = starts_of(question.span, question.bucket)
     days = [start.astimezone(BERLIN).date() for start in starts]
     async with books.postgres._lent(30) as connection, connection.transaction(isolation="repeatable_read"):
-        calendar = await connection.fetchval(
-            "SELECT id FROM usage_calendars WHERE zone = 'Europe/Berlin' AND (complete OR since <= $1)",
-            question.span.since,
-        )
-        asked = statement(question, bounds_of(question.span, starts), calendar)
+        kept = [
+            await connection.fetchval(_KEPT, zone, question.span.since)
+            for zone in ("Europe/Berlin", "weeks of Europe/Berlin")
+        ]
+        asked = statement(question, bounds_of(question.span, starts), Kept(*kept))
         rows = await connection.fetch(asked.text, *asked.arguments)
         by_hand = await connection.fetch(_BY_HAND, question.span.since, question.span.until)
     found, expected = {}, {}
@@ -200,5 +204,5 @@ async def test_answers_are_exact_while_everything_happens_at_once(open_books, mi
         assert {row["count"] for row in counts} == {
             await one.postgres.fetchval("SELECT sum(count)::int FROM usage_events")
         }
-        assert len(counts) == 4 + 2 * 16
+        assert len(counts) == 4 + 2 * (16 + 4)
     assert story.has_all(), story.did
