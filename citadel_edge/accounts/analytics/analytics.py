@@ -30,8 +30,10 @@ _NO_TABLE: Final = "PostgreSQL has no analytics yet: the migrations are still to
 _SETTINGS: Final = f"""
 SELECT set_config('work_mem', '32MB', true), set_config('jit', 'off', true),
     set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true),
-    (SELECT id FROM usage_calendars WHERE zone = $1 AND (complete OR since <= $2)) AS days,
-    (SELECT id FROM usage_calendars WHERE zone = '{WEEKS_OF}' || $1 AND (complete OR since <= $2)) AS weeks
+    days.id AS days, weeks.id AS weeks, weeks.until AS weeks_until
+FROM (VALUES (true)) AS always
+LEFT JOIN usage_calendars AS days ON days.zone = $1 AND (days.complete OR days.since <= $2)
+LEFT JOIN usage_calendars AS weeks ON weeks.zone = '{WEEKS_OF}' || $1 AND (weeks.complete OR weeks.since <= $2)
 """  # noqa: S608 - ours
 """No sort before a grouping: the planner expects far more groups than there are; to hash them takes half as long."""
 _NOTHING: Final = Figures(
@@ -70,10 +72,10 @@ class Analytics:
         try:
             async with self._postgres.transaction(timeout_s=WITHIN_S) as connection:
                 found = await connection.fetchrow(_SETTINGS, str(span.zone), span.since)
-                kept = Kept(found["days"], found["weeks"])
+                kept = Kept(found["days"], found["weeks"], found["weeks_until"])
                 asked = await asyncio.to_thread(statement, question, bounds, kept)
                 rows: list[Any] = await connection.fetch(asked.text, *asked.arguments)
-        except asyncpg.UndefinedTableError as error:
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise PostgresUnavailable(_NO_TABLE) from error
         return rows
 

@@ -16,13 +16,13 @@ from citadel_edge.accounts.analytics.pieces import HOURS_CALENDAR, Unit
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Blocks of a calendar that the rows at hand may lie in: of each length where they begin, in order, at least one.
+    """Blocks of a calendar that the rows at hand may lie in.
 
-    Rows before the first of a length are not counted in blocks of that length.
+    `bounds`: of each length where they begin, in order, and where the last ends; rows outside are counted in none.
     """
 
     calendar: int
-    starts: Mapping[Unit, Sequence[datetime]]
+    bounds: Mapping[Unit, Sequence[datetime]]
 
 
 LOCKED: Final = "SELECT pg_try_advisory_xact_lock($1)"
@@ -113,7 +113,7 @@ def build(calendar: Blocks) -> str:
 
 
 def build_weeks(table: str) -> str:
-    """Sum days as weeks: $1 is the weeks' calendar, $2 the days', $3 where the weeks begin, $4 where they end.
+    """Sum days as weeks: $1 is the weeks' calendar, $2 the days', $3 where the weeks begin, and where the last ends.
 
     Whole weeks, of which nothing is there yet. What is still in the queue is in no day, and comes to both.
     """
@@ -125,7 +125,8 @@ def build_weeks(table: str) -> str:
         f"SELECT CASE series {series} END, $1::smallint, ($3::timestamptz[])[width_bucket(start, $3::timestamptz[])], "
         f"key_id, {', '.join(merged(name) for name in sums)} FROM {table} "
         f"WHERE series IN ({', '.join(map(str, days))}) AND calendar = $2::smallint "
-        "AND start >= ($3::timestamptz[])[1] AND start < $4::timestamptz GROUP BY 1, 2, 3, 4"
+        "AND start >= ($3::timestamptz[])[1] AND start < ($3::timestamptz[])[cardinality($3::timestamptz[])] "
+        "GROUP BY 1, 2, 3, 4"
     )
 
 
@@ -137,9 +138,10 @@ def _insert(single: str, source: str, calendars: Sequence[Blocks], *, taken: int
         for grain in GRAINS
         if hours and Unit.HOUR.kept_of(grain)
     ]
-    for number, (calendar, unit) in enumerate((each, unit) for each in calendars for unit in each.starts):
+    for number, (calendar, unit) in enumerate((each, unit) for each in calendars for unit in each.bounds):
         argument, name = f"${taken + 1 + number}::timestamptz[]", f"{unit.name.lower()}_{calendar.calendar}"
-        blocks.append((name, f"({argument})[width_bucket(row.created_at, {argument})]"))
+        starts = f"({argument})[1:cardinality({argument}) - 1]"
+        blocks.append((name, f"({starts})[width_bucket(row.created_at, {argument})]"))
         kept = (grain for grain in GRAINS if unit.kept_of(grain))
         series += [(unit.series_of(grain), calendar.calendar, name, grain.key) for grain in kept]
     inside = ", ".join(f"{expression} AS {name}" for name, expression in blocks)

@@ -53,22 +53,28 @@ _OF_USE: Final = {
 
 
 class Kept(NamedTuple):
-    """The calendars that are kept of a zone for the whole of a span: of its days and months, and of its weeks."""
+    """The calendars that are kept of a zone from a span's beginning on: of its days and months, and of its weeks.
+
+    Weeks are there as far as they are over: until before `weeks_until`.
+    """
 
     days: int | None = None
     weeks: int | None = None
+    weeks_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Blocks of one length, of one calendar."""
+    """Blocks of one length, of one calendar; all there are, or those until before a time."""
 
     unit: Unit
     calendar: int
     zone: tzinfo
+    until: datetime | None = None
 
     def marks(self, since: datetime, until: datetime) -> list[datetime]:
         """Where blocks begin or end between two times, both included."""
+        until = until if self.until is None else min(until, self.until)
         if self.unit is Unit.HOUR:
             first, last = -((_EPOCH - since) // _HOUR), (until - _EPOCH) // _HOUR
             return [_EPOCH + number * _HOUR for number in range(first, last + 1)]
@@ -91,10 +97,11 @@ class Pieces:
 
 def levels_for(grain: Grain, span: Span, bucket: Bucket, kept: Kept) -> tuple[Level, ...]:
     """The levels that are of use, longest blocks first."""
-    calendars = {
-        unit: kept.weeks if unit is Unit.WEEK else kept.days for unit in _OF_USE[bucket] if unit.kept_of(grain)
-    }
-    levels = [Level(unit, calendar, span.zone) for unit, calendar in calendars.items() if calendar is not None]
+    levels = []
+    for unit in _OF_USE[bucket]:
+        calendar, until = (kept.weeks, kept.weeks_until) if unit is Unit.WEEK else (kept.days, None)
+        if calendar is not None and unit.kept_of(grain):
+            levels.append(Level(unit, calendar, span.zone, until))
     if grain.hours:
         levels.append(Level(Unit.HOUR, HOURS_CALENDAR, UTC))
     return tuple(levels)

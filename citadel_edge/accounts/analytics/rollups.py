@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from itertools import islice
 from typing import Any, Final
 
 import asyncpg
@@ -61,7 +62,9 @@ _DAYS: Final = """
 SELECT max(start) FILTER (WHERE $3::timestamptz IS NULL OR start < $3) AS newest, min(start) AS oldest
 FROM usage_rollups WHERE series = $1 AND calendar = $2
 """
-_CALENDARS: Final = "SELECT id, zone, since, complete FROM usage_calendars ORDER BY id"
+_ANY_DAYS: Final = Unit.DAY.series_of(GRAINS[0])
+_WEEKS_BUILT: Final = "UPDATE usage_calendars SET since = $2, until = $3, complete = $4 WHERE id = $1"
+_CALENDARS: Final = "SELECT id, zone, since, until, complete FROM usage_calendars ORDER BY id"
 _ENDS: Final = f"""
 SELECT max(created_at) FILTER (WHERE $1::timestamptz IS NULL OR created_at < $1) AS newest, min(created_at) AS oldest
 FROM usage_events AS row WHERE row.{folding.COUNTABLE}
@@ -74,22 +77,44 @@ class UnknownZoneError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """A time zone whose days and months, or whose weeks are kept: all of them, or those from `since` on."""
+    """A time zone whose days and months, or whose weeks are kept: all of them, or those from `since` on.
+
+    Weeks are made of days when they are over: those that begin before `until` are there.
+    """
 
     id: int
     zone: tzinfo
     since: datetime | None
+    until: datetime | None
     complete: bool
     weeks: bool
+
+    def is_whole(self, now: datetime) -> bool:
+        """Whether there is nothing to build."""
+        return self.complete and not (self.weeks and (self.until is None or self.until < self.week_of(now)))
+
+    def week_of(self, at: datetime) -> datetime:
+        """When the week of this time begins."""
+        return next(starting(at, Bucket.WEEK, self.zone))
 
     def blocks(self, days: Sequence[datetime]) -> Blocks:
         """Its blocks that rows of these days of UTC may lie in."""
         units = (Unit.WEEK,) if self.weeks else (Unit.DAY, Unit.MONTH)
-        return Blocks(self.id, {unit: starts for unit in units if (starts := self._kept(days, BUCKETS[unit]))})
+        kept = {unit: self._kept(days, BUCKETS[unit]) for unit in units}
+        return Blocks(self.id, {unit: self.bounds(starts, unit) for unit, starts in kept.items() if starts})
+
+    def bounds(self, starts: Sequence[datetime], unit: Unit) -> list[datetime]:
+        """These and where the last ends."""
+        return [*starts, *islice(starting(starts[-1], BUCKETS[unit], self.zone), 1, 2)]
 
     def _kept(self, days: Sequence[datetime], bucket: Bucket) -> list[datetime]:
         found = {start for day in days for start in starts_before(day + _DAY, day, bucket, self.zone)}
-        return sorted(start for start in found if self.complete or (self.since is not None and start >= self.since))
+        return sorted(start for start in found if self._has(start))
+
+    def _has(self, start: datetime) -> bool:
+        if self.weeks and (self.until is None or start >= self.until):
+            return False
+        return self.complete or (self.since is not None and start >= self.since)
 
 
 class Rollups:
@@ -117,7 +142,7 @@ class Rollups:
         while True:
             try:
                 more = await self._turn()
-            except asyncpg.UndefinedTableError:  # a first start: the migrations are still to run
+            except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):  # the migrations are still to run
                 more = False
             except (PostgresUnavailable, asyncpg.PostgresError, UnknownZoneError) as error:
                 self._report(error, first=not troubled)
@@ -158,12 +183,13 @@ class Rollups:
                 return False
             await self._add_calendars(connection)
             calendars = await self._calendars(connection)
-            partial = next((calendar for calendar in calendars if not calendar.complete), None)
+            now = self._clock.now()
+            partial = next((calendar for calendar in calendars if not calendar.is_whole(now)), None)
             if partial is None:
                 return False
             if partial.weeks:
                 days = next(each for each in calendars if each.zone == partial.zone and not each.weeks)
-                await self._build_weeks(connection, partial, days)
+                await self._build_weeks(connection, partial, days, partial.week_of(now))
             else:
                 await self._build_month(connection, partial)
             return True
@@ -199,8 +225,8 @@ class Rollups:
                     await connection.executemany(statement, keys[first : first + KEYS_AT_ONCE])
         days = [row["day"] for row in await connection.fetch(folding.DAYS, ids)]
         found = [calendar.blocks(days) for calendar in await self._calendars(connection)]
-        starts = [starts for each in found for starts in each.starts.values()]
-        await connection.execute(folding.fold(found), ids, *starts)
+        bounds = [bounds for each in found for bounds in each.bounds.values()]
+        await connection.execute(folding.fold(found), ids, *bounds)
         await connection.execute(folding.TAKEN, ids)
 
     async def _calendars(self, connection: Any) -> list[Calendar]:
@@ -209,7 +235,8 @@ class Rollups:
     async def _calendar(self, row: Any) -> Calendar:
         name: str = row["zone"]
         zone = await self._zone(name.removeprefix(WEEKS_OF))
-        return Calendar(row["id"], zone, row["since"], row["complete"], weeks=name.startswith(WEEKS_OF))
+        weeks = name.startswith(WEEKS_OF)
+        return Calendar(row["id"], zone, row["since"], row["until"], row["complete"], weeks=weeks)
 
     async def _zone(self, name: str) -> tzinfo:
         zone = await self._zones.of(name)
@@ -229,36 +256,51 @@ class Rollups:
         """The newest month that has rows and is not there yet; without one the calendar is complete."""
         newest, oldest = await connection.fetchrow(_ENDS, calendar.since)
         if newest is None:
-            await _built(connection, calendar, calendar.since, complete=True)
+            await connection.execute("UPDATE usage_calendars SET complete = true WHERE id = $1", calendar.id)
             return
         since = next(starting(newest, Bucket.MONTH, calendar.zone))
         days = starts_before(calendar.since or newest + _DAY, since, Bucket.DAY, calendar.zone)
-        blocks = Blocks(calendar.id, {Unit.DAY: days, Unit.MONTH: [since]})
-        await connection.execute(folding.build(blocks), since, calendar.since, *blocks.starts.values())
-        await _built(connection, calendar, since, complete=oldest >= since)
+        bounds = {unit: calendar.bounds(starts, unit) for unit, starts in ((Unit.DAY, days), (Unit.MONTH, [since]))}
+        statement = folding.build(Blocks(calendar.id, bounds))
+        await connection.execute(statement, since, calendar.since, *bounds.values())
+        await connection.execute(
+            "UPDATE usage_calendars SET since = $2, complete = $3 WHERE id = $1", calendar.id, since, oldest >= since
+        )
 
-    async def _build_weeks(self, connection: Any, calendar: Calendar, days: Calendar) -> None:
-        """The newest weeks that have days and are not there yet, from those; without one the calendar is complete."""
-        newest, oldest = await connection.fetchrow(_DAYS, Unit.DAY.series_of(GRAINS[0]), days.id, calendar.since)
-        if newest is None:
-            await _built(connection, calendar, calendar.since, complete=True)
-            return
-        weeks = starts_before(newest + _MOMENT, newest - WEEKS_AT_ONCE, Bucket.WEEK, calendar.zone)
-        until = next(start for start in starting(newest, Bucket.WEEK, calendar.zone) if start > newest)
+    async def _build_weeks(self, connection: Any, calendar: Calendar, days: Calendar, present: datetime) -> None:
+        """Some weeks before the present one, from its days: the next that are over, or the newest of the past."""
+        if calendar.until is None:
+            await connection.execute(_WEEKS_BUILT, calendar.id, present, present, False)
+        elif calendar.until < present:
+            weeks = starts_before(
+                min(present, calendar.until + WEEKS_AT_ONCE), calendar.until, Bucket.WEEK, calendar.zone
+            )
+            until = await self._sum_weeks(connection, calendar, days, weeks)
+            await connection.execute(_WEEKS_BUILT, calendar.id, calendar.since, until, calendar.complete)
+        else:
+            newest, oldest = await connection.fetchrow(_DAYS, _ANY_DAYS, days.id, calendar.since)
+            since = calendar.since
+            if newest is not None:
+                weeks = starts_before(newest + _MOMENT, newest - WEEKS_AT_ONCE, Bucket.WEEK, calendar.zone)
+                await self._sum_weeks(connection, calendar, days, weeks)
+                since = weeks[0]
+            complete = newest is None or oldest >= since
+            await connection.execute(_WEEKS_BUILT, calendar.id, since, calendar.until, complete)
+
+    async def _sum_weeks(
+        self, connection: Any, calendar: Calendar, days: Calendar, weeks: Sequence[datetime]
+    ) -> datetime:
+        """Answers when the last of them ends."""
+        bounds = calendar.bounds(weeks, Unit.WEEK)
         for table in TABLES:
-            await connection.execute(folding.build_weeks(table), calendar.id, days.id, weeks, until)
-        await _built(connection, calendar, weeks[0], complete=oldest >= weeks[0])
+            await connection.execute(folding.build_weeks(table), calendar.id, days.id, bounds)
+        return bounds[-1]
 
     def _report(self, error: Exception, *, first: bool) -> None:
         self._metrics.failures.inc()
         if first:
             words = str(error) if isinstance(error, PostgresUnavailable | UnknownZoneError) else type(error).__name__
             self._log.warning("usage is not rolled up: questions read more of the ledger", reason=words)
-
-
-async def _built(connection: Any, calendar: Calendar, since: datetime | None, *, complete: bool) -> None:
-    change = "UPDATE usage_calendars SET since = $2, complete = $3 WHERE id = $1"
-    await connection.execute(change, calendar.id, since, complete)
 
 
 def _keys(grain: Grain, unknown: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:

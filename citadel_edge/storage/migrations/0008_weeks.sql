@@ -1,7 +1,8 @@
 -- Weeks of the sets of which no hours are kept (5 to 8): they are large, and a question by the week reads a seventh of
 -- them. 4 is a week's digit in a series. Weeks of a time zone are a calendar of their own, called `weeks of` that zone,
--- which is built from its days. An instance that does not know weeks takes that for a time zone that it does not know,
--- and leaves the sums to those that do.
+-- which is made of its days when they are over: those that begin before `until` are there. An instance that does not
+-- know weeks takes that for a time zone that it does not know, and leaves the sums to those that do.
+ALTER TABLE usage_calendars ADD COLUMN until timestamptz;
 CREATE TABLE usage_rollups_fleet_weeks PARTITION OF usage_rollups FOR VALUES IN (54) WITH (fillfactor = 80);
 CREATE TABLE usage_rollups_organisation_weeks PARTITION OF usage_rollups FOR VALUES IN (64) WITH (fillfactor = 80);
 CREATE TABLE usage_rollups_user_weeks PARTITION OF usage_rollups FOR VALUES IN (74) WITH (fillfactor = 80);

@@ -39,7 +39,7 @@ EMPTY = """
 DELETE FROM usage_rollups; DELETE FROM usage_histograms; DELETE FROM usage_keys; DELETE FROM usage_events;
 DELETE FROM usage_folds; DELETE FROM usage_unrolled; DELETE FROM organisations;
 TRUNCATE usage_calendars RESTART IDENTITY;
-INSERT INTO usage_calendars (zone, complete) VALUES ('UTC', true), ('weeks of UTC', true)
+INSERT INTO usage_calendars (zone, complete, until) VALUES ('UTC', true, NULL), ('weeks of UTC', true, '9999-01-04')
 """
 NOTHING = [0, 0, 0, 0, 0, Decimal(0)]
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -128,7 +128,9 @@ class Books:
         """Have days, months and weeks of these zones kept from the beginning."""
         for zone in zones:
             await self.postgres.execute(
-                "INSERT INTO usage_calendars (zone, complete) VALUES ($1, true), ('weeks of ' || $1, true)", zone
+                "INSERT INTO usage_calendars (zone, complete, until) "
+                "VALUES ($1, true, NULL), ('weeks of ' || $1, true, '9999-01-04')",
+                zone,
             )
 
     async def by_hand(self, question):

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import takewhile
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -117,28 +118,52 @@ async def test_rows_from_before_the_migration_are_counted(open_books, postgres_s
         assert len(set((await counted(books)).values())) == 1
 
 
-async def test_weeks_are_made_of_days_that_were_there_before(open_books, postgres_server, dice, asked, span):
-    steps, draw = await asyncio.to_thread(packaged), dice(12)
-    async with open_books(postgres_server.new_database()) as books:
-        await books.postgres.wait_until_up()
-        await migrate(books.postgres, tuple(takewhile(lambda step: step.name != "weeks", steps)))
-        await books.write(*draw.events(800, SINCE, UNTIL))
+WITHOUT_WEEKS = "DELETE FROM usage_calendars WHERE zone LIKE 'weeks of %'"
+
+
+async def test_weeks_are_made_of_days_whatever_the_ledger_still_has(books, dice, asked, span):
+    draw = dice(12)
+    await books.postgres.execute(WITHOUT_WEEKS)
+    await books.write(*draw.events(800, SINCE, UNTIL))
+    await books.roll()
+    await books.postgres.execute("DELETE FROM usage_events WHERE created_at < '2025-10-01'")
+    question = replace(asked, span=span("2025-09-03", "2025-12-10"), bucket=Bucket.WEEK)
+    before = (await books.analytics.ask(question)).rows
+    await books.write(*draw.events(100, SINCE, UNTIL))
+    while await books.rollups.build():
         await books.roll()
-        await books.postgres.execute("DELETE FROM usage_events WHERE created_at < '2025-10-01'")
-        await migrate(books.postgres, steps)
-        question = replace(asked, span=span("2025-09-03", "2025-12-10"), bucket=Bucket.WEEK)
-        before = (await books.analytics.ask(question)).rows
-        await books.write(*draw.events(100, SINCE, UNTIL))
+        await books.write(*draw.events(5, SINCE, UNTIL))
+    await books.roll()
+    assert len(set((await counted(books)).values())) == 1
+    weeks = {(row.bucket, row.group): row.figures.requests for row in (await books.analytics.ask(question)).rows}
+    assert sum(weeks.values()) > sum(row.figures.requests for row in before)
+    assert all(weeks[row.bucket, row.group] >= row.figures.requests for row in before)
+    await books.postgres.execute("DELETE FROM usage_rollups WHERE series % 10 = 4 AND start > '2025-10-01'")
+    assert (await books.analytics.ask(question)).totals.requests < sum(weeks.values()), "weeks are what is read"
+
+
+async def test_a_week_is_kept_when_it_is_over_and_then_takes_what_comes_late(books, dice, asked, span, monkeypatch):
+    async def kept():
+        return await books.postgres.fetchval("SELECT max(start) FROM usage_rollups WHERE series = 74")
+
+    async def build():
         while await books.rollups.build():
-            await books.roll()
-            await books.write(*draw.events(5, SINCE, UNTIL))
+            assert await books.is_exact(question)
+
+    draw = dice(13)
+    question = replace(asked, span=span("2025-09-01", "2025-12-10"), bucket=Bucket.WEEK)
+    await books.postgres.execute(WITHOUT_WEEKS)
+    for today, newest in ((3, "2025-10-27"), (9, "2025-10-27"), (10, "2025-11-03"), (30, "2025-11-17")):
+        now = datetime(2025, 11, today, 0, 30, tzinfo=UTC)
+        monkeypatch.setattr(books.rollups, "_clock", SimpleNamespace(now=lambda now=now: now))
+        await books.write(*draw.events(150, SINCE, now))
+        await build()
+        await books.write(*draw.events(50, SINCE, now))
         await books.roll()
-        assert len(set((await counted(books)).values())) == 1
-        weeks = {(row.bucket, row.group): row.figures.requests for row in (await books.analytics.ask(question)).rows}
-        assert sum(weeks.values()) > sum(row.figures.requests for row in before)
-        assert all(weeks[row.bucket, row.group] >= row.figures.requests for row in before)
-        await books.postgres.execute("DELETE FROM usage_rollups WHERE series % 10 = 4 AND start > '2025-10-01'")
-        assert (await books.analytics.ask(question)).totals.requests < sum(weeks.values()), "weeks are what is read"
+        assert await books.is_exact(question)
+        assert (await kept()).isoformat()[:10] == newest
+    await build()
+    assert await books.rollups.build() is False
 
 
 async def test_only_one_folds_at_a_time(books, open_books, books_dsn, dice):
@@ -187,7 +212,7 @@ async def test_a_new_zone_is_built_from_the_ledger_month_by_month(books, dice, s
         if steps % 2:
             await books.roll()
         assert await books.is_exact(question)
-    assert steps == 4 + 3, "four months; and their fifteen weeks, five at a time"
+    assert steps == 4 + 1 + 3, "four months; and from this week on their fifteen weeks, five at a time"
     await books.roll()
     found = await counted(books)
     assert len(set(found.values())) == 1

@@ -52,7 +52,7 @@ def questions(span):
     )
 
 
-_KEPT = "SELECT id FROM usage_calendars WHERE zone = $1 AND (complete OR since <= $2)"
+_KEPT = "SELECT id, until FROM usage_calendars WHERE zone = $1 AND (complete OR since <= $2)"
 
 
 async def check(books, question):
@@ -60,11 +60,9 @@ async def check(books, question):
     starts = starts_of(question.span, question.bucket)
     days = [start.astimezone(BERLIN).date() for start in starts]
     async with books.postgres._lent(30) as connection, connection.transaction(isolation="repeatable_read"):
-        kept = [
-            await connection.fetchval(_KEPT, zone, question.span.since)
-            for zone in ("Europe/Berlin", "weeks of Europe/Berlin")
-        ]
-        asked = statement(question, bounds_of(question.span, starts), Kept(*kept))
+        zone = await connection.fetchval(_KEPT, "Europe/Berlin", question.span.since)
+        weeks = await connection.fetchrow(_KEPT, "weeks of Europe/Berlin", question.span.since) or ()
+        asked = statement(question, bounds_of(question.span, starts), Kept(zone, *weeks))
         rows = await connection.fetch(asked.text, *asked.arguments)
         by_hand = await connection.fetch(_BY_HAND, question.span.since, question.span.until)
     found, expected = {}, {}
