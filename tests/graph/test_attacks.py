@@ -74,7 +74,7 @@ async def attack(graph, query):
 @pytest.mark.parametrize("query", REFUSED.values(), ids=REFUSED)
 async def test_fifty_attacks_in_a_row_leave_the_loop_to_others(graph, query):
     silence = await longest_silence(attack(graph, query))
-    assert silence < 0.1  # 5 to 20 ms, without coverage
+    assert silence < 0.1  # 5 to 20 ms on a quiet machine
 
 
 async def test_a_bomb_of_fragments_is_refused_for_its_price(graph):

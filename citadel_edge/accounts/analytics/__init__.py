@@ -1,10 +1,11 @@
 """Usage over long spans, summed ahead: exact at any moment, a year without reading its rows.
 
 **What is kept.** For each of eight sets of dimensions (`dimensions`) the sums of each day and month of the time zones
-that organisations count in, and of the four smallest also those of each hour. A day of Berlin is a row of its own, not
-24 hours of UTC: so a zone at +5:45 and a day of 25 hours cost and are worth the same. Hours that a question's ends
-cut, zones that are not kept and combinations that no set tells apart are read from the ledger: slower, as exact, and
-31 days of it at most (`reach`).
+that organisations count in, of the four smallest also those of each hour, and of the four largest those of each week:
+made of its days when it is over, and only what comes late is added to it then (`calendars`). A day of Berlin is a row
+of its own, not 24 hours of UTC: so a zone at +5:45 and a day of 25 hours cost and are worth the same. Hours that a
+question's ends cut, zones that are not kept and combinations that no set tells apart are read from the ledger: slower,
+as exact, and 31 days of it at most (`reach`).
 
 **How a row gets in.** Triggers on `usage_events` write, in the transaction that writes a row, its name into a queue:
 one entry a batch, with the number that a folded denial's count grew by. A fold takes some entries away and adds their

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from citadel_edge.accounts.analytics.buckets import Bucket
+from citadel_edge.accounts.analytics.calendars import MOST_CALENDARS
 from citadel_edge.accounts.analytics.dimensions import EVERYTHING, Dimension
 from citadel_edge.accounts.analytics.question import Question
-from citadel_edge.accounts.analytics.rollups import MOST_CALENDARS
 from citadel_edge.accounts.ledger.event import Outcome
 from citadel_edge.errors import RequestError
 from citadel_edge.storage.migrate import migrate, packaged

@@ -94,7 +94,7 @@ async def test_a_document_that_attacks_validation_is_refused_before_it(edge_with
         for query in ATTACKS:
             began = time.process_time()
             status, body = await ask(served, query, who=accept)
-            assert time.process_time() - began < 1.0  # of the whole process, under coverage
+            assert time.process_time() - began < 1.0  # of the whole process
             assert status == 400, query
             assert body["errors"]
 

@@ -16,7 +16,7 @@ ATTACKS = {
 }
 TIMES = 50
 GENEROUS_S = 0.1
-"""Of this process's own work, with its client's and under coverage; without the latter it is 5 to 20 ms."""
+"""Of this process's own work, with its client's, beside other tests; alone it is 5 to 20 ms."""
 
 
 @pytest.mark.usefixtures("collecting_as_the_process_does")
