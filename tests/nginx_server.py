@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ports import free_ports
+
 STARTS_WITHIN_S = 20.0
 _MAIN = """
 daemon off;
@@ -46,7 +48,7 @@ def nginx_serving(site: str, directory: Path) -> Iterator[str]:
     Braces of nginx's own stay single: only `{port}` is replaced.
     """
     program = nginx_program()
-    port = _free_port()
+    port = free_ports(1)[0]
     user = "user root;" if os.geteuid() == 0 else ""
     conf = directory / "nginx.conf"
     conf.write_text(_MAIN.format(directory=directory, user=user, site=site.replace("{port}", str(port))))
@@ -67,12 +69,6 @@ def nginx_serving(site: str, directory: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 def _wait_until_it_answers(process: "subprocess.Popen[bytes]", port: int, directory: Path) -> None:

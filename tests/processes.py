@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -15,20 +14,11 @@ from typing import Any
 import aiohttp
 import psutil
 
+from ports import free_ports
+
 PORTS = {"graphql-api": 9095, "streaming-api": 9096, "routing-api": 9097, "rate-limiting-api": 9098}
 MODEL = "gemma-3-270m"
 STARTS_WITHIN_S = 120.0
-
-
-def free_ports() -> dict[str, int]:
-    """One free port a listener."""
-    with contextlib.ExitStack() as stack:
-        ports = {}
-        for name in PORTS:
-            held = stack.enter_context(socket.socket())
-            held.bind(("127.0.0.1", 0))
-            ports[name] = held.getsockname()[1]
-        return ports
 
 
 class EdgeProcess:
@@ -36,7 +26,7 @@ class EdgeProcess:
 
     def __init__(self, home: Path, config: dict[str, Any] | None = None) -> None:
         self.home = home
-        self.ports = free_ports()
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.data_dir = home / "var"
         self.config_path = home / "config.yaml"
         self.log_path = home / "edge.log"

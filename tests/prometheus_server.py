@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from ports import free_ports
 
 STARTS_WITHIN_S = 30.0
 
@@ -32,7 +33,7 @@ def prometheus_serving(samples: str, directory: Path) -> Iterator[str]:
     command = [tool, "tsdb", "create-blocks-from", "openmetrics", str(directory / "samples"), str(data)]
     subprocess.run(command, check=True, capture_output=True, timeout=STARTS_WITHIN_S)
     (directory / "prometheus.yml").write_text("global: {scrape_interval: 1h}\n")
-    port = _free_port()
+    port = free_ports(1)[0]
     options = [
         f"--config.file={directory / 'prometheus.yml'}",
         f"--storage.tsdb.path={data}",
@@ -51,12 +52,6 @@ def prometheus_serving(samples: str, directory: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, directory: Path) -> None:

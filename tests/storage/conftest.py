@@ -1,7 +1,5 @@
 """Pools on real servers."""
 
-import socket
-
 import pytest
 import structlog
 
@@ -9,6 +7,7 @@ from citadel_edge.config.shape import PostgresConfig, RedisConfig
 from citadel_edge.storage.postgres import PostgresPool
 from citadel_edge.storage.redis_pool import RedisPool
 from citadel_edge.telemetry.clock import Clock
+from ports import free_ports
 from servers import own_postgres, own_valkey, postgres_dsn, postgres_server, redis_url, valkey_server  # noqa: F401
 
 GENEROUS_MS = 5000.0
@@ -43,6 +42,4 @@ def open_postgres(log):
 @pytest.fixture
 def free_port():
     """A TCP port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]
