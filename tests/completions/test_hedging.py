@@ -377,7 +377,7 @@ async def test_the_deadline_ends_both(open_bench: OpenBench, *, stream: bool) ->
     bench = await hedged(open_bench, stream=stream)
     bench.in_order(freeze)
     with pytest.raises(RequestError) as caught:
-        await ask(bench, stream=stream, deadline_s=1.0)
+        await ask(bench, stream=stream, deadline_s=2.0)
     assert caught.value.code is Code.DEADLINE_EXCEEDED
     assert sorted(bench.marks) == [("first", "total_timeout"), ("hedge", "total_timeout")]
     assert [row.breaker.failures for row in bench.fleet.table.rows.values()] == [0, 0]
