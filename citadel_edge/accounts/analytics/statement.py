@@ -51,7 +51,7 @@ class Statement:
 def statement(question: Question, bounds: Sequence[datetime], kept: Kept) -> Statement:
     """The statement that answers a question whose buckets have these bounds.
 
-    `kept`: of the question's zone, for the whole span.
+    `kept`: what is kept of the question's zone.
 
     Raises:
         RequestError: too much of the ledger itself would be read.
@@ -92,7 +92,7 @@ class _Draft:
     def _kept(self, grain: Grain, level: Level, starts: str, table: str) -> str:
         """Sums of blocks, grouped unless each is alone in its group: the whole answer is grouped once more."""
         groups = [f"key.{name} AS g{number}" for number, name in enumerate(self._question.group_by)]
-        alone = BUCKETS[level.unit] is self._question.bucket and grain.dimensions == self._question.dimensions
+        alone = BUCKETS[level.unit] is self._question.bucket and grain.dimensions == set(self._question.group_by)
         kept = {name: f"kept.{name}" if alone else merged(name, "kept.") for name in TABLES[table]}
         sums = (f"{kept.get(name, 'NULL::numeric')} AS {name}" for name in self._measures)
         keys = ""
